@@ -1,0 +1,1 @@
+"""The science of dalle-serve: prompt → text tokens → image codes → pixels → ranked images. Knows nothing of Ray or HTTP."""

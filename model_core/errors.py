@@ -1,0 +1,52 @@
+"""Every error that `model_core` raises on purpose.
+
+DalleServeError
+├── InvalidValue (also ValueError)      an argument of a request or of a public function is out of range
+├── CheckpointError
+│   ├── CorruptCheckpoint               a file is truncated or is not what its name says
+│   ├── CheckpointMismatch              the tree in the file is not the tree of the model (names every key)
+│   └── UnsupportedConfig               config.json asks for something that is not implemented (names key and value)
+└── ModelNotFound                       no model of that name: not shipped, no such folder, not downloaded
+
+Messages say what was got, what is allowed and what to do next. They are safe to show to a client.
+"""
+
+
+class DalleServeError(Exception):
+    """The root of all errors raised on purpose."""
+
+
+class InvalidValue(DalleServeError, ValueError):
+    """An argument is out of range.
+
+    Attributes:
+      param: the argument's public name (`temperature`), or None where no single one is to blame.
+    """
+
+    def __init__(self, message: str, param: str | None = None):
+        super().__init__(message, param)  # all arguments go up, so that the error survives pickling between processes
+        self.message = message
+        self.param = param
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class CheckpointError(DalleServeError):
+    """A model's files cannot be used."""
+
+
+class CorruptCheckpoint(CheckpointError):
+    """A file is truncated or not in the format its name promises."""
+
+
+class CheckpointMismatch(CheckpointError):
+    """The parameters in a file are not the parameters of the model."""
+
+
+class UnsupportedConfig(CheckpointError):
+    """A config.json asks for something that is not implemented."""
+
+
+class ModelNotFound(DalleServeError):
+    """There is no model of that name here."""

@@ -1,0 +1,298 @@
+"""VQGAN: pixels to image codes and image codes to pixels.
+
+Knows nothing of text, sampling or ranking. The architecture and its key tree are those of the published Flax
+checkpoints (Esser et al., "Taming Transformers", arXiv:2012.09841; vqgan-jax): convolutional encoder and decoder with
+single-head attention at the coarse resolutions, between them the nearest of `n_embed` codebook vectors.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from model_core.errors import InvalidValue, UnsupportedConfig
+
+Params = dict[str, Any]
+NORM_GROUPS = 32  # fixed in the published architecture, so that every width is a multiple of 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VQGANConfig:
+    """The architecture, with the names of a published `config.json`."""
+
+    resolution: int
+    n_embed: int  # C, codebook size
+    embed_dim: int  # E, codebook vector size
+    z_channels: int
+    ch: int
+    ch_mult: tuple[int, ...]
+    num_res_blocks: int
+    attn_resolutions: tuple[int, ...]
+    in_channels: int = 3
+    out_ch: int = 3
+    resamp_with_conv: bool = True
+
+    @property
+    def grid(self) -> int:
+        """Codes along one side of the picture."""
+        return self.resolution // 2 ** (len(self.ch_mult) - 1)
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Self:
+        """Reads a published config.
+
+        Raises:
+          UnsupportedConfig: a key is missing, or a value asks for something that is not implemented.
+        """
+        for key, supported in (("double_z", False), ("give_pre_end", False), ("in_channels", 3), ("out_ch", 3)):
+            if raw.get(key, supported) != supported:
+                raise UnsupportedConfig(f"VQGAN config: {key}={raw[key]!r} is not supported, only {supported!r} is.")
+        names = ("resolution", "n_embed", "embed_dim", "z_channels", "ch", "num_res_blocks")
+        missing = [name for name in (*names, "ch_mult", "attn_resolutions") if name not in raw]
+        if missing:
+            raise UnsupportedConfig(f"VQGAN config: missing {', '.join(missing)}.")
+        config = cls(
+            **{name: int(raw[name]) for name in names},
+            ch_mult=tuple(raw["ch_mult"]),
+            attn_resolutions=tuple(raw["attn_resolutions"]),
+            resamp_with_conv=bool(raw.get("resamp_with_conv", True)),
+        )
+        if config.ch % NORM_GROUPS or config.z_channels < 1 or not config.ch_mult:
+            raise UnsupportedConfig(f"VQGAN config: ch={config.ch} must be a multiple of {NORM_GROUPS}.")
+        return config
+
+
+def _norm(name: str) -> nn.Module:
+    return nn.GroupNorm(num_groups=NORM_GROUPS, epsilon=1e-6, name=name)
+
+
+def _conv(features: int, size: int, dtype: Any, name: str, **options: Any) -> nn.Module:
+    return nn.Conv(features, (size, size), dtype=dtype, name=name, **options)
+
+
+class ResBlock(nn.Module):
+    """Two normalised 3×3 convolutions around a shortcut."""
+
+    features: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B h w F"]:
+        y = _conv(self.features, 3, self.dtype, "conv1")(nn.swish(_norm("norm1")(x)))
+        y = _conv(self.features, 3, self.dtype, "conv2")(nn.swish(_norm("norm2")(y)))
+        if x.shape[-1] != self.features:
+            x = _conv(self.features, 1, self.dtype, "nin_shortcut")(x)
+        return x + y
+
+
+class AttentionBlock(nn.Module):
+    """Single-head self-attention over all positions of the grid."""
+
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B h w D"]:
+        batch, height, width, features = x.shape
+        y = _norm("norm")(x)
+        query, key, value = (
+            _conv(features, 1, self.dtype, name)(y).reshape(batch, height * width, features) for name in ("q", "k", "v")
+        )
+        weights = jnp.einsum("bqd,bkd->bqk", query, key).astype(jnp.float32) * features**-0.5
+        weights = nn.softmax(weights, axis=-1).astype(value.dtype)
+        y = jnp.einsum("bqk,bkd->bqd", weights, value).reshape(x.shape)
+        return x + _conv(features, 1, self.dtype, "proj_out")(y)
+
+
+class Downsample(nn.Module):
+    """Halves height and width."""
+
+    with_conv: bool
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B h/2 w/2 D"]:
+        if not self.with_conv:
+            return nn.avg_pool(x, (2, 2), strides=(2, 2))
+        x = jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))  # one-sided, as the original
+        return _conv(x.shape[-1], 3, self.dtype, "conv", strides=(2, 2), padding="VALID")(x)
+
+
+class Upsample(nn.Module):
+    """Doubles height and width (nearest neighbour, then a convolution)."""
+
+    with_conv: bool
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B 2h 2w D"]:
+        x = x.repeat(2, axis=1).repeat(2, axis=2)
+        return _conv(x.shape[-1], 3, self.dtype, "conv")(x) if self.with_conv else x
+
+
+class Level(nn.Module):
+    """The blocks of one resolution, then the change to the next."""
+
+    config: VQGANConfig
+    features: int
+    num_blocks: int
+    attention: bool
+    resample: type[nn.Module] | None
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B h2 w2 F"]:
+        for i in range(self.num_blocks):
+            x = ResBlock(self.features, self.dtype, name=f"block_{i}")(x)
+            if self.attention:
+                x = AttentionBlock(self.dtype, name=f"attn_{i}")(x)
+        if self.resample is None:
+            return x
+        name = self.resample.__name__.lower()
+        return self.resample(with_conv=self.config.resamp_with_conv, dtype=self.dtype, name=name)(x)
+
+
+class Middle(nn.Module):
+    """The blocks at the coarsest resolution."""
+
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B h w D"]:
+        x = ResBlock(x.shape[-1], self.dtype, name="block_1")(x)
+        x = AttentionBlock(self.dtype, name="attn_1")(x)
+        return ResBlock(x.shape[-1], self.dtype, name="block_2")(x)
+
+
+class Encoder(nn.Module):
+    """Pixels to the grid of features that the codebook is compared with."""
+
+    config: VQGANConfig
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, pixels: Float[Array, "B height width 3"]) -> Float[Array, "B h w z"]:
+        config = self.config
+        x = _conv(config.ch, 3, self.dtype, "conv_in")(pixels)
+        last = len(config.ch_mult) - 1
+        for i, multiplier in enumerate(config.ch_mult):
+            attention = config.resolution // 2**i in config.attn_resolutions
+            resample = Downsample if i != last else None
+            width = config.ch * multiplier
+            x = Level(config, width, config.num_res_blocks, attention, resample, self.dtype, name=f"down_{i}")(x)
+        x = Middle(self.dtype, name="mid")(x)
+        return _conv(config.z_channels, 3, self.dtype, "conv_out")(nn.swish(_norm("norm_out")(x)))
+
+
+class Decoder(nn.Module):
+    """The grid of codebook vectors to pixels."""
+
+    config: VQGANConfig
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "B h w z"]) -> Float[Array, "B height width 3"]:
+        config = self.config
+        x = _conv(config.ch * config.ch_mult[-1], 3, self.dtype, "conv_in")(z)
+        x = Middle(self.dtype, name="mid")(x)
+        for i, multiplier in reversed(list(enumerate(config.ch_mult))):
+            attention = config.resolution // 2**i in config.attn_resolutions
+            resample = Upsample if i != 0 else None
+            width = config.ch * multiplier
+            x = Level(config, width, config.num_res_blocks + 1, attention, resample, self.dtype, name=f"up_{i}")(x)
+        return _conv(config.out_ch, 3, self.dtype, "conv_out")(nn.swish(_norm("norm_out")(x)))
+
+
+class Codebook(nn.Module):
+    """The `n_embed` vectors that a picture is spelled with."""
+
+    config: VQGANConfig
+
+    def setup(self) -> None:
+        self.embedding = nn.Embed(self.config.n_embed, self.config.embed_dim)
+
+    def __call__(self, z: Float[Array, "B h w E"]) -> Int[Array, "B h w"]:
+        """The nearest vector's id at each place, in float32."""
+        z = z.astype(jnp.float32)
+        vectors = self.embedding.embedding.astype(jnp.float32)  # [C, E]
+        distances = jnp.sum(z**2, axis=-1, keepdims=True) + jnp.sum(vectors**2, axis=-1) - 2 * z @ vectors.T
+        return jnp.argmin(distances, axis=-1).astype(jnp.int32)
+
+    def lookup(self, codes: Int[Array, "B h w"]) -> Float[Array, "B h w E"]:
+        return self.embedding(codes)
+
+
+class VQGAN(nn.Module):
+    """Encoder, codebook and decoder under the published names."""
+
+    config: VQGANConfig
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        self.encoder = Encoder(self.config, self.dtype)
+        self.decoder = Decoder(self.config, self.dtype)
+        self.quantize = Codebook(self.config)
+        self.quant_conv = nn.Conv(self.config.embed_dim, (1, 1), dtype=self.dtype)
+        self.post_quant_conv = nn.Conv(self.config.z_channels, (1, 1), dtype=self.dtype)
+
+    def features(self, pixels: Float[Array, "B height width 3"]) -> Float[Array, "B h w E"]:
+        """What the codebook is compared with."""
+        return self.quant_conv(self.encoder(pixels))
+
+    def codes(self, pixels: Float[Array, "B height width 3"]) -> Int[Array, "B h w"]:
+        return self.quantize(self.features(pixels))
+
+    def pixels(self, vectors: Float[Array, "B h w E"]) -> Float[Array, "B height width 3"]:
+        return self.decoder(self.post_quant_conv(vectors))
+
+    def decode(self, codes: Int[Array, "B h w"]) -> Float[Array, "B height width 3"]:
+        return self.pixels(self.quantize.lookup(codes).astype(self.dtype))
+
+    def __call__(self, pixels: Float[Array, "B height width 3"]) -> Float[Array, "B height width 3"]:
+        return self.decode(self.codes(pixels))
+
+
+def _compute_dtype(params: Params) -> Any:
+    return params["quantize"]["embedding"]["embedding"].dtype
+
+
+def param_shapes(config: VQGANConfig) -> Params:
+    """Names, shapes and dtypes (float32) of all parameters, as the published checkpoint holds them."""
+    pixels = jax.ShapeDtypeStruct((1, config.resolution, config.resolution, 3), jnp.float32)
+    return jax.eval_shape(VQGAN(config).init, jax.random.key(0), pixels)["params"]
+
+
+@partial(jax.jit, static_argnums=0)
+def encode_pixels(config: VQGANConfig, params: Params, pixels: Float[Array, "B height width 3"]) -> Int[Array, "B N"]:
+    """Turns pixels in 0…1 into image codes, row by row of the grid.
+
+    Args:
+      pixels: height and width are multiples of the reduction factor; N is the product of the two grid sides.
+    """
+    dtype = _compute_dtype(params)
+    codes = VQGAN(config, dtype).apply({"params": params}, pixels.astype(dtype), method=VQGAN.codes)
+    return codes.reshape(codes.shape[0], -1)
+
+
+def decode_codes(config: VQGANConfig, params: Params, codes: Int[Array, "B N"]) -> Float[Array, "B height width 3"]:
+    """Turns image codes into pixels, about 0…1 and not clipped, in float32.
+
+    Args:
+      codes: values below `config.n_embed`; N is the square of the grid's side.
+
+    Raises:
+      InvalidValue: N is not a square number.
+    """
+    side = round(codes.shape[1] ** 0.5)
+    if side * side != codes.shape[1]:
+        raise InvalidValue(f"codes must make a square grid, got {codes.shape[1]} codes a picture.", "codes")
+    return _decode_grid(config, params, jnp.asarray(codes).reshape(-1, side, side))
+
+
+@partial(jax.jit, static_argnums=0)
+def _decode_grid(config: VQGANConfig, params: Params, codes: Int[Array, "B h w"]) -> Float[Array, "B height width 3"]:
+    model = VQGAN(config, _compute_dtype(params))
+    return model.apply({"params": params}, codes, method=VQGAN.decode).astype(jnp.float32)

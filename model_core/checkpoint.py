@@ -1,0 +1,204 @@
+"""Files on disk → (config, params): strict, streaming, never unpickling.
+
+One array at a time goes from the file through a small buffer to the device, in the dtype asked for; the whole file is
+never in memory. Knows nothing of what the models compute, only their configs and trees of shapes.
+
+Provenance: config.json, flax_model.msgpack and model.safetensors as the public repositories hold them.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from model_core import clip, convert, vqgan
+from model_core.errors import CheckpointMismatch, CorruptCheckpoint, InvalidValue, ModelNotFound
+from model_core.flax_msgpack import index_msgpack, write_msgpack
+from model_core.weight_files import FLOAT_DTYPES, GET_IT_AGAIN, StoredArray, index_safetensors, read_array
+
+Params = dict[str, Any]
+
+FLAX_WEIGHTS = "flax_model.msgpack"
+SAFETENSORS_WEIGHTS = "model.safetensors"
+_MAX_NAMED_KEYS = 20  # in one error message
+
+
+def load_dalle_bart(folder: str | os.PathLike, dtype: str = "float32") -> tuple["dalle_bart.DalleBartConfig", Params]:
+    """Loads a DalleBart folder; layers come out stacked, however the file holds them.
+
+    Args:
+      folder: holds config.json and flax_model.msgpack.
+      dtype: float32, float16 or bfloat16: what params are held and computed in.
+
+    Raises:
+      ModelNotFound: there is no such folder.
+      CorruptCheckpoint: a file is missing, cut off, or not in its format.
+      CheckpointMismatch: the tree is not this model's; names every missing, unexpected and misshapen key.
+      UnsupportedConfig: config.json asks for something not implemented.
+      InvalidValue: no such dtype, or a weight is beyond its range.
+    """
+    from model_core import dalle_bart
+
+    config = dalle_bart.DalleBartConfig.from_dict(read_json(Path(folder), "config.json"))
+    return config, load_params(_weights_path(Path(folder), FLAX_WEIGHTS), dalle_bart.param_shapes(config), dtype)
+
+
+def load_vqgan(folder: str | os.PathLike, dtype: str = "float32") -> tuple[vqgan.VQGANConfig, Params]:
+    """Loads a VQGAN folder: config.json and flax_model.msgpack. Arguments and errors as in `load_dalle_bart`."""
+    config = vqgan.VQGANConfig.from_dict(read_json(Path(folder), "config.json"))
+    return config, load_params(_weights_path(Path(folder), FLAX_WEIGHTS), vqgan.param_shapes(config), dtype)
+
+
+def load_clip(folder: str | os.PathLike, dtype: str = "float32") -> tuple[clip.CLIPConfig, Params]:
+    """Loads a CLIP folder: config.json, preprocessor_config.json, flax_model.msgpack or PyTorch's model.safetensors.
+
+    Where both weights files are there, the Flax one is read. Arguments and errors as in `load_dalle_bart`.
+    """
+    folder = Path(folder)
+    raw = read_json(folder, "config.json")
+    preprocessor = folder / "preprocessor_config.json"
+    config = clip.CLIPConfig.from_dict(raw, read_json(folder, preprocessor.name) if preprocessor.exists() else None)
+    path = _weights_path(folder, FLAX_WEIGHTS, SAFETENSORS_WEIGHTS)
+    return config, load_params(path, clip.param_shapes(config), dtype)
+
+
+def load_params(path: str | os.PathLike, expected_shapes: Mapping[str, Any], dtype: str = "float32") -> Params:
+    """Reads a weights file into a tree of device arrays of one dtype.
+
+    A `.safetensors` file is taken for a PyTorch CLIP, anything else for Flax msgpack. Peak host memory is that of the
+    params and one array more.
+
+    Args:
+      expected_shapes: nested mapping of `jax.ShapeDtypeStruct`, as a model's `param_shapes` gives it.
+      dtype: float32, float16 or bfloat16.
+
+    Raises:
+      CorruptCheckpoint, CheckpointMismatch, InvalidValue: as in `load_dalle_bart`.
+    """
+    path, target = Path(path), float_dtype(dtype)
+    expected = {name: leaf.shape for name, leaf in traverse_util.flatten_dict(expected_shapes, sep="/").items()}
+    if path.suffix == ".safetensors":
+        index = convert.clip_from_torch(index_safetensors(path))
+    else:
+        index = index_msgpack(path)
+    if convert.is_unrolled(index):
+        _compare(path, index, convert.unroll_shapes(expected))
+        index = convert.stack_layers(index)
+    else:
+        _compare(path, index, expected)
+    with path.open("rb") as file:
+        leaves = {name: _load_leaf(file, name, index[name], target) for name in expected}
+    return traverse_util.unflatten_dict(leaves, sep="/")
+
+
+def save_params(path: str | os.PathLike, params: Mapping[str, Any], dtype: str = "float32") -> None:
+    """Writes params as the public repositories hold them (Flax msgpack), replacing `path` only when all is on disk.
+
+    Raises:
+      InvalidValue: no such dtype, or a weight is beyond its range.
+    """
+    path, target = Path(path), float_dtype(dtype)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            write_msgpack(file, params, target)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except FloatingPointError as err:
+        raise InvalidValue(_beyond_range(path.name, target), "dtype") from err
+    finally:
+        unfinished.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def read_json(folder: Path, name: str) -> dict[str, Any]:
+    """Reads a JSON object from a model's folder.
+
+    Raises:
+      ModelNotFound: there is no such folder.
+      CorruptCheckpoint: the file is missing, not UTF-8, not JSON, or not an object.
+    """
+    if not folder.is_dir():
+        raise ModelNotFound(f"There is no folder {folder}.")
+    path = folder / name
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as err:
+        raise CorruptCheckpoint(f"{folder} holds no {name}. {GET_IT_AGAIN}") from err
+    except UnicodeDecodeError as err:
+        raise CorruptCheckpoint(f"{path} is not UTF-8 text ({err}). {GET_IT_AGAIN}") from err
+    except (json.JSONDecodeError, RecursionError) as err:
+        raise CorruptCheckpoint(f"{path} is not JSON ({err}). {GET_IT_AGAIN}") from err
+    if not isinstance(content, dict):
+        raise CorruptCheckpoint(f"{path} holds a JSON {type(content).__name__}, not an object. {GET_IT_AGAIN}")
+    return content
+
+
+def float_dtype(name: str) -> np.dtype:
+    """Gives the numpy dtype of float32, float16 or bfloat16; InvalidValue for any other name."""
+    if name not in FLOAT_DTYPES:
+        raise InvalidValue(f"dtype must be one of {', '.join(FLOAT_DTYPES)}; got {name!r}.", "dtype")
+    return FLOAT_DTYPES[name]
+
+
+def _weights_path(folder: Path, *names: str) -> Path:
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    found = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
+    raise CorruptCheckpoint(
+        f"{folder} holds no {' or '.join(names)} (found: {found}). Weights in other formats, pickles above all, are "
+        "not read; take the repository's Flax weights."
+    )
+
+
+def _load_leaf(file: BinaryIO, name: str, stored: StoredArray, dtype: np.dtype) -> jax.Array:
+    try:
+        array = read_array(file, stored, dtype)
+    except FloatingPointError as err:
+        raise InvalidValue(_beyond_range(name, dtype), "dtype") from err
+    # Waiting keeps at most one host copy alive. Where the device array shares the memory, it is the only owner left.
+    return jax.device_put(array).block_until_ready()
+
+
+def _beyond_range(name: str, dtype: np.dtype) -> str:
+    return f"{name} holds a value beyond the range of {dtype.name}; use float32 or bfloat16."
+
+
+def _compare(path: Path, index: Mapping[str, StoredArray], expected: Mapping[str, tuple[int, ...]]) -> None:
+    missing = [f"missing {name} {shape}" for name, shape in expected.items() if name not in index]
+    unexpected = [f"unexpected {name} {stored.final_shape}" for name, stored in index.items() if name not in expected]
+    shared = [(name, index[name], shape) for name, shape in expected.items() if name in index]
+    misshapen = [
+        f"misshapen {name}: {stored.final_shape} in the file, {shape} in the model"
+        for name, stored, shape in shared
+        if stored.final_shape != shape
+    ]
+    foreign = [
+        f"not float {name}: {stored.foreign_dtype} in the file, one of {', '.join(FLOAT_DTYPES)} is allowed"
+        for name, stored, _ in shared
+        if stored.foreign_dtype
+    ]
+    problems = missing + unexpected + misshapen + foreign
+    if problems:
+        raise CheckpointMismatch(
+            f"{path} does not fit its config.json: {len(missing)} missing, {len(unexpected)} unexpected, "
+            f"{len(misshapen)} misshapen, {len(foreign)} not float.\n  "
+            + "\n  ".join(problems[:_MAX_NAMED_KEYS])
+            + (f"\n  … and {len(problems) - _MAX_NAMED_KEYS} more" if len(problems) > _MAX_NAMED_KEYS else "")
+        )
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,147 @@
+"""Says where the arrays lie inside a weights file, and reads one at a time: a file is never in memory as a whole.
+
+A file is indexed first (names, shapes, places) and read afterwards; nothing is ever unpickled. The index of Flax's own
+format is in `flax_msgpack`. Knows nothing of models, of what names should be there, or of JAX.
+
+Format: safetensors (huggingface.co/docs/safetensors): 8 bytes of length, a JSON header, the arrays' bytes.
+"""
+
+import json
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import ml_dtypes
+import numpy as np
+
+from model_core.errors import CorruptCheckpoint
+
+FLOAT_DTYPES = {name: np.dtype(kind) for name, kind in (("float32", "<f4"), ("float16", "<f2"))} | {
+    "bfloat16": np.dtype(ml_dtypes.bfloat16)
+}
+_SAFETENSORS_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_READ_BYTES = 8 * 2**20  # conversion goes through a buffer of this size
+_MAX_HEADER_BYTES = 100 * 2**20  # of safetensors, as its own library has it
+GET_IT_AGAIN = "Download or copy it again."
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A run of `count` elements of one dtype at a place in the file; `dtype` is the file's name for it."""
+
+    offset: int
+    count: int
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredArray:
+    """An array in a file: its parts, one after another, in C order.
+
+    Attributes:
+      shape: the shape as stored.
+      axes: the order of the stored axes that the reader wants (as in `numpy.transpose`), or None for as stored.
+    """
+
+    shape: tuple[int, ...]
+    parts: tuple[Part, ...]
+    axes: tuple[int, ...] | None = None
+
+    @property
+    def final_shape(self) -> tuple[int, ...]:
+        return self.shape if self.axes is None else tuple(self.shape[axis] for axis in self.axes)
+
+    @property
+    def foreign_dtype(self) -> str | None:
+        """The first dtype among the parts that is not a float we read, or None."""
+        return next((part.dtype for part in self.parts if part.dtype not in FLOAT_DTYPES), None)
+
+
+def index_safetensors(path: Path) -> dict[str, StoredArray]:
+    """Lists the arrays of a safetensors file by name.
+
+    Raises:
+      CorruptCheckpoint: the file is cut off, has something after its end, or is not safetensors.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        refuse_other_formats(path, file)
+        prefix = file.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+        if not 2 <= length <= min(_MAX_HEADER_BYTES, size - 8):
+            raise CorruptCheckpoint(f"{path} is not a safetensors file, or is cut off in its header. {GET_IT_AGAIN}")
+        try:
+            header = json.loads(file.read(length))
+            header.pop("__metadata__", None)
+            index = {name: _safetensors_array(entry, 8 + length) for name, entry in header.items()}
+            ends = [8 + length + entry["data_offsets"][1] for entry in header.values()]
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as err:
+            raise CorruptCheckpoint(f"{path} has no valid safetensors header. {GET_IT_AGAIN}") from err
+    if max(ends, default=-1) != size:
+        raise CorruptCheckpoint(f"{path} has {size} bytes, its header says {max(ends, default=0)}. {GET_IT_AGAIN}")
+    return index
+
+
+def read_array(file: BinaryIO, stored: StoredArray, dtype: np.dtype) -> np.ndarray:
+    """Reads one array, converted to `dtype` on the way through a small buffer.
+
+    Raises:
+      CorruptCheckpoint: the file ends before the array does.
+      FloatingPointError: a value is beyond the range of `dtype`.
+    """
+    flat = np.empty(math.prod(stored.shape), dtype)
+    start = 0
+    for part in stored.parts:
+        file.seek(part.offset)
+        _read_part(file, part, flat[start : start + part.count])
+        start += part.count
+    array = flat.reshape(stored.shape)
+    return array if stored.axes is None else np.ascontiguousarray(array.transpose(stored.axes))
+
+
+def refuse_other_formats(path: Path, file: BinaryIO) -> None:
+    """Names what a file is when its first bytes give it away; leaves the file at its start."""
+    start = file.read(64)
+    file.seek(0)
+    if not start:
+        raise CorruptCheckpoint(f"{path} is empty. {GET_IT_AGAIN}")
+    if start.startswith(b"version https://git-lfs"):
+        raise CorruptCheckpoint(f"{path} is a Git LFS pointer, not the weights. Run `git lfs pull` in its repository.")
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise CorruptCheckpoint(f"{path} is a web page, not weights: a download went wrong. {GET_IT_AGAIN}")
+    if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+        raise CorruptCheckpoint(
+            f"{path} is a zip or pickle file (PyTorch?); pickles are never read. Use flax_model.msgpack or safetensors."
+        )
+
+
+def _read_part(file: BinaryIO, part: Part, target: np.ndarray) -> None:
+    source_dtype = FLOAT_DTYPES[part.dtype]
+    if source_dtype == target.dtype:
+        return _fill(file, target)
+    buffer = np.empty(_READ_BYTES // source_dtype.itemsize, source_dtype)
+    for start in range(0, part.count, buffer.size):
+        piece = buffer[: min(buffer.size, part.count - start)]
+        _fill(file, piece)
+        with np.errstate(over="raise"):
+            target[start : start + piece.size] = piece.astype(target.dtype)
+    return None
+
+
+def _fill(file: BinaryIO, target: np.ndarray) -> None:
+    if file.readinto(target.view(np.uint8)) != target.nbytes:  # pyright: ignore[reportAttributeAccessIssue]
+        raise CorruptCheckpoint(f"{file.name} became shorter while it was read. {GET_IT_AGAIN}")
+
+
+def _safetensors_array(entry: dict, data_start: int) -> StoredArray:
+    begin, end = entry["data_offsets"]
+    shape = tuple(entry["shape"])
+    dtype = _SAFETENSORS_DTYPES.get(entry["dtype"], str(entry["dtype"]))
+    count = math.prod(shape)
+    if not all(isinstance(n, int) and n >= 0 for n in (begin, end, *shape)):
+        raise ValueError("negative or non-integer place or shape")
+    if dtype in FLOAT_DTYPES and end - begin != count * FLOAT_DTYPES[dtype].itemsize:
+        raise ValueError("an array's bytes do not fit its shape")
+    return StoredArray(shape=shape, parts=(Part(data_start + begin, count, dtype),))

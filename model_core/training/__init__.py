@@ -1,0 +1,1 @@
+"""Training of the three models on (picture, prompt) pairs: data, tokenizers, loops."""

@@ -6,7 +6,6 @@ never in memory. Knows nothing of what the models compute, only their configs an
 Provenance: config.json, flax_model.msgpack and model.safetensors as the public repositories hold them.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,10 +15,11 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from model_core import clip, convert, vqgan
-from model_core.errors import CheckpointMismatch, CorruptCheckpoint, InvalidValue, ModelNotFound
+from model_core import clip, convert, dalle_bart, vqgan
+from model_core.errors import CheckpointMismatch, CorruptCheckpoint, InvalidValue
 from model_core.flax_msgpack import index_msgpack, write_msgpack
-from model_core.weight_files import FLOAT_DTYPES, GET_IT_AGAIN, StoredArray, index_safetensors, read_array
+from model_core.json_files import read_json
+from model_core.weight_files import FLOAT_DTYPES, StoredArray, index_safetensors, read_array
 
 Params = dict[str, Any]
 
@@ -28,7 +28,7 @@ SAFETENSORS_WEIGHTS = "model.safetensors"
 _MAX_NAMED_KEYS = 20  # in one error message
 
 
-def load_dalle_bart(folder: str | os.PathLike, dtype: str = "float32") -> tuple["dalle_bart.DalleBartConfig", Params]:
+def load_dalle_bart(folder: str | os.PathLike, dtype: str = "float32") -> tuple[dalle_bart.DalleBartConfig, Params]:
     """Loads a DalleBart folder; layers come out stacked, however the file holds them.
 
     Args:
@@ -42,8 +42,6 @@ def load_dalle_bart(folder: str | os.PathLike, dtype: str = "float32") -> tuple[
       UnsupportedConfig: config.json asks for something not implemented.
       InvalidValue: no such dtype, or a weight is beyond its range.
     """
-    from model_core import dalle_bart
-
     config = dalle_bart.DalleBartConfig.from_dict(read_json(Path(folder), "config.json"))
     return config, load_params(_weights_path(Path(folder), FLAX_WEIGHTS), dalle_bart.param_shapes(config), dtype)
 
@@ -115,29 +113,6 @@ def save_params(path: str | os.PathLike, params: Mapping[str, Any], dtype: str =
     finally:
         unfinished.unlink(missing_ok=True)
     _sync_folder(path.parent)
-
-
-def read_json(folder: Path, name: str) -> dict[str, Any]:
-    """Reads a JSON object from a model's folder.
-
-    Raises:
-      ModelNotFound: there is no such folder.
-      CorruptCheckpoint: the file is missing, not UTF-8, not JSON, or not an object.
-    """
-    if not folder.is_dir():
-        raise ModelNotFound(f"There is no folder {folder}.")
-    path = folder / name
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as err:
-        raise CorruptCheckpoint(f"{folder} holds no {name}. {GET_IT_AGAIN}") from err
-    except UnicodeDecodeError as err:
-        raise CorruptCheckpoint(f"{path} is not UTF-8 text ({err}). {GET_IT_AGAIN}") from err
-    except (json.JSONDecodeError, RecursionError) as err:
-        raise CorruptCheckpoint(f"{path} is not JSON ({err}). {GET_IT_AGAIN}") from err
-    if not isinstance(content, dict):
-        raise CorruptCheckpoint(f"{path} holds a JSON {type(content).__name__}, not an object. {GET_IT_AGAIN}")
-    return content
 
 
 def float_dtype(name: str) -> np.dtype:

@@ -1,0 +1,30 @@
+"""Reads the JSON files of a model's folder, with errors that say what is wrong with which file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from model_core.errors import CorruptCheckpoint, ModelNotFound
+
+
+def read_json(folder: Path, name: str) -> dict[str, Any]:
+    """Reads a JSON object from a model's folder.
+
+    Raises:
+      ModelNotFound: there is no such folder.
+      CorruptCheckpoint: the file is missing, not UTF-8, not JSON, or not an object.
+    """
+    if not folder.is_dir():
+        raise ModelNotFound(f"There is no folder {folder}.")
+    path = folder / name
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as err:
+        raise CorruptCheckpoint(f"{folder} holds no {name}. Download or copy it again.") from err
+    except UnicodeDecodeError as err:
+        raise CorruptCheckpoint(f"{path} is not UTF-8 text ({err}). Download or copy it again.") from err
+    except (json.JSONDecodeError, RecursionError) as err:
+        raise CorruptCheckpoint(f"{path} is not JSON ({err}). Download or copy it again.") from err
+    if not isinstance(content, dict):
+        raise CorruptCheckpoint(f"{path} holds a JSON {type(content).__name__}; an object is expected.")
+    return content

@@ -6,7 +6,6 @@ one size, stored without loss. Knows neither where the pictures came from nor wh
 
 import csv
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -95,7 +94,7 @@ def write_index(folder: Path, items: Iterable[Item]) -> None:
     partial = Path(folder) / f"{INDEX}.partial"
     lines = (json.dumps(asdict(item), ensure_ascii=False) + "\n" for item in items)
     partial.write_text("".join(lines), encoding="utf-8")
-    os.replace(partial, Path(folder) / INDEX)
+    partial.replace(Path(folder) / INDEX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

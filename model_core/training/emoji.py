@@ -1,19 +1,14 @@
 """Builds the emoji data set: three openly licensed picture sets, rasterised alike, with prompts from a fixed list.
 
-Knows the picture sets, their packages and how people name emoji; knows nothing of models. Needs the npm client once, to
-fetch the packages; afterwards they come from the cache folder.
+Knows the picture sets, how to draw them and how people name emoji; knows nothing of models.
 
 Pictures: the Iconify collections of Fluent Emoji, Noto Emoji and Twemoji. Words: emojibase (labels and tags of CLDR).
 """
 
 import hashlib
 import io
-import json
 import re
-import shutil
-import subprocess
-import tarfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,26 +16,23 @@ from typing import Any
 
 from PIL import Image
 
-from model_core.errors import DalleServeError, InvalidValue
+from model_core.errors import InvalidValue
 from model_core.training.data import Item, write_index
+from model_core.training.packages import CACHE, PackageError, fetch, read_json
 
 CONCEPTS = Path(__file__).with_name("concepts.txt")
-CACHE = Path.home() / ".cache" / "dalle-serve" / "packages"
-FETCH_TIMEOUT_S = 300
 MARGIN = 1 / 16  # of the picture's side, around the drawing area: 8 of 128 pixels, one cell of a stride-8 code grid
 STYLE_WEIGHT = 0.5  # share of the prompts that name the style
 VALIDATION_EVERY = 12  # of this many concepts one loses one of its styles to the validation split
 SKIN_TONES = ("1f3fb", "1f3fc", "1f3fd", "1f3fe", "1f3ff")
-UNCOUNTABLE = frozenset("bacon bread broccoli corn fire garlic honey lightning popcorn salt sushi".split())
-
-
-class PackageError(DalleServeError):
-    """A package of pictures or words cannot be fetched or read."""
+NO_ARTICLE = frozenset(
+    ("bacon", "bread", "broccoli", "cheese", "corn", "dice", "earth", "fire", "garlic", "honey", "poop", "popcorn")
+) | {"ramen", "salt", "saturn", "spaghetti", "sushi", "tea"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmojiSet:
-    """A set of pictures: the word for its style, its npm package, and the empty border its artists left (of the side)."""
+    """A set of pictures: the word for its style, its package, and the empty edge its artists left (share of side)."""
 
     style: str
     package: str
@@ -130,51 +122,13 @@ def read_concepts(path: Path = CONCEPTS) -> list[Concept]:
     return concepts
 
 
-def fetch(package: str, version: str, cache: Path) -> Path:
-    """Returns the package's archive from the cache folder, fetched there with the npm client if it is missing.
-
-    Raises:
-      PackageError: npm is missing, fails, or takes too long.
-    """
-    archive = cache / f"{package.lstrip('@').replace('/', '-')}-{version}.tgz"
-    if archive.is_file():
-        return archive
-    if not (npm := shutil.which("npm")):
-        raise PackageError(f"npm is needed to fetch {package}@{version}, and is not installed. Install Node.js.")
-    partial = cache / f"partial-{archive.stem}"
-    partial.mkdir(parents=True, exist_ok=True)
-    command = [npm, "pack", f"{package}@{version}", "--pack-destination", str(partial)]
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S)
-        (partial / archive.name).replace(archive)
-    except subprocess.TimeoutExpired as error:
-        raise PackageError(f"npm did not fetch {package}@{version} within {FETCH_TIMEOUT_S} s.") from error
-    except subprocess.CalledProcessError as error:
-        raise PackageError(f"npm could not fetch {package}@{version}: {error.stderr.strip()[-500:]}") from error
-    except OSError as error:
-        raise PackageError(f"npm did not leave {archive.name} in {partial}: {error}.") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return archive
-
-
-def read_json(archive: Path, name: str) -> Any:
-    """Reads one JSON file of a package's archive, without unpacking the rest.
-
-    Raises:
-      PackageError: the archive is broken, or has no such file.
-    """
-    try:
-        with tarfile.open(archive) as package:
-            member = package.extractfile(f"package/{name}")
-            return json.load(member) if member else None
-    except (tarfile.TarError, EOFError, OSError, KeyError, ValueError) as error:
-        raise PackageError(f"{name} in {archive} cannot be read ({error}): delete the archive, then try again.") from error
-
-
 def read_words(archive: Path) -> list[str]:
     """Every label and tag of the word package, lower-case, each once: text for training a tokenizer."""
-    texts = (text.lower() for entry in read_json(archive, "en/data.json") for text in (entry["label"], *entry.get("tags", ())))
+    texts = (
+        text.lower()
+        for entry in read_json(archive, "en/data.json")
+        for text in (entry["label"], *entry.get("tags", ()))
+    )
     return list(dict.fromkeys(text.replace("-", " ") for text in texts))
 
 
@@ -184,13 +138,11 @@ def draw_set(
     """Draws the wanted pictures of one set as (hexcode, PNG); counts in `dropped` all that is left out, by reason."""
     icons = read_json(archive, "icons.json")
     names = read_json(archive, "chars.json")
-    codes = {code.replace("-fe0f", ""): name for code, name in names.items()}
-    dropped[f"{emoji_set.style}: second spelling of the same emoji"] += len(names) - len(codes)
-    for code in codes.keys() - wanted:
+    for code in names.keys() - wanted:
         dropped[f"{emoji_set.style}: {_why_unwanted(code)}"] += 1
     seen = set()
     for code in sorted(wanted):
-        icon = icons["icons"].get(codes.get(code))
+        icon = icons["icons"].get(names.get(code))
         if icon is None:
             dropped[f"{emoji_set.style}: concept not in the set"] += 1
             continue
@@ -242,20 +194,22 @@ def prompts_of(concept: Concept, style: str) -> tuple[tuple[str, float], ...]:
 
 def _plain_prompts(concept: Concept) -> list[tuple[str, float]]:
     name = concept.name
-    a_name = name if _takes_no_article(name) else f"{'an' if name[0] in 'aeio' else 'a'} {name}"
-    weights = Counter({name: 3.0})
+    a_name = _with_article(name)
+    weights: defaultdict[str, float] = defaultdict(float, {name: 3.0})
     weights[a_name] += 3.0
     for prompt in (f"a picture of {a_name}", f"a drawing of {a_name}", f"{name} emoji"):
         weights[prompt] += 0.5
     for synonym in concept.synonyms:
         weights[synonym] += 2.5 / len(concept.synonyms)
-    return [(prompt, weight / weights.total()) for prompt, weight in weights.items()]
+    return [(prompt, weight / sum(weights.values())) for prompt, weight in weights.items()]
 
 
-def _takes_no_article(name: str) -> bool:
-    last = name.split()[-1]
-    plural = last.endswith("s") and not last.endswith(("ss", "us"))
-    return plural or last in UNCOUNTABLE or name.startswith("the ")
+def _with_article(name: str) -> str:
+    last = name.split(" with ")[0].split()[-1]
+    is_plural = last.endswith("s") and not last.endswith(("ss", "us"))
+    if is_plural or last in NO_ARTICLE:
+        return name
+    return f"an {name}" if re.match("[aeio]|u(?!ni|fo)|hour", name) else f"a {name}"
 
 
 def _items(concepts: list[Concept], drawn: dict[tuple[str, str], str]) -> Iterator[Item]:

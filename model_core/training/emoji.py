@@ -79,9 +79,15 @@ def build_emoji(out: Path, size: int = 128, cache: Path = CACHE, num_concepts: i
       num_concepts: takes the first so many of the list; None takes all.
 
     Raises:
+      InvalidValue: `size` or `num_concepts` is out of range.
       PackageError: a package cannot be fetched or read.
     """
-    concepts = read_concepts()[:num_concepts]
+    concepts = read_concepts()
+    if size < 1:
+        raise InvalidValue(f"size must be at least 1 pixel; got {size}.", "size")
+    if num_concepts is not None and not 1 <= num_concepts <= len(concepts):
+        raise InvalidValue(f"num_concepts must be 1 to {len(concepts)}; got {num_concepts}.", "num_concepts")
+    concepts = concepts[:num_concepts]
     archives = {emoji_set: fetch(emoji_set.package, emoji_set.version, cache) for emoji_set in EMOJI_SETS}
     words = fetch(WORDS_PACKAGE, WORDS_VERSION, cache)
     (out / "images").mkdir(parents=True, exist_ok=True)

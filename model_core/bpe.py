@@ -72,9 +72,8 @@ def _read_backend(folder: Path, is_clip: bool, specials: dict[str, AddedToken]) 
             return Tokenizer.from_file(str(whole))
         bos, eos = specials["bos_token"].content, specials["eos_token"].content
         backend = _clip_backend(vocab, merges, eos) if is_clip else _bart_backend(vocab, merges)
-        backend.post_processor = processors.RobertaProcessing(
-            (eos, backend.token_to_id(eos)), (bos, backend.token_to_id(bos))
-        )
+        vocabulary = backend.get_vocab()
+        backend.post_processor = processors.RobertaProcessing((eos, vocabulary[eos]), (bos, vocabulary[bos]))
     except Exception as err:  # the library raises nothing more precise
         name = whole.name if whole.is_file() else f"{vocab.name} or {merges.name}"
         raise CorruptCheckpoint(f"{folder}: {name} is not a tokenizer's ({err}). Download or copy it again.") from err

@@ -79,7 +79,7 @@ def load_params(path: str | os.PathLike, expected_shapes: Mapping[str, Any], dty
       CorruptCheckpoint, CheckpointMismatch, InvalidValue: as in `load_dalle_bart`.
     """
     path, target = Path(path), float_dtype(dtype)
-    expected = {name: leaf.shape for name, leaf in traverse_util.flatten_dict(expected_shapes, sep="/").items()}
+    expected = _flat_shapes(expected_shapes)
     if path.suffix == ".safetensors":
         index = convert.clip_from_torch(index_safetensors(path))
     else:
@@ -131,6 +131,13 @@ def _weights_path(folder: Path, *names: str) -> Path:
         f"{folder} holds no {' or '.join(names)} (found: {found}). Weights in other formats, pickles above all, are "
         "not read; take the repository's Flax weights."
     )
+
+
+def _flat_shapes(shapes: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[int, ...]]:
+    flat = {}
+    for key, value in shapes.items():
+        flat |= _flat_shapes(value, f"{prefix}{key}/") if isinstance(value, Mapping) else {prefix + key: value.shape}
+    return flat
 
 
 def _load_leaf(file: BinaryIO, name: str, stored: StoredArray, dtype: np.dtype) -> jax.Array:

@@ -1,0 +1,1 @@
+"""The HTTP side of the gateway: routes, the wire's schemas, errors → replies."""

@@ -1,0 +1,51 @@
+"""Reading a request's body: bytes become a JSON object, or an error that says what is wrong with them.
+
+Knows nothing of what the fields mean.
+"""
+
+import json
+from typing import Any
+
+from fastapi import Request
+from starlette.exceptions import HTTPException
+
+from model_core.errors import InvalidValue
+
+
+async def read_json_object(request: Request, max_bytes: int) -> dict[str, Any]:
+    """Reads the body as a JSON object.
+
+    Raises:
+      HTTPException: 413, it is too large; 415, it is said not to be plain JSON.
+      InvalidValue: it is not UTF-8, not JSON, or not an object.
+    """
+    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if media_type != "application/json":
+        said = ascii(media_type[:60]) if media_type else "nothing"
+        raise HTTPException(415, f"The body must be JSON: send 'Content-Type: application/json' (it says {said}).")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise HTTPException(415, "The body must not be compressed: leave out Content-Encoding.")
+    body = await _read(request, max_bytes)
+    try:
+        fields = json.loads(body.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise InvalidValue(f"The body must be UTF-8; byte {error.start} is not.") from None
+    except RecursionError:
+        raise InvalidValue("The body is nested too deeply.") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        raise InvalidValue(f"The body is not JSON: {error.msg.lower()} at {where}.") from None
+    except ValueError:  # an integer of more digits than Python reads
+        raise InvalidValue("The body holds a number with too many digits.") from None
+    if not isinstance(fields, dict):
+        raise InvalidValue(f"The body must be a JSON object, got a {type(fields).__name__}.")
+    return fields
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise HTTPException(413, f"The body must have at most {max_bytes} bytes.")
+    return bytes(body)

@@ -1,0 +1,45 @@
+"""The deployment graph on one screen: a gateway in the middle, the stages of each model around it.
+
+                     ┌─▶ <model>.text_encoder    prompt → encoder states
+    HTTP,            ├─▶ <model>.token_sampler   encoder states → image codes
+    handle ─▶ gateway┼─▶ <model>.image_decoder   image codes → pixels
+                     └─▶ <model>.clip_scorer     prompt, pixels → score
+
+No stage knows another. In a Serve YAML: `import_path: deployments.app:build_app`, and the fields of `AppConfig` under
+`args:`.
+"""
+
+from ray import serve
+from ray.serve import Application
+
+from deployments.clip_scorer import ClipScorer
+from deployments.config import AppConfig, ModelConfig
+from deployments.gateway import Gateway
+from deployments.image_decoder import ImageDecoder
+from deployments.text_encoder import TextEncoder
+from deployments.token_sampler import TokenSampler
+
+APP_NAME = "dalle-serve"
+
+STAGES = {
+    "text_encoder": TextEncoder,
+    "token_sampler": TokenSampler,
+    "image_decoder": ImageDecoder,
+    "clip_scorer": ClipScorer,
+}
+
+
+def build_app(config: AppConfig) -> Application:
+    """Turns settings into the application that `serve.run` takes."""
+    stages = {model.id: _bind_stages(model) for model in config.models}
+    ingress = serve.deployment(serve.ingress()(Gateway))
+    return ingress.options(name="gateway", **config.gateway.deployment_options()).bind(config, stages)
+
+
+def _bind_stages(model: ModelConfig) -> dict[str, Application]:
+    return {
+        name: serve.deployment(STAGES[name])
+        .options(name=model.deployment_name(name), **stage.deployment_options())
+        .bind(model.location, stage)
+        for name, stage in model.stages.items()
+    }

@@ -1,0 +1,225 @@
+"""Settings of the service: what a Serve YAML's `args:` is checked against.
+
+Every class refuses keys it does not know. The defaults suit a laptop with two cores: all `num_cpus` together are at
+most 2.
+Knows nothing of Ray's objects; `app.py` hands `deployment_options()` on to it.
+"""
+
+from collections import Counter
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+DType = Literal["float32", "bfloat16", "float16"]
+
+
+class Settings(BaseModel):
+    """A group of settings: fixed once read, and an unknown key is an error that names it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DeploymentConfig(Settings):
+    """What Ray Serve is told of one deployment: how many replicas, on what, and how much may wait for them."""
+
+    min_replicas: int = Field(default=1, ge=0, description="Replicas kept when idle; 0 lets the stage go away.")
+    max_replicas: int = Field(default=1, ge=1, description="Replicas started at most.")
+    target_ongoing_requests: float = Field(
+        default=2, gt=0, description="Calls in one replica that autoscaling aims at."
+    )
+    upscale_delay_s: float = Field(
+        default=10, ge=0, description="How long the load must be high before a replica is added."
+    )
+    downscale_delay_s: float = Field(default=300, ge=0, description="How long it must be low before one is taken away.")
+    max_ongoing_requests: int = Field(default=16, ge=1, description="Calls that one replica accepts at a time.")
+    max_queued_requests: int = Field(default=256, ge=-1, description="Calls that wait in one caller; -1 sets no limit.")
+    num_cpus: float = Field(default=0.2, ge=0, description="Cores reserved for a replica; a promise, not a cage.")
+    num_gpus: float = Field(default=0, ge=0, description="GPUs reserved for a replica.")
+    resources: dict[str, float] = Field(default={}, description="Other resources, such as {TPU: 1}.")
+    accelerator_type: str | None = Field(default=None, description="Kind of accelerator, such as A100 or TPU-V6E.")
+    env_vars: dict[str, str] = Field(default={}, description="Environment of the replica's process.")
+    health_check_period_s: float = Field(
+        default=3, gt=0, description="How often a replica is asked whether it is well."
+    )
+    health_check_timeout_s: float = Field(default=30, gt=0, description="How long the answer may take.")
+    graceful_shutdown_timeout_s: float = Field(
+        default=20, ge=0, description="How long a leaving replica may finish its work."
+    )
+
+    @model_validator(mode="after")
+    def _replica_bounds_fit(self) -> "DeploymentConfig":
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas {self.min_replicas} is more than max_replicas {self.max_replicas}")
+        return self
+
+    def deployment_options(self) -> dict[str, Any]:
+        """The arguments of `Deployment.options`."""
+        return {
+            "autoscaling_config": {
+                "min_replicas": self.min_replicas,
+                "max_replicas": self.max_replicas,
+                "target_ongoing_requests": self.target_ongoing_requests,
+                "upscale_delay_s": self.upscale_delay_s,
+                "downscale_delay_s": self.downscale_delay_s,
+            },
+            "max_ongoing_requests": self.max_ongoing_requests,
+            "max_queued_requests": self.max_queued_requests,
+            "health_check_period_s": self.health_check_period_s,
+            "health_check_timeout_s": self.health_check_timeout_s,
+            "graceful_shutdown_timeout_s": self.graceful_shutdown_timeout_s,
+            "max_constructor_retry_count": 3,  # a checkpoint that does not load will not load the 20th time either
+            "ray_actor_options": {
+                "num_cpus": self.num_cpus,
+                "num_gpus": self.num_gpus,
+                "resources": self.resources,
+                **({"accelerator_type": self.accelerator_type} if self.accelerator_type else {}),
+                # Only where there is one: a replica with an environment of its own cannot use a waiting process.
+                **({"runtime_env": {"env_vars": self.env_vars}} if self.env_vars else {}),
+            },
+        }
+
+
+class StageConfig(DeploymentConfig):
+    """One stage of one model."""
+
+    batch_size: int = Field(default=4, ge=1, description="Rows computed together; always this many, filled or not.")
+    batch_wait_timeout_s: float = Field(
+        default=0.005, ge=0, description="How long a call waits for others to share a batch."
+    )
+    dtype: DType = Field(default="float32", description="Number format of the weights and of most of the arithmetic.")
+
+    @model_validator(mode="after")
+    def _batches_can_fill(self) -> "StageConfig":
+        if self.max_ongoing_requests < self.batch_size:
+            raise ValueError(
+                f"max_ongoing_requests {self.max_ongoing_requests} is less than batch_size {self.batch_size}: "
+                "no batch could ever fill"
+            )
+        return self
+
+
+class TextEncoderConfig(StageConfig):
+    """Prompt → encoder states."""
+
+    batch_size: int = Field(default=2, ge=1, description="Prompts encoded together; a request has two.")
+
+
+class TokenSamplerConfig(StageConfig):
+    """Encoder states → image codes: the stage that takes the time."""
+
+    num_cpus: float = Field(default=0.8, ge=0, description="Cores reserved for a replica; a promise, not a cage.")
+    batch_wait_timeout_s: float = Field(
+        default=0.02, ge=0, description="How long a call waits for others to share a batch."
+    )
+    max_ongoing_requests: int = Field(default=8, ge=1, description="Images that one replica accepts at a time.")
+    graceful_shutdown_timeout_s: float = Field(
+        default=60, ge=0, description="How long a leaving replica may finish its work."
+    )
+
+
+class ImageDecoderConfig(StageConfig):
+    """Image codes → pixels."""
+
+
+class ClipScorerConfig(StageConfig):
+    """Prompt, pixels → score."""
+
+
+class ModelConfig(Settings):
+    """One model that is served, and its stages."""
+
+    id: ModelId = Field(default="emoji", description="Name in requests, and the prefix of the deployments' names.")
+    source: str | None = Field(default=None, description="Shipped name, folder or hub id to load; else the id.")
+    text_encoder: TextEncoderConfig = TextEncoderConfig()
+    token_sampler: TokenSamplerConfig = TokenSamplerConfig()
+    image_decoder: ImageDecoderConfig = ImageDecoderConfig()
+    clip_scorer: ClipScorerConfig | None = Field(default=ClipScorerConfig(), description="null: images are not ranked.")
+
+    @property
+    def location(self) -> str:
+        """What `model_core.bundles.resolve` is asked for."""
+        return self.source or self.id
+
+    @property
+    def stages(self) -> dict[str, StageConfig]:
+        """The stages that this model has, by name, in the order of the data."""
+        stages = {
+            "text_encoder": self.text_encoder,
+            "token_sampler": self.token_sampler,
+            "image_decoder": self.image_decoder,
+            "clip_scorer": self.clip_scorer,
+        }
+        return {name: stage for name, stage in stages.items() if stage is not None}
+
+    def deployment_name(self, stage: str) -> str:
+        """The name under which a Serve YAML overrides the stage's options."""
+        return f"{self.id}.{stage}"
+
+
+class Limits(Settings):
+    """What one request may ask for."""
+
+    max_body_bytes: int = Field(default=1024 * 1024, ge=1024, description="Size of a request's body.")
+    max_prompt_chars: int = Field(
+        default=32_000, ge=1, description="Length of a prompt; models read its first tokens only."
+    )
+    max_n: int = Field(default=10, ge=1, description="Images in one reply.")
+    max_best_of: int = Field(default=64, ge=1, description="Images drawn for one reply.")
+
+
+class GatewayConfig(DeploymentConfig):
+    """The ingress: HTTP, and the way of each request through the stages."""
+
+    num_cpus: float = Field(default=0.1, ge=0, description="Cores reserved for a replica; a promise, not a cage.")
+    # Far above what `max_pending_images` lets in, so that it is the gateway, with its error envelope, that refuses.
+    max_ongoing_requests: int = Field(
+        default=1000, ge=1, description="Requests that one replica accepts, refusals included."
+    )
+    max_queued_requests: int = Field(
+        default=-1, ge=-1, description="Requests that wait in one proxy; -1 sets no limit."
+    )
+    target_ongoing_requests: float = Field(
+        default=32, gt=0, description="Requests in one replica that autoscaling aims at."
+    )
+    max_pending_images: int = Field(
+        default=256, ge=1, description="Images asked for and not drawn yet; beyond it come 429s."
+    )
+    images_in_flight: int = Field(
+        default=8, ge=1, description="Images of one request that are in the stages at a time."
+    )
+    request_timeout_s: float = Field(default=300, gt=0, description="How long one request may take.")
+
+
+class AppConfig(Settings):
+    """The whole service."""
+
+    models: list[ModelConfig] = Field(default=[ModelConfig()], min_length=1, description="What is served.")
+    default_model: str | None = Field(
+        default=None, description="Id of the model for requests that name none; else the first."
+    )
+    default_model_aliases: list[str] = Field(
+        ["dall-e-2", "dall-e-3", "gpt-image-1"], description="Other names of the default model."
+    )
+    gateway: GatewayConfig = GatewayConfig()
+    limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _names_and_limits_fit(self) -> "AppConfig":
+        ids = [model.id for model in self.models]
+        twice = [model_id for model_id, count in Counter(ids).items() if count > 1]
+        if twice:
+            raise ValueError(f"two models have the id {twice[0]!r}")
+        if self.default_model is not None and self.default_model not in ids:
+            raise ValueError(f"default_model {self.default_model!r} is none of the models: {', '.join(ids)}")
+        if self.limits.max_best_of > self.gateway.max_pending_images:
+            raise ValueError(
+                f"limits.max_best_of {self.limits.max_best_of} is more than gateway.max_pending_images "
+                f"{self.gateway.max_pending_images}: such a request could never be accepted"
+            )
+        return self
+
+    @property
+    def default_model_id(self) -> str:
+        """The model for requests that name none."""
+        return self.default_model or self.models[0].id

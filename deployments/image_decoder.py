@@ -1,0 +1,28 @@
+"""The stage that turns image codes into finished images: a shim over `model_core.stages.ImageDecoder`.
+
+Knows nothing of the other stages or of HTTP. The models are imported when a replica starts, not with this module.
+"""
+
+import numpy as np
+
+from deployments.batching import batched
+from deployments.config import ImageDecoderConfig
+
+
+class ImageDecoder:
+    """Decodes image codes."""
+
+    def __init__(self, model: str, config: ImageDecoderConfig):
+        from model_core import bundles, stages
+
+        folder = bundles.resolve(model).vqgan
+        self._stage = stages.ImageDecoder(folder, dtype=config.dtype, batch_size=config.batch_size)
+        self._stage.warm_up()
+        self._decode_batched = batched(self._decode, config)
+
+    async def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Turns image codes int32 [N] into an image, uint8 [height, width, 3]."""
+        return await self._decode_batched(codes)
+
+    def _decode(self, codes: list[np.ndarray]) -> list[np.ndarray]:
+        return list(self._stage.decode(np.stack(codes)))

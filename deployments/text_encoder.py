@@ -1,0 +1,31 @@
+"""The stage that turns prompts into encoder states: a shim over `model_core.stages.TextEncoder`.
+
+Knows nothing of the other stages or of HTTP. The models are imported when a replica starts, not with this module.
+"""
+
+import numpy as np
+
+from deployments.batching import batched
+from deployments.config import TextEncoderConfig
+
+EncodedPrompt = tuple[np.ndarray, np.ndarray]  # states float32 [T, D], mask int32 [T]
+
+
+class TextEncoder:
+    """Encodes prompts."""
+
+    def __init__(self, model: str, config: TextEncoderConfig):
+        from model_core import bundles, stages
+
+        folder = bundles.resolve(model).dalle_bart
+        self._stage = stages.TextEncoder(folder, dtype=config.dtype, batch_size=config.batch_size)
+        self._stage.warm_up()
+        self._encode_batched = batched(self._encode, config)
+
+    async def encode(self, prompt: str) -> EncodedPrompt:
+        """Turns a prompt into its encoder states [T, D] and their mask [T]."""
+        return await self._encode_batched(prompt)
+
+    def _encode(self, prompts: list[str]) -> list[EncodedPrompt]:
+        encoded = self._stage.encode(prompts)
+        return list(zip(encoded.states, encoded.mask, strict=True))

@@ -153,12 +153,15 @@ def generate(
       seeds: one integer in 0…2³²−1 per image; position p draws with fold_in(key(seed, impl="threefry2x32"), p).
       gumbel: noise to use in place of the seeds: code i is argmax(warped logits + gumbel[:, i]).
       greedy: take the likeliest code of the guided logits.
-      num_codes: ids from here on are never drawn, nor are those from `image_vocab_size` on, which is the default.
+      num_codes: ids from here on are never drawn; `config.image_vocab_size` if not given.
 
     Raises:
       InvalidValue: a parameter is out of range or of the wrong shape.
     """
     batch = text_tokens.shape[0]
+    noise_shape = (batch, config.image_length, config.logits_width)
+    if gumbel is not None and gumbel.shape != noise_shape:
+        raise InvalidValue(f"gumbel has the shape {gumbel.shape}; it must have {noise_shape}.", "gumbel")
     how = sampling_params(
         batch,
         guidance_scale=guidance_scale,
@@ -167,7 +170,7 @@ def generate(
         top_p=top_p,
         seeds=np.zeros(batch, np.uint32) if seeds is None and (greedy or gumbel is not None) else seeds,
         greedy=greedy,
-        num_codes=config.image_vocab_size if num_codes is None else min(num_codes, config.image_vocab_size),
+        num_codes=config.image_vocab_size if num_codes is None else num_codes,
     )
     states = encode(config, params, text_tokens, text_mask)
     states_uncond = None

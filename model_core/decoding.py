@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
@@ -24,7 +25,8 @@ class DecoderWeights:
 
     Attributes:
       shared: the published tree without the encoder and without the decoder's layers; the same buffers, not copies.
-      layers: one tree per layer, cut out of the stacked layers; copies, as large as the stack.
+      layers: one tree per layer, cut out of the stacked layers. On a CPU they share the stack's memory (but for
+        leaves too small to be aligned); elsewhere they are copies, together as large as the stack.
     """
 
     shared: Any
@@ -51,7 +53,7 @@ class DecodeState:
 def decoder_weights(params: Any) -> DecoderWeights:
     """Cuts `params` (the published tree, layers stacked) into what `prefill` and `decode_step` take.
 
-    Costs as much memory as the decoder's layers: make it once, and drop `params` where nothing else needs them.
+    Make it once and drop `params` where nothing else needs them: it keeps alive what it needs.
     """
     decoder = dict(params["model"]["decoder"])
     stacked = decoder.pop("layers")["FlaxBartDecoderLayers"]
@@ -59,10 +61,16 @@ def decoder_weights(params: Any) -> DecoderWeights:
     return DecoderWeights(shared=jax.tree.map(jnp.asarray, shared), layers=_unstack(stacked))
 
 
-@jax.jit
 def _unstack(stacked):
-    count = jax.tree.leaves(stacked)[0].shape[0]
-    return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(count))
+    leaves = jax.tree.leaves(stacked)
+    on_cpu = all(device.platform == "cpu" for leaf in leaves for device in jnp.asarray(leaf).devices())
+    cut = _view if on_cpu else lambda leaf, i: jnp.asarray(leaf)[i]
+    return tuple(jax.tree.map(lambda leaf, i=i: cut(leaf, i), stacked) for i in range(len(leaves[0])))
+
+
+def _view(leaf, i):
+    """One layer out of a stack in the CPU's memory: numpy sees that memory, and XLA takes it over where aligned."""
+    return jax.device_put(np.asarray(leaf)[i])
 
 
 def prefill(

@@ -23,6 +23,7 @@ FLOAT_DTYPES = {name: np.dtype(kind) for name, kind in (("float32", "<f4"), ("fl
 }
 _SAFETENSORS_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _READ_BYTES = 8 * 2**20  # conversion goes through a buffer of this size
+_ALIGNMENT = 64
 _MAX_HEADER_BYTES = 100 * 2**20  # of safetensors, as its own library has it
 GET_IT_AGAIN = "Download or copy it again."
 
@@ -87,11 +88,13 @@ def index_safetensors(path: Path) -> dict[str, StoredArray]:
 def read_array(file: BinaryIO, stored: StoredArray, dtype: np.dtype) -> np.ndarray:
     """Reads one array, converted to `dtype` on the way through a small buffer.
 
+    The result begins at a multiple of 64 bytes, which lets JAX on a CPU take it over without a copy.
+
     Raises:
       CorruptCheckpoint: the file ends before the array does.
       FloatingPointError: a value is beyond the range of `dtype`.
     """
-    flat = np.empty(math.prod(stored.shape), dtype)
+    flat = _empty_aligned(math.prod(stored.shape), dtype)
     start = 0
     for part in stored.parts:
         file.seek(part.offset)
@@ -115,6 +118,12 @@ def refuse_other_formats(path: Path, file: BinaryIO) -> None:
         raise CorruptCheckpoint(
             f"{path} is a zip or pickle file (PyTorch?); pickles are never read. Use flax_model.msgpack or safetensors."
         )
+
+
+def _empty_aligned(count: int, dtype: np.dtype) -> np.ndarray:
+    memory = np.empty(count * dtype.itemsize + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + count * dtype.itemsize].view(dtype)
 
 
 def _read_part(file: BinaryIO, part: Part, target: np.ndarray) -> None:

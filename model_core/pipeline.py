@@ -1,0 +1,175 @@
+"""The whole flow in one process: a prompt becomes ranked images.
+
+prompt → text tokens → encoder states → image codes → pixels → scores → order. Knows nothing of Ray or HTTP; the service
+runs the same stages as deployments.
+"""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from typing import Self
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+
+from model_core import bundles
+from model_core.errors import CheckpointMismatch, InvalidValue
+from model_core.ranking import rank
+from model_core.sampling import sampling_params
+from model_core.stages import ClipScorer, ImageDecoder, SamplerJob, TextEncoder, TokenSampler
+
+MAX_IMAGES = 64
+MAX_BEST_OF = 128
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RankedImage:
+    """A finished image.
+
+    Attributes:
+      codes: what it was decoded from.
+      seed: asking for it with `n=1`, all else equal, draws the same image.
+      score: CLIP's logit of the prompt, higher is better; None where the model has no CLIP.
+    """
+
+    image: UInt8[np.ndarray, "height width 3"]
+    codes: Int32[np.ndarray, " N"]
+    seed: int
+    score: float | None
+
+
+class Pipeline:
+    """A model in memory. `from_model` and `from_parts` make one."""
+
+    def __init__(self, bundle: bundles.Bundle, dtype: str = "float32", batch_size: int = 4):
+        """Loads the parts of `bundle`.
+
+        Args:
+          dtype: float32, float16 or bfloat16: what weights are held and computed in.
+          batch_size: images drawn together. The same seed draws the same image as long as this stays the same.
+
+        Raises:
+          CheckpointError: a part cannot be used, or the parts do not fit together.
+        """
+        self.bundle = bundle
+        self.image_decoder = ImageDecoder(bundle.vqgan, dtype, batch_size)
+        self.text_encoder = TextEncoder(bundle.dalle_bart, dtype, batch_size=2)  # a prompt, and a negative one
+        num_codes = self.image_decoder.config.n_embed
+        self.token_sampler = TokenSampler(bundle.dalle_bart, dtype, batch_size, num_codes)
+        self.clip_scorer = ClipScorer(bundle.clip, dtype, batch_size) if bundle.clip else None
+        drawn, decoded = self.token_sampler.config.image_length, self.image_decoder.config.grid**2
+        if drawn != decoded:
+            raise CheckpointMismatch(f"{bundle.id}: DalleBart draws {drawn} codes an image, the VQGAN takes {decoded}.")
+
+    @classmethod
+    def from_model(
+        cls, name: str | PathLike, *, dtype: str = "float32", batch_size: int = 4, download: bool = False
+    ) -> Self:
+        """Loads a model by the name of a shipped one ("emoji"), a folder, or a hub id.
+
+        Args:
+          download: whether what is not on this machine may be fetched.
+
+        Raises:
+          ModelNotFound: nothing of that name is here.
+          CheckpointError: its files cannot be used.
+        """
+        return cls(bundles.resolve(name, download=download), dtype, batch_size)
+
+    @classmethod
+    def from_parts(
+        cls,
+        *,
+        dalle_bart: str | PathLike,
+        vqgan: str | PathLike,
+        clip: str | PathLike | None = None,
+        dtype: str = "float32",
+        batch_size: int = 4,
+        download: bool = False,
+    ) -> Self:
+        """Loads a model from two or three folders or ids; raises as `from_model`. Without CLIP nothing is ranked."""
+        bundle = bundles.from_parts(dalle_bart=dalle_bart, vqgan=vqgan, clip=clip, download=download)
+        return cls(bundle, dtype, batch_size)
+
+    def warm_up(self) -> None:
+        """Compiles every stage, so that the first image takes no longer than the next."""
+        for stage in (self.text_encoder, self.token_sampler, self.image_decoder, self.clip_scorer):
+            if stage:
+                stage.warm_up()
+
+    def generate(
+        self,
+        prompt: str,
+        n: int = 1,
+        best_of: int | None = None,
+        seed: int | None = None,
+        negative_prompt: str = "",
+        guidance_scale: float | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> list[RankedImage]:
+        """Draws images of a prompt, best first. None stands for the model's own default.
+
+        Args:
+          n: how many images to return.
+          best_of: how many to draw; the best `n` by CLIP's score are returned. None draws `n`.
+          seed: of the first image; image i has (seed + i) mod 2³². None draws a fresh one.
+          negative_prompt: what guidance leads away from; "" is no text at all.
+          guidance_scale: how hard to follow the prompt; 1.0 is not at all beyond the plain model.
+          temperature: above 0; lower is safer, higher is more varied.
+          top_k: draw among so many likeliest codes; 0 = all.
+          top_p: draw among the likeliest codes that together have this probability; 1.0 = all.
+          on_progress: called with (codes drawn so far, codes to draw), counted over all images.
+
+        Raises:
+          InvalidValue: an argument is out of range; `param` names it.
+        """
+        best_of = n if best_of is None else best_of
+        self._check(prompt, negative_prompt, n, best_of)
+        first_seed = secrets.randbits(32) if seed is None else seed
+        given = {"guidance_scale": guidance_scale, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+        settings = self.bundle.sampling | {name: value for name, value in given.items() if value is not None}
+        sampling_params(1, num_codes=1, seeds=[first_seed], **settings)  # raises before any work is done
+
+        text = self.text_encoder.encode([prompt, negative_prompt])
+        jobs = [
+            SamplerJob(
+                states=text.states[0],
+                mask=text.mask[0],
+                uncond_states=text.states[1],
+                uncond_mask=text.mask[1],
+                seed=(first_seed + i) % 2**32,
+                **settings,
+            )
+            for i in range(best_of)
+        ]
+        codes = self.token_sampler.sample(jobs, on_progress and self._counter(best_of, on_progress))
+        images = self.image_decoder.decode(codes)
+        if self.clip_scorer is None:
+            return [RankedImage(images[i], codes[i], jobs[i].seed, None) for i in range(n)]
+        scores = self.clip_scorer.score(prompt, images)
+        return [RankedImage(images[i], codes[i], jobs[i].seed, float(scores[i])) for i in rank(scores)[:n]]
+
+    def _check(self, prompt: str, negative_prompt: str, n: int, best_of: int) -> None:
+        for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
+            if not isinstance(text, str):
+                raise InvalidValue(f"{name} must be a string; got {text!r}.", name)
+        for name, value, low, high in (("n", n, 1, MAX_IMAGES), ("best_of", best_of, n, MAX_BEST_OF)):
+            if type(value) is not int or not low <= value <= high:
+                raise InvalidValue(f"{name} must be an integer from {low} to {high}; got {value!r}.", name)
+        if best_of > n and self.clip_scorer is None:
+            raise InvalidValue(
+                f"best_of is {best_of}, but {self.bundle.id} has no CLIP to choose by; leave best_of out.", "best_of"
+            )
+
+    def _counter(self, num_images: int, on_progress: Callable[[int, int], None]):
+        drawn = np.zeros(num_images, int)
+
+        def count(images: list[int], codes: Int32[np.ndarray, "rows drawn"]) -> None:
+            drawn[images] = codes.shape[1]
+            on_progress(int(drawn.sum()), num_images * self.token_sampler.config.image_length)
+
+        return count

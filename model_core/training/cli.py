@@ -1,0 +1,91 @@
+"""`dalle-serve train …`: from a data set to a model that can be served, on the command line."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(no_args_is_help=True, help="Train the models: data, then vqgan, dalle-bart, clip, then export.")
+data_app = typer.Typer(no_args_is_help=True, help="Build a data set.")
+app.add_typer(data_app, name="data")
+console = Console()
+
+DataFolder = Annotated[Path, typer.Option("--data", help="A data set made by `train data …`.")]
+RunFolder = Annotated[Path, typer.Option("--run", help="Folder of the training run; an existing one is resumed.")]
+PresetName = Annotated[str, typer.Option("--preset", help="Sizes and recipe: emoji, or smoke (tiny, seconds).")]
+
+
+@data_app.command("emoji")
+def build_emoji_data(
+    out: Annotated[Path, typer.Argument(help="Folder of the new data set.")],
+    size: Annotated[int, typer.Option(help="Side of the pictures, in pixels.")] = 128,
+    concepts: Annotated[int | None, typer.Option(help="Only the first so many concepts.")] = None,
+) -> None:
+    """Draw the openly licensed emoji sets, fetched with npm, and caption them."""
+    from model_core.training.emoji import build_emoji
+
+    report = build_emoji(out, size=size, num_concepts=concepts)
+    console.print(f"{report.num_items} pictures of {report.num_concepts} concepts in {out}")
+    for reason, count in report.dropped.items():
+        console.print(f"  left out: {count} × {reason}")
+
+
+@data_app.command("folder")
+def build_folder_data(
+    images: Annotated[Path, typer.Argument(help="Pictures with a .txt caption beside each, or captions.csv/.jsonl.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the new data set.")],
+    size: Annotated[int, typer.Option(help="Side of the pictures, in pixels.")] = 128,
+) -> None:
+    """Turn your own captioned pictures into a data set."""
+    from model_core.training.data import build_folder
+
+    report = build_folder(images, out, size)
+    console.print(f"{report.num_items} pictures in {out}")
+    for name, reason in report.skipped:
+        console.print(f"  left out: {name}: {reason}")
+
+
+@app.command("vqgan")
+def train_vqgan(data: DataFolder, run: RunFolder, preset: PresetName = "emoji") -> None:
+    """Learn to spell pictures with image codes."""
+    _open(data, run, preset).train_vqgan()
+
+
+@app.command("dalle-bart")
+def train_dalle_bart(data: DataFolder, run: RunFolder, preset: PresetName = "emoji") -> None:
+    """Learn to draw the codes of a prompt."""
+    _open(data, run, preset).train_dalle_bart()
+
+
+@app.command("clip")
+def train_clip(data: DataFolder, run: RunFolder, preset: PresetName = "emoji") -> None:
+    """Learn to judge how well a picture shows a prompt."""
+    _open(data, run, preset).train_clip()
+
+
+@app.command("export")
+def export(data: DataFolder, run: RunFolder, preset: PresetName = "emoji") -> None:
+    """Write the model's folder, as far as training has come."""
+    console.print(f"model in {_open(data, run, preset).export()}")
+
+
+@app.command("all")
+def train_all(data: DataFolder, run: RunFolder, preset: PresetName = "emoji") -> None:
+    """Everything after the data: vqgan, dalle-bart, clip, export."""
+    training = _open(data, run, preset)
+    training.train_vqgan()
+    training.train_dalle_bart()
+    training.train_clip()
+    console.print(f"model in {training.export()}")
+
+
+def _open(data: Path, run: Path, preset: str):
+    """The run, with its imports delayed so that `--help` is quick."""
+    from model_core.training.data import Dataset
+    from model_core.training.presets import PRESETS
+    from model_core.training.run import TrainingRun
+
+    if preset not in PRESETS:
+        raise typer.BadParameter(f"{preset!r} is not one of {', '.join(PRESETS)}.", param_hint="--preset")
+    return TrainingRun(run, Dataset.open(data), PRESETS[preset])

@@ -1,0 +1,167 @@
+"""Trains a DalleBart on (prompt, image codes) pairs.
+
+Cross-entropy of every code given the codes before it. Some prompts are dropped, so that the model also learns the
+unconditional distribution that guidance needs. Some input codes are corrupted: a decoder that is always shown the true
+codes before a position learns to continue pictures and to ignore the text; one that can't trust them reads it.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from model_core import dalle_bart
+from model_core.dalle_bart import DalleBartConfig, Params
+from model_core.text import Tokenizer
+from model_core.training.data import Item, draw_prompt
+from model_core.training.loop import LoopConfig, Metrics, State, train
+
+Batch = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DalleBartRecipe:
+    """Everything that decides how the DalleBart is trained."""
+
+    steps: int = 10_000
+    batch_size: int = 16
+    optimizer: str = "adamw"  # or "adafactor", the reference's
+    learning_rate: float = 2e-3
+    warm_up_steps: int = 200
+    weight_decay: float = 0.01
+    ema_decay: float = 0.998
+    prompt_dropout: float = 0.1  # of the prompts become empty
+    heavy_share: float = 0.5  # of the sequences lose 40–100 % of their input codes …
+    light_corruption: float = 0.1  # … the others this share
+    clean_fraction: float = 0.15  # of the steps, at the end, over which corruption fades to nothing
+    seed: int = 0
+
+
+def optimizer(recipe: DalleBartRecipe) -> optax.GradientTransformation:
+    """The recipe's optimizer with clipped gradients, linear warm-up and linear decay.
+
+    Raises:
+      ValueError: the recipe names an optimizer that is not known.
+    """
+    schedule = optax.join_schedules(
+        [
+            optax.linear_schedule(0.0, recipe.learning_rate, recipe.warm_up_steps),
+            optax.linear_schedule(
+                recipe.learning_rate, recipe.learning_rate * 0.01, recipe.steps - recipe.warm_up_steps
+            ),
+        ],
+        [recipe.warm_up_steps],
+    )
+    if recipe.optimizer == "adamw":
+        method = optax.adamw(schedule, b1=0.9, b2=0.98, weight_decay=recipe.weight_decay)
+    elif recipe.optimizer == "adafactor":
+        method = optax.adafactor(schedule, weight_decay_rate=recipe.weight_decay)
+    else:
+        raise ValueError(f"optimizer is {recipe.optimizer!r}; there are 'adamw' and 'adafactor'.")
+    return optax.chain(optax.clip_by_global_norm(1.0), method)
+
+
+def initial_state(config: DalleBartConfig, recipe: DalleBartRecipe) -> State:
+    """Random parameters, and a moving average that starts at them."""
+    params = dalle_bart.init_params(config, jax.random.key(recipe.seed))
+    return {
+        "step": jnp.int32(0),
+        "params": params,
+        "ema": jax.tree.map(jnp.array, params),
+        "optimizer": optimizer(recipe).init(params),
+    }
+
+
+def corrupt(codes: Int[Array, "B N"], start: int, share: Float[Array, " B"], key: Array) -> Int[Array, "B N"]:
+    """Replaces about `share` of each row's codes, half by the start id, half by the next row's codes at that place."""
+    where, how = jax.random.split(key)
+    replaced = jax.random.uniform(where, codes.shape) < share[:, None]
+    blank = jax.random.bernoulli(how, 0.5, codes.shape)
+    return jnp.where(replaced, jnp.where(blank, start, jnp.roll(codes, 1, axis=0)), codes)
+
+
+def corruption_shares(recipe: DalleBartRecipe, batch: int, step: Array, key: Array) -> Float[Array, " B"]:
+    """How much of each sequence to corrupt: much for some, little for the others, none at the very end."""
+    heavy, amount = jax.random.split(key)
+    share = jnp.where(
+        jax.random.bernoulli(heavy, recipe.heavy_share, (batch,)),
+        jax.random.uniform(amount, (batch,), minval=0.4, maxval=1.0),
+        recipe.light_corruption,
+    )
+    left = (recipe.steps - step) / max(recipe.steps * recipe.clean_fraction, 1)
+    return share * jnp.clip(left, 0.0, 1.0)
+
+
+@partial(jax.jit, static_argnames=("config", "recipe"), donate_argnames="state")
+def train_step(
+    state: State, batch: Batch, key: Array, *, config: DalleBartConfig, recipe: DalleBartRecipe
+) -> tuple[State, Metrics]:
+    """One gradient step on a batch of `codes` [B, N], `text_tokens` [B, T] and `text_mask` [B, T]."""
+    codes = batch["codes"].astype(jnp.int32)
+    shares_key, corrupt_key = jax.random.split(key)
+    shares = corruption_shares(recipe, len(codes), state["step"], shares_key)
+    start = config.decoder_start_token_id
+    shown = corrupt(codes, start, shares, corrupt_key)
+    decoder_codes = jnp.pad(shown[:, :-1], ((0, 0), (1, 0)), constant_values=start)
+
+    def loss_fn(params: Params) -> Array:
+        logits = dalle_bart.forward(config, params, batch["text_tokens"], batch["text_mask"], decoder_codes)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, codes).mean()
+
+    loss, grads = jax.value_and_grad(loss_fn)(state["params"])
+    updates, optimizer_state = optimizer(recipe).update(grads, state["optimizer"], state["params"])
+    params = optax.apply_updates(state["params"], updates)
+    # The average starts fast, so that a short run is not mostly its beginning.
+    decay = jnp.minimum(recipe.ema_decay, (1 + state["step"]) / (10 + state["step"]))
+    ema = jax.tree.map(lambda old, new: old * decay + new * (1 - decay), state["ema"], params)
+    metrics = {"loss": loss, "grad_norm": optax.global_norm(grads)}
+    return {**state, "params": params, "ema": ema, "optimizer": optimizer_state}, metrics
+
+
+def make_batch(
+    items: list[Item],
+    codes: Int[np.ndarray, "M N"],
+    tokenizer: Tokenizer,
+    recipe: DalleBartRecipe,
+    text_length: int,
+    rng: np.random.Generator,
+) -> Batch:
+    """Draws pictures, then a prompt for each."""
+    chosen = rng.integers(len(items), size=recipe.batch_size)
+    prompts = [draw_prompt(items[i], rng) for i in chosen]
+    text_tokens, text_mask = tokenizer(prompts)
+    empty_tokens, empty_mask = tokenizer.unconditional(recipe.batch_size)
+    dropped = (rng.random(recipe.batch_size) < recipe.prompt_dropout)[:, None]
+    return {
+        "codes": codes[chosen],
+        "text_tokens": np.where(dropped, empty_tokens, text_tokens)[:, :text_length],
+        "text_mask": np.where(dropped, empty_mask, text_mask)[:, :text_length],
+    }
+
+
+def train_dalle_bart(
+    items: list[Item],
+    codes: Int[np.ndarray, "M N"],
+    tokenizer: Tokenizer,
+    folder: Path,
+    config: DalleBartConfig,
+    recipe: DalleBartRecipe,
+    loop: LoopConfig | None = None,
+    **hooks: Any,
+) -> Params:
+    """Trains on `codes[i]` described by `items[i]` until `recipe.steps`; returns the averaged parameters."""
+    return train(
+        folder,
+        loop or LoopConfig(steps=recipe.steps, seed=recipe.seed),
+        initial_state(config, recipe),
+        lambda rng, _step: make_batch(items, codes, tokenizer, recipe, config.max_text_length, rng),
+        partial(train_step, config=config, recipe=recipe),
+        name="DalleBart",
+        **hooks,
+    )["ema"]

@@ -1,0 +1,154 @@
+"""One training run as a folder, from a data set to a model that can be served.
+
+`vqgan/`, `dalle_bart/` and `clip/` each hold a training state and its metrics; `codes.npy` the pictures as image codes;
+`model/` what `export` makes of it: the files that a model's folder holds. Each part needs the one before.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from model_core import checkpoint, vqgan
+from model_core.dalle_bart import Params
+from model_core.errors import InvalidValue
+from model_core.images import to_uint8
+from model_core.text import Tokenizer, normalize
+from model_core.training import clip, dalle_bart, tokenizer
+from model_core.training import vqgan as vqgan_training
+from model_core.training.data import Dataset
+from model_core.training.loop import load_state
+from model_core.training.presets import Preset
+
+BATCH = 16  # pictures at a time, when nothing is learned
+BART_SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+
+
+class TrainingRun:
+    """Trains the three models of `preset` on `dataset`, in `folder`; every step resumes where it was stopped."""
+
+    def __init__(self, folder: Path, dataset: Dataset, preset: Preset):
+        self.folder = folder
+        self.dataset = dataset
+        self.preset = preset
+        self.model = folder / "model"
+        self.items = list(dataset.split("train"))
+
+    def train_vqgan(self) -> None:
+        """Pixels to codes and back; writes `model/vqgan`."""
+        pixels = self.dataset.load_pixels(self.items)
+        side = self.preset.vqgan.resolution
+        if pixels.shape[1] != side:
+            raise InvalidValue(f"the data set's pictures are {pixels.shape[1]} pixels wide; this preset needs {side}.")
+        params = vqgan_training.train_vqgan(pixels, self.folder / "vqgan", self.preset.vqgan, self.preset.vqgan_recipe)
+        self._export("vqgan", params, {**dataclasses.asdict(self.preset.vqgan), "model_type": "vqgan"})
+        (self.folder / "codes.npy").unlink(missing_ok=True)  # they were of another codebook
+
+    def encode(self) -> Int[np.ndarray, "M N"]:
+        """The training pictures as codes, made once and kept in `codes.npy`."""
+        path = self.folder / "codes.npy"
+        if path.exists():
+            return np.load(path, allow_pickle=False)
+        config, params = self._load_vqgan()
+        pixels = self.dataset.load_pixels(self.items).astype(np.float32) / 255
+        parts = [pixels[i : i + BATCH] for i in range(0, len(pixels), BATCH)]
+        codes = np.concatenate([np.asarray(vqgan.encode_pixels(config, params, part)) for part in parts])
+        np.save(path, codes.astype(np.uint16))
+        return codes
+
+    def train_dalle_bart(self) -> None:
+        """Prompts to codes; writes `model/dalle_bart`."""
+        codes = self.encode()
+        config = self.preset.dalle_bart
+        folder = self.model / "dalle_bart"
+        raw = dataclasses.asdict(config) | {
+            "model_type": "dallebart",
+            "normalize_text": True,
+            **dict.fromkeys(BART_SPECIAL_IDS, config.eos_token_id),
+        }
+        _write_json(folder / "config.json", raw)
+        corpus = (normalize(prompt) for prompt in tokenizer.read_corpus(self.dataset))
+        tokenizer.train_tokenizer(corpus, folder, config.encoder_vocab_size, config.max_text_length)
+        params = dalle_bart.train_dalle_bart(
+            self.items,
+            codes,
+            Tokenizer.from_folder(folder),
+            self.folder / "dalle_bart",
+            config,
+            self.preset.dalle_bart_recipe,
+        )
+        self._export("dalle_bart", params, raw)
+
+    def train_clip(self) -> None:
+        """Prompts and pictures to scores; writes `model/clip`."""
+        config = self.preset.clip
+        folder = self.model / "clip"
+        raw = dataclasses.asdict(config) | {"model_type": "clip"}
+        preprocessor = raw.pop("preprocessor")
+        _write_json(folder / "config.json", raw)
+        _write_json(folder / "preprocessor_config.json", _published_preprocessor(preprocessor))
+        length = config.text_config.max_position_embeddings
+        corpus = tokenizer.read_corpus(self.dataset)
+        tokenizer.train_clip_tokenizer(corpus, folder, config.text_config.vocab_size, length)
+        params = clip.train_clip(
+            self.items,
+            self.dataset.load_pixels(self.items),
+            self._reconstruct(self.encode()),
+            Tokenizer.from_folder(folder),
+            self.folder / "clip",
+            config,
+            self.preset.clip_recipe,
+        )
+        self._export("clip", params, raw)
+
+    def export(self) -> Path:
+        """Writes the models as they are now, finished or not, and `model.json`; gives the model's folder."""
+        state = load_state(
+            self.folder / "dalle_bart" / "state.msgpack",
+            dalle_bart.initial_state(self.preset.dalle_bart, self.preset.dalle_bart_recipe),
+        )
+        self._save("dalle_bart", state["ema"])
+        preset = self.preset
+        card = {
+            "id": preset.id,
+            "licence": preset.licence,
+            "size": preset.vqgan.resolution,
+            "sampling": preset.sampling,
+            "description": preset.description,
+        }
+        _write_json(self.model / "model.json", card)
+        return self.model
+
+    def _reconstruct(self, codes: Int[np.ndarray, "M N"]) -> UInt8[np.ndarray, "M height width 3"]:
+        config, params = self._load_vqgan()
+        parts = [codes[i : i + BATCH].astype(np.int32) for i in range(0, len(codes), BATCH)]
+        return np.concatenate([to_uint8(np.asarray(vqgan.decode_codes(config, params, part))) for part in parts])
+
+    def _load_vqgan(self) -> tuple[vqgan.VQGANConfig, Params]:
+        if not (self.model / "vqgan").is_dir():
+            raise InvalidValue(f"{self.folder} holds no trained VQGAN yet: run `dalle-serve train vqgan` first.")
+        return checkpoint.load_vqgan(self.model / "vqgan")
+
+    def _export(self, part: str, params: Params, raw: dict[str, Any]) -> None:
+        _write_json(self.model / part / "config.json", raw)
+        self._save(part, params)
+
+    def _save(self, part: str, params: Params) -> None:
+        checkpoint.save_params(self.model / part / "flax_model.msgpack", params, "float16")
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _published_preprocessor(settings: dict[str, Any]) -> dict[str, Any]:
+    """preprocessor_config.json as the public repositories hold it."""
+    side = {"height": settings["crop_size"], "width": settings["crop_size"]}
+    steps = dict.fromkeys(("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb"), True)
+    sizes = {"size": {"shortest_edge": settings["shortest_edge"]}, "crop_size": side, "resample": 3}
+    kept = {key: settings[key] for key in ("rescale_factor", "image_mean", "image_std")}
+    return {"image_processor_type": "CLIPImageProcessor", **steps, **sizes, **kept}

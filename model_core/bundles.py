@@ -120,7 +120,7 @@ def fetch(hub_id: str) -> Path:
 
 def _locate(name: str | os.PathLike, download: bool) -> Path:
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if os.fspath(name) and folder.is_dir():  # Path("") would be the current folder
         return folder
     if _is_hub_id(name):
         return _hub_folder(os.fspath(name), download)

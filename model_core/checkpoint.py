@@ -68,8 +68,8 @@ def load_clip(folder: str | os.PathLike, dtype: str = "float32") -> tuple[clip.C
 def load_params(path: str | os.PathLike, expected_shapes: Mapping[str, Any], dtype: str = "float32") -> Params:
     """Reads a weights file into a tree of device arrays of one dtype.
 
-    A `.safetensors` file is taken for a PyTorch CLIP, anything else for Flax msgpack. Peak host memory is that of the
-    params and one array more.
+    A `.safetensors` file is taken for a PyTorch CLIP, anything else for Flax msgpack. Host memory: on a CPU the params
+    and a buffer of 8 MB, on an accelerator the largest array; PyTorch's transposed kernels take one array more.
 
     Args:
       expected_shapes: nested mapping of `jax.ShapeDtypeStruct`, as a model's `param_shapes` gives it.

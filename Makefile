@@ -1,0 +1,136 @@
+# `make help` lists the targets. Needed on the machine: make, and Python 3.11 to 3.13 with venv.
+
+PYTHON ?= python3
+PORT   ?= 8000
+PROMPT ?= an avocado
+USERS  ?= 4
+TIME   ?= 60s
+
+export PROMPT
+export UV_PYTHON_DOWNLOADS = never
+export UV_HTTP_TIMEOUT ?= 300
+
+VENV      := .venv
+BIN       := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+PYTEST    := $(BIN)/python -m pytest -q
+UV_PIN    := $(shell sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)
+BROWSER   := $(wildcard tests/browser/test_*.py)
+
+.DEFAULT_GOAL := check
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
+
+##@ Use
+
+.PHONY: setup
+setup: $(INSTALLED) ## Make the virtual environment and install what requirements.lock names
+
+.PHONY: serve
+serve: setup ## Run the service on 127.0.0.1 (PORT=8000)
+	@$(BIN)/dalle-serve serve --port $(PORT)
+
+.PHONY: demo
+demo: setup ## Start the service, draw PROMPT="an avocado" into out/, stop it
+	@$(BIN)/dalle-serve demo "$$PROMPT"
+
+##@ Check
+
+.PHONY: check
+check: format-check lint types layers unit ## The default: format check, lint, types, layers, unit tests
+
+.PHONY: format
+format: setup ## Rewrite the source in the project's format
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+.PHONY: format-check
+format-check: setup ## Say which files `make format` would rewrite
+	@$(BIN)/ruff format --check .
+
+.PHONY: lint
+lint: setup ## Ruff's rules
+	@$(BIN)/ruff check .
+
+.PHONY: types
+types: setup ## Pyright
+	@$(BIN)/pyright
+
+.PHONY: layers
+layers: setup ## Import contracts: which package may know which
+	@$(BIN)/lint-imports
+
+##@ Test
+
+.PHONY: test
+test: ## Set up, then run every test, with the time of each group
+	@bash .ci/groups.sh \
+	  "install:3:setup" \
+	  "unit + parity:5:unit parity" \
+	  "serve:5:serve-test" \
+	  $(if $(BROWSER),"browser:2:browser-test") \
+	  "train-smoke:3:train-smoke"
+
+.PHONY: unit
+unit: setup ## Unit tests
+	@$(PYTEST) tests/unit
+
+.PHONY: parity
+parity: setup ## Compare every stage with recorded results of the reference
+	@$(PYTEST) tests/parity
+
+.PHONY: serve-test
+serve-test: setup ## Tests on a real Ray cluster on this machine
+	@$(PYTEST) tests/serve
+
+.PHONY: browser-test
+browser-test: setup ## Tests of the page in a headless Chromium
+	@$(PYTEST) tests/browser
+
+.PHONY: train-smoke
+train-smoke: setup ## From captioned pictures to a model that draws, in a minute or two
+	@$(PYTEST) tests/train_smoke
+
+##@ Measure
+
+.PHONY: loadtest
+loadtest: setup ## Start the service, load it with locust (USERS=4 TIME=60s), stop it
+	@$(BIN)/python -m loadtest.local --users $(USERS) --time $(TIME)
+
+.PHONY: bench-memory
+bench-memory: setup ## Peak memory of loading a full-size mini, and the time of its first image
+	@$(BIN)/python tests/parity/measure_mini_memory.py
+
+##@ Release
+
+.PHONY: lock
+lock: setup ## Choose new versions within pyproject.toml's bounds
+	@$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --extra dev --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+.PHONY: wheel
+wheel: setup ## Build dist/*.whl
+	@rm -rf dist
+	@$(BIN)/uv build --quiet --python $(BIN)/python --no-build-isolation --wheel --out-dir dist
+	@ls -l dist/*.whl
+
+.PHONY: wheel-test
+wheel-test: wheel ## Install the wheel in an empty environment elsewhere, and draw with it
+	@bash .ci/wheel_test.sh dist/*.whl
+
+.PHONY: clean
+clean: ## Remove what can be made again, the virtual environment included
+	@rm -rf $(VENV) build dist out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is newer than the lock when everything in it is installed, so that a second `make` takes no time.
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else f"$(PYTHON) is Python {v.major}.{v.minor}; dalle-serve needs 3.11 to 3.13. Name another: make PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "This Python cannot make virtual environments; Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "installing the packages of requirements.lock into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV_PIN)
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@

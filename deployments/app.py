@@ -19,8 +19,6 @@ from deployments.image_decoder import ImageDecoder
 from deployments.text_encoder import TextEncoder
 from deployments.token_sampler import TokenSampler
 
-APP_NAME = "dalle-serve"
-
 STAGES = {
     "text_encoder": TextEncoder,
     "token_sampler": TokenSampler,

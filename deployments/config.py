@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+APP_NAME = "dalle-serve"
+
 ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 DType = Literal["float32", "bfloat16", "float16"]
 
@@ -199,7 +201,7 @@ class AppConfig(Settings):
         default=None, description="Id of the model for requests that name none; else the first."
     )
     default_model_aliases: list[str] = Field(
-        ["dall-e-2", "dall-e-3", "gpt-image-1"], description="Other names of the default model."
+        default=["dall-e-2", "dall-e-3", "gpt-image-1"], description="Other names of the default model."
     )
     gateway: GatewayConfig = GatewayConfig()
     limits: Limits = Limits()

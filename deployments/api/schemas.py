@@ -72,8 +72,13 @@ def parse_request(fields: Any, limits: Limits) -> GenerationRequest:
     """
     if not isinstance(fields, dict):
         raise InvalidValue(f"The request must be an object with named fields, got {_shown(fields)}.")
+    given = {name: value for name, value in fields.items() if value is not None}
+    unknown = [_plain(name) for name in given if name not in GenerationRequest.model_fields]
+    if unknown:
+        known = ", ".join(GenerationRequest.model_fields)
+        raise UnknownParameter(f"Unknown parameter: {', '.join(unknown[:5])}. Known are: {known}.", unknown[0])
     try:
-        request = GenerationRequest.model_validate({name: value for name, value in fields.items() if value is not None})
+        request = GenerationRequest.model_validate(given)
     except ValidationError as error:
         raise _explained(error) from None
     if request.n > limits.max_n:
@@ -116,14 +121,8 @@ def wire_reply(reply: dict[str, Any]) -> dict[str, Any]:
 
 
 def _explained(error: ValidationError) -> InvalidValue:
-    """The first thing wrong, unknown fields before wrong values."""
-    problems = error.errors(include_url=False, include_context=False)
-    unknown = [str(problem["loc"][0]) for problem in problems if problem["type"] in ("extra_forbidden", "invalid_key")]
-    if unknown:
-        names = ", ".join(_shown(name) for name in unknown[:5])
-        known = ", ".join(GenerationRequest.model_fields)
-        return UnknownParameter(f"Unknown parameter: {names}. Known are: {known}.", unknown[0][:SHOWN_CHARS])
-    problem = problems[0]
+    """The first thing wrong, in words."""
+    problem = error.errors(include_url=False, include_context=False)[0]
     name = str(problem["loc"][0])
     if problem["type"] == "missing":
         return MissingParameter(f"Missing required parameter: '{name}'.", name)
@@ -139,7 +138,15 @@ def _shown(value: object) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
     try:
-        text = ascii(value)
+        return _cut(ascii(value))
     except ValueError:  # an int of more digits than Python prints
-        text = "a huge number"
+        return "a huge number"
+
+
+def _plain(name: object) -> str:
+    """A field's name for a message: ASCII and short, without quotes."""
+    return _cut(str(name).encode("ascii", "backslashreplace").decode("ascii"))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + "…"

@@ -1,0 +1,198 @@
+"""A service on this machine: starts Ray and the application, waits until it can draw, and stops both.
+
+Knows nothing of the command line. Ray is imported when a service starts, with its environment in place.
+"""
+
+import contextlib
+import ipaddress
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from deployments.config import APP_NAME, AppConfig
+from deployments.errors import ServiceStartError
+
+START_TIMEOUT_S = 600.0
+POLL_S = 0.2
+MIN_CPUS = 2  # what the laptop's settings reserve; only a number to Ray, so that a machine with one core works too
+OUR_ERRORS = ("model_core.errors.", "deployments.errors.")
+FAILED = {"DEPLOY_FAILED", "UNHEALTHY"}
+
+
+def cache_folder() -> Path:
+    """Where this user's programs keep what they can make again."""
+    if root := os.environ.get("XDG_CACHE_HOME"):
+        return Path(root) / "dalle-serve"
+    home = Path.home()
+    return (home / "Library" / "Caches" if sys.platform == "darwin" else home / ".cache") / "dalle-serve"
+
+
+def set_environment() -> None:
+    """Sets what Ray and JAX read from the environment, in this process and in those it starts; what is set stays.
+
+    To be called before either is imported.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_AUTH_MODE", "token")  # who would talk to the cluster needs the token in ~/.ray
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "jax"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
+def is_loopback(host: str) -> bool:
+    """True if nobody but this machine can reach what listens on `host`."""
+    try:
+        addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
+    except socket.gaierror:
+        return False
+    return all(ipaddress.ip_address(address).is_loopback for address in addresses)
+
+
+def is_free(host: str, port: int) -> bool:
+    """True if a service could listen there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as listener:
+        listener.bind((host, 0))
+        return listener.getsockname()[1]
+
+
+class LocalService:
+    """A service in processes of its own, to be used in a `with` block; at its end no process is left.
+
+    Args:
+      config: what to serve.
+      host: address to listen on.
+      port: port to listen on.
+      report: called with a line for every step of the start.
+    """
+
+    def __init__(
+        self,
+        config: AppConfig,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        report: Callable[[str], object] = lambda line: None,
+    ):
+        self._config = config
+        self._host = host
+        self._port = port
+        self._report = report
+        self._started_at = 0.0
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Starts everything, and returns once images can be drawn.
+
+        Raises:
+          ServiceStartError: a stage did not come up; says why, and where the logs are.
+        """
+        set_environment()
+        self._started_at = time.monotonic()
+        import ray
+        from ray import serve
+
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        self._report("starting Ray")
+        context: Any = ray.init(
+            address="local",
+            num_cpus=max(MIN_CPUS, os.cpu_count() or 1),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+        self._logs = Path(context.address_info["session_dir"]) / "logs"
+        self._report("starting Ray Serve")
+        # The gateway has a deadline of its own; this one is there in case it hangs.
+        backstop_s = self._config.gateway.request_timeout_s + 30
+        serve.start(http_options={"host": self._host, "port": self._port, "request_timeout_s": backstop_s})
+        self._deploy()
+        self._wait_for_http()
+
+    def stop(self) -> None:
+        """Stops everything; harmless where nothing was started."""
+        if "ray" not in sys.modules:
+            return
+        import ray
+        from ray import serve
+
+        if ray.is_initialized():
+            with contextlib.redirect_stdout(StringIO()):  # Ray prints that it kills its own controller
+                serve.shutdown()
+                ray.shutdown()
+
+    def _deploy(self) -> None:
+        from ray import serve
+
+        from deployments.app import build_app
+
+        stages = [model.deployment_name(stage) for model in self._config.models for stage in model.stages]
+        waiting = {"gateway", *stages}
+        self._report(f"starting {', '.join(sorted(waiting))}")
+        target = serve.RunTarget(target=build_app(self._config), name=APP_NAME, route_prefix="/")
+        serve.run_many([target], wait_for_applications_running=False)
+        while waiting:
+            time.sleep(POLL_S)
+            application = serve.status().applications[APP_NAME]
+            for name in sorted(waiting):
+                if "RUNNING" in application.deployments[name].replica_states:
+                    self._report(f"{name} is ready")
+                    waiting.remove(name)
+            if application.status in FAILED:
+                cause = _cause([application.message, *(stage.message for stage in application.deployments.values())])
+                raise ServiceStartError(f"{cause} The logs are in {self._logs}/serve.")
+            self._check_time(f"waiting for {', '.join(sorted(waiting))}")
+
+    def _wait_for_http(self) -> None:
+        import httpx
+
+        host = "127.0.0.1" if self._host in ("0.0.0.0", "::") else self._host
+        url = self.url.replace(self._host, host) + "/ready"
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(url, timeout=10, trust_env=False).status_code == 200:
+                    return
+            self._check_time(f"{url} does not answer 200")
+            time.sleep(POLL_S)
+
+    def _check_time(self, state: str) -> None:
+        if time.monotonic() - self._started_at > START_TIMEOUT_S:
+            raise ServiceStartError(f"Not ready after {START_TIMEOUT_S:g} s: {state}. The logs are in {self._logs}.")
+
+
+def _cause(messages: list[str]) -> str:
+    """The line that says what went wrong, out of messages that may hold whole tracebacks."""
+    lines = [line.strip() for message in messages for line in message.splitlines() if line.strip()]
+    ours = [line.partition(": ")[2] for line in lines if line.startswith(OUR_ERRORS)]
+    return (ours or lines or ["A stage did not start."])[-1]

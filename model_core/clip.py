@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -46,10 +46,6 @@ class TowerConfig:
         is_divisible = self.hidden_size % self.num_attention_heads == 0
         _require(is_divisible, "num_attention_heads", self.num_attention_heads, f"a divisor of {self.hidden_size}")
 
-    @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> Self:
-        return cls(**{field.name: raw[field.name] for field in fields(cls) if field.name in raw})
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextConfig(TowerConfig):
@@ -71,6 +67,9 @@ class VisionConfig(TowerConfig):
         _require(is_divisible, "patch_size", self.patch_size, f"a divisor of image_size {self.image_size}")
 
 
+Tower = TypeVar("Tower", TextConfig, VisionConfig)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreprocessorConfig:
     """How a picture becomes the vision tower's input: preprocessor_config.json."""
@@ -82,7 +81,7 @@ class PreprocessorConfig:
     image_std: tuple[float, ...] = (0.26862954, 0.26130258, 0.27577711)
 
     @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> Self:
+    def from_dict(cls, raw: dict[str, Any]) -> "PreprocessorConfig":
         """Reads both forms that are published, `"size": 224` and `"size": {"shortest_edge": 224}`."""
         for step in ("do_resize", "do_center_crop", "do_rescale", "do_normalize"):
             _require(raw.get(step, True) is True, step, raw.get(step), "true")
@@ -112,7 +111,7 @@ class CLIPConfig:
         _require(crop == side, "crop_size", crop, f"the vision tower's image_size, {side}")
 
     @classmethod
-    def from_dict(cls, raw: dict[str, Any], preprocessor: dict[str, Any] | None = None) -> Self:
+    def from_dict(cls, raw: dict[str, Any], preprocessor: dict[str, Any] | None = None) -> "CLIPConfig":
         """Reads config.json, and preprocessor_config.json where there is one.
 
         Args:
@@ -124,8 +123,8 @@ class CLIPConfig:
         """
         _require(raw.get("model_type", "clip") == "clip", "model_type", raw.get("model_type"), "'clip'")
         try:
-            text_config = TextConfig.from_dict(raw["text_config"])
-            vision_config = VisionConfig.from_dict(raw["vision_config"])
+            text_config = _read_tower(TextConfig, raw["text_config"])
+            vision_config = _read_tower(VisionConfig, raw["vision_config"])
             projection_dim = raw["projection_dim"]
         except (KeyError, TypeError) as error:
             raise UnsupportedConfig(f"CLIP config.json lacks a size: {error}.") from error
@@ -137,6 +136,10 @@ class CLIPConfig:
             projection_dim=projection_dim,
             logit_scale_init_value=raw.get("logit_scale_init_value", math.log(1 / 0.07)),
         )
+
+
+def _read_tower(config_type: type[Tower], raw: dict[str, Any]) -> Tower:
+    return config_type(**{field.name: raw[field.name] for field in fields(config_type) if field.name in raw})
 
 
 def _require(condition: bool, key: str, got: Any, allowed: str) -> None:
@@ -302,6 +305,7 @@ class CLIP(nn.Module):
 # --- functions: P is projection_dim ----------------------------------------------------------------------------------
 
 
+@partial(jax.jit, static_argnums=0)
 def init_params(config: CLIPConfig, key: Array) -> dict[str, Any]:
     """Draws float32 parameters for training."""
     text_tokens = jnp.zeros((1, config.text_config.max_position_embeddings), jnp.int32)

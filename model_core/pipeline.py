@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
-from typing import Self
 
 import numpy as np
 from jaxtyping import Int32, UInt8
@@ -65,7 +64,7 @@ class Pipeline:
     @classmethod
     def from_model(
         cls, name: str | PathLike, *, dtype: str = "float32", batch_size: int = 4, download: bool = False
-    ) -> Self:
+    ) -> "Pipeline":
         """Loads a model by the name of a shipped one ("emoji"), a folder, or a hub id.
 
         Args:
@@ -87,7 +86,7 @@ class Pipeline:
         dtype: str = "float32",
         batch_size: int = 4,
         download: bool = False,
-    ) -> Self:
+    ) -> "Pipeline":
         """Loads a model from two or three folders or ids; raises as `from_model`. Without CLIP nothing is ranked."""
         bundle = bundles.from_parts(dalle_bart=dalle_bart, vqgan=vqgan, clip=clip, download=download)
         return cls(bundle, dtype, batch_size)
@@ -128,11 +127,11 @@ class Pipeline:
           InvalidValue: an argument is out of range; `param` names it.
         """
         best_of = n if best_of is None else best_of
-        self._check(prompt, negative_prompt, n, best_of)
         first_seed = secrets.randbits(32) if seed is None else seed
+        self._check(prompt, negative_prompt, n, best_of, first_seed)
         given = {"guidance_scale": guidance_scale, "temperature": temperature, "top_k": top_k, "top_p": top_p}
         settings = self.bundle.sampling | {name: value for name, value in given.items() if value is not None}
-        sampling_params(1, num_codes=1, seeds=[first_seed], **settings)  # raises before any work is done
+        sampling_params(1, num_codes=1, **settings)  # raises before any work is done
 
         text = self.text_encoder.encode([prompt, negative_prompt])
         jobs = [
@@ -153,11 +152,12 @@ class Pipeline:
         scores = self.clip_scorer.score(prompt, images)
         return [RankedImage(images[i], codes[i], jobs[i].seed, float(scores[i])) for i in rank(scores)[:n]]
 
-    def _check(self, prompt: str, negative_prompt: str, n: int, best_of: int) -> None:
+    def _check(self, prompt: str, negative_prompt: str, n: int, best_of: int, seed: int) -> None:
         for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
             if not isinstance(text, str):
                 raise InvalidValue(f"{name} must be a string; got {text!r}.", name)
-        for name, value, low, high in (("n", n, 1, MAX_IMAGES), ("best_of", best_of, n, MAX_BEST_OF)):
+        ranges = (("n", n, 1, MAX_IMAGES), ("best_of", best_of, n, MAX_BEST_OF), ("seed", seed, 0, 2**32 - 1))
+        for name, value, low, high in ranges:
             if type(value) is not int or not low <= value <= high:
                 raise InvalidValue(f"{name} must be an integer from {low} to {high}; got {value!r}.", name)
         if best_of > n and self.clip_scorer is None:

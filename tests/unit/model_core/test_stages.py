@@ -1,0 +1,160 @@
+"""The stages: what comes out for an item depends on that item only, whatever shares its batch."""
+
+import numpy as np
+import pytest
+
+from model_core.errors import InvalidValue
+from model_core.stages import ClipScorer, ImageDecoder, SamplerJob, TextEncoder, TokenSampler
+
+PROMPTS = ["a red fox", "", "sunset over a lake", "the moon"]
+
+
+@pytest.fixture(scope="module")
+def text_encoder(fixtures) -> TextEncoder:
+    return TextEncoder(fixtures / "dalle-tiny-unscanned", batch_size=2)
+
+
+@pytest.fixture(scope="module")
+def token_sampler(fixtures) -> TokenSampler:
+    return TokenSampler(fixtures / "dalle-tiny-unscanned", batch_size=2, num_codes=40)
+
+
+@pytest.fixture(scope="module")
+def image_decoder(fixtures) -> ImageDecoder:
+    return ImageDecoder(fixtures / "vqgan-tiny", batch_size=2)
+
+
+@pytest.fixture(scope="module")
+def clip_scorer(fixtures) -> ClipScorer:
+    return ClipScorer(fixtures / "clip-tiny", batch_size=2)
+
+
+@pytest.fixture(scope="module")
+def jobs(text_encoder) -> list[SamplerJob]:
+    """Five images of two prompts with settings of their own; the second one without guidance."""
+    text = text_encoder.encode(PROMPTS)
+    settings = [
+        {"guidance_scale": 10.0},
+        {"guidance_scale": 1.0},
+        {"temperature": 0.5},
+        {"top_k": 3},
+        {"top_p": 0.5, "guidance_scale": 3.0},
+    ]
+    return [
+        SamplerJob(
+            states=text.states[2 * (i % 2)],
+            mask=text.mask[2 * (i % 2)],
+            uncond_states=text.states[1],
+            uncond_mask=text.mask[1],
+            seed=i,
+            **settings[i],
+        )
+        for i in range(5)
+    ]
+
+
+def test_states_do_not_depend_on_other_prompts(text_encoder):
+    together = text_encoder.encode(PROMPTS)
+    for i, prompt in enumerate(PROMPTS):
+        alone = text_encoder.encode([prompt])
+        np.testing.assert_array_equal(alone.states[0], together.states[i])
+        np.testing.assert_array_equal(alone.mask[0], together.mask[i])
+    assert together.states.dtype == np.float32
+
+
+def test_the_empty_prompt_is_the_unconditional_text(text_encoder):
+    """Bos and eos only, although the normaliser makes a space of an empty prompt."""
+    assert text_encoder.encode([""]).mask.sum() == 2
+    assert text_encoder.encode([" "]).mask.sum() == 3
+
+
+def test_codes_do_not_depend_on_other_jobs(token_sampler, jobs):
+    together = token_sampler.sample(jobs)
+    assert together.shape == (5, 16)
+    assert together.dtype == np.int32
+    np.testing.assert_array_equal(token_sampler.sample(jobs[::-1])[::-1], together)
+    for i in (0, 1, 4):
+        np.testing.assert_array_equal(token_sampler.sample([jobs[i]])[0], together[i])
+
+
+def test_codes_stay_below_num_codes(token_sampler, jobs):
+    assert token_sampler.sample(jobs).max() < 40
+
+
+def test_codes_are_reported_row_by_row(token_sampler, jobs):
+    reported = {i: [] for i in range(len(jobs))}
+
+    def on_codes(rows, codes):
+        for row, drawn in zip(rows, codes, strict=True):
+            reported[row].append(drawn)
+
+    codes = token_sampler.sample(jobs, on_codes)
+    for i, rows in reported.items():
+        assert [len(row) for row in rows] == [4, 8, 12, 16]
+        for row in rows:
+            np.testing.assert_array_equal(row, codes[i, : len(row)])
+
+
+def test_what_on_codes_raises_ends_the_drawing(token_sampler, jobs):
+    calls = []
+
+    def on_codes(rows, codes):
+        calls.append(rows)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        token_sampler.sample(jobs, on_codes)
+    assert len(calls) == 1
+
+
+def test_images_do_not_depend_on_other_codes(image_decoder):
+    codes = np.random.default_rng(0).integers(0, 64, (3, 64), np.int32)
+    together = image_decoder.decode(codes)
+    assert together.shape == (3, 32, 32, 3)
+    assert together.dtype == np.uint8
+    for i in range(3):
+        np.testing.assert_array_equal(image_decoder.decode(codes[i : i + 1])[0], together[i])
+
+
+@pytest.mark.parametrize("code", [-1, 64])
+def test_codes_outside_the_codebook_are_refused(image_decoder, code):
+    with pytest.raises(InvalidValue, match=r"0…63"):
+        image_decoder.decode(np.full((1, 64), code, np.int32))
+
+
+def test_scores_do_not_depend_on_other_images(clip_scorer):
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), np.uint8)
+    together = clip_scorer.score("a red fox", pictures)
+    for i in range(3):
+        np.testing.assert_array_equal(clip_scorer.score("a red fox", pictures[i : i + 1])[0], together[i])
+    assert (clip_scorer.score("the moon", pictures) != together).all()
+
+
+def test_nothing_to_do_is_an_error(text_encoder, image_decoder):
+    with pytest.raises(InvalidValue, match="at least one"):
+        text_encoder.encode([])
+    with pytest.raises(InvalidValue, match="at least one"):
+        image_decoder.decode(np.zeros((0, 64), np.int32))
+
+
+def test_warm_up_compiles_everything(text_encoder, token_sampler, image_decoder, clip_scorer, jobs):
+    """After it, no call compiles: JAX says so through its monitoring events."""
+    import jax
+
+    compiled = []
+
+    def listen(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(event)
+
+    for stage in (text_encoder, token_sampler, image_decoder, clip_scorer):
+        stage.warm_up()
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        text_encoder.encode(PROMPTS[:3])
+        token_sampler.sample(jobs[:3])
+        image_decoder.decode(np.zeros((3, 64), np.int32))
+        clip_scorer.score("the moon", np.zeros((3, 32, 32, 3), np.uint8))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert compiled == []

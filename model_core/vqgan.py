@@ -7,7 +7,7 @@ single-head attention at the coarse resolutions, between them the nearest of `n_
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -17,7 +17,6 @@ from jaxtyping import Array, Float, Int
 from model_core.errors import InvalidValue, UnsupportedConfig
 
 Params = dict[str, Any]
-NORM_GROUPS = 32  # fixed in the published architecture, so that every width is a multiple of 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +34,7 @@ class VQGANConfig:
     in_channels: int = 3
     out_ch: int = 3
     resamp_with_conv: bool = True
+    norm_num_groups: int = 32  # not in the published files, which all use 32; smaller models need fewer
 
     @property
     def grid(self) -> int:
@@ -42,7 +42,7 @@ class VQGANConfig:
         return self.resolution // 2 ** (len(self.ch_mult) - 1)
 
     @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> Self:
+    def from_dict(cls, raw: dict[str, Any]) -> "VQGANConfig":
         """Reads a published config.
 
         Raises:
@@ -60,14 +60,17 @@ class VQGANConfig:
             ch_mult=tuple(raw["ch_mult"]),
             attn_resolutions=tuple(raw["attn_resolutions"]),
             resamp_with_conv=bool(raw.get("resamp_with_conv", True)),
+            norm_num_groups=int(raw.get("norm_num_groups", 32)),
         )
-        if config.ch % NORM_GROUPS or config.z_channels < 1 or not config.ch_mult:
-            raise UnsupportedConfig(f"VQGAN config: ch={config.ch} must be a multiple of {NORM_GROUPS}.")
+        if config.ch % config.norm_num_groups:
+            raise UnsupportedConfig(
+                f"VQGAN config: ch={config.ch} is no multiple of {config.norm_num_groups} norm groups."
+            )
         return config
 
 
-def _norm(name: str) -> nn.Module:
-    return nn.GroupNorm(num_groups=NORM_GROUPS, epsilon=1e-6, name=name)
+def _norm(config: VQGANConfig, name: str) -> nn.Module:
+    return nn.GroupNorm(num_groups=config.norm_num_groups, epsilon=1e-6, name=name)
 
 
 def _conv(features: int, size: int, dtype: Any, name: str, **options: Any) -> nn.Module:
@@ -77,13 +80,14 @@ def _conv(features: int, size: int, dtype: Any, name: str, **options: Any) -> nn
 class ResBlock(nn.Module):
     """Two normalised 3×3 convolutions around a shortcut."""
 
+    config: VQGANConfig
     features: int
     dtype: Any
 
     @nn.compact
     def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B h w F"]:
-        y = _conv(self.features, 3, self.dtype, "conv1")(nn.swish(_norm("norm1")(x)))
-        y = _conv(self.features, 3, self.dtype, "conv2")(nn.swish(_norm("norm2")(y)))
+        y = _conv(self.features, 3, self.dtype, "conv1")(nn.swish(_norm(self.config, "norm1")(x)))
+        y = _conv(self.features, 3, self.dtype, "conv2")(nn.swish(_norm(self.config, "norm2")(y)))
         if x.shape[-1] != self.features:
             x = _conv(self.features, 1, self.dtype, "nin_shortcut")(x)
         return x + y
@@ -92,12 +96,13 @@ class ResBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """Single-head self-attention over all positions of the grid."""
 
+    config: VQGANConfig
     dtype: Any
 
     @nn.compact
     def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B h w D"]:
         batch, height, width, features = x.shape
-        y = _norm("norm")(x)
+        y = _norm(self.config, "norm")(x)
         query, key, value = (
             _conv(features, 1, self.dtype, name)(y).reshape(batch, height * width, features) for name in ("q", "k", "v")
         )
@@ -146,9 +151,9 @@ class Level(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B h2 w2 F"]:
         for i in range(self.num_blocks):
-            x = ResBlock(self.features, self.dtype, name=f"block_{i}")(x)
+            x = ResBlock(self.config, self.features, self.dtype, name=f"block_{i}")(x)
             if self.attention:
-                x = AttentionBlock(self.dtype, name=f"attn_{i}")(x)
+                x = AttentionBlock(self.config, self.dtype, name=f"attn_{i}")(x)
         if self.resample is None:
             return x
         name = self.resample.__name__.lower()
@@ -158,13 +163,14 @@ class Level(nn.Module):
 class Middle(nn.Module):
     """The blocks at the coarsest resolution."""
 
+    config: VQGANConfig
     dtype: Any
 
     @nn.compact
     def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B h w D"]:
-        x = ResBlock(x.shape[-1], self.dtype, name="block_1")(x)
-        x = AttentionBlock(self.dtype, name="attn_1")(x)
-        return ResBlock(x.shape[-1], self.dtype, name="block_2")(x)
+        x = ResBlock(self.config, x.shape[-1], self.dtype, name="block_1")(x)
+        x = AttentionBlock(self.config, self.dtype, name="attn_1")(x)
+        return ResBlock(self.config, x.shape[-1], self.dtype, name="block_2")(x)
 
 
 class Encoder(nn.Module):
@@ -183,8 +189,8 @@ class Encoder(nn.Module):
             resample = Downsample if i != last else None
             width = config.ch * multiplier
             x = Level(config, width, config.num_res_blocks, attention, resample, self.dtype, name=f"down_{i}")(x)
-        x = Middle(self.dtype, name="mid")(x)
-        return _conv(config.z_channels, 3, self.dtype, "conv_out")(nn.swish(_norm("norm_out")(x)))
+        x = Middle(config, self.dtype, name="mid")(x)
+        return _conv(config.z_channels, 3, self.dtype, "conv_out")(nn.swish(_norm(config, "norm_out")(x)))
 
 
 class Decoder(nn.Module):
@@ -197,13 +203,13 @@ class Decoder(nn.Module):
     def __call__(self, z: Float[Array, "B h w z"]) -> Float[Array, "B height width 3"]:
         config = self.config
         x = _conv(config.ch * config.ch_mult[-1], 3, self.dtype, "conv_in")(z)
-        x = Middle(self.dtype, name="mid")(x)
+        x = Middle(config, self.dtype, name="mid")(x)
         for i, multiplier in reversed(list(enumerate(config.ch_mult))):
             attention = config.resolution // 2**i in config.attn_resolutions
             resample = Upsample if i != 0 else None
             width = config.ch * multiplier
             x = Level(config, width, config.num_res_blocks + 1, attention, resample, self.dtype, name=f"up_{i}")(x)
-        return _conv(config.out_ch, 3, self.dtype, "conv_out")(nn.swish(_norm("norm_out")(x)))
+        return _conv(config.out_ch, 3, self.dtype, "conv_out")(nn.swish(_norm(config, "norm_out")(x)))
 
 
 class Codebook(nn.Module):

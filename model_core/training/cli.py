@@ -52,6 +52,12 @@ def train_vqgan(data: DataFolder, run: RunFolder, preset: PresetName = "emoji") 
     _open(data, run, preset).train_vqgan()
 
 
+@app.command("decoder")
+def train_decoder(data: DataFolder, run: RunFolder, preset: PresetName = "emoji") -> None:
+    """Draw pixels from the codes better, without changing the codes; may run at any time after vqgan."""
+    _open(data, run, preset).train_decoder()
+
+
 @app.command("dalle-bart")
 def train_dalle_bart(data: DataFolder, run: RunFolder, preset: PresetName = "emoji") -> None:
     """Learn to draw the codes of a prompt."""
@@ -72,9 +78,10 @@ def export(data: DataFolder, run: RunFolder, preset: PresetName = "emoji") -> No
 
 @app.command("all")
 def train_all(data: DataFolder, run: RunFolder, preset: PresetName = "emoji") -> None:
-    """Everything after the data: vqgan, dalle-bart, clip, export."""
+    """Everything after the data: vqgan, decoder, dalle-bart, clip, export."""
     training = _open(data, run, preset)
     training.train_vqgan()
+    training.train_decoder()
     training.train_dalle_bart()
     training.train_clip()
     console.print(f"model in {training.export()}")

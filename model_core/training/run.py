@@ -48,16 +48,22 @@ class TrainingRun:
         (self.folder / "codes.npy").unlink(missing_ok=True)  # they were of another codebook
 
     def encode(self) -> Int[np.ndarray, "M N"]:
-        """The training pictures as codes, made once and kept in `codes.npy`."""
+        """The training pictures as codes, made once and kept in `codes.npy`; blank places have one code."""
         path = self.folder / "codes.npy"
-        if path.exists():
-            return np.load(path, allow_pickle=False)
+        if not path.exists():
+            pixels = self.dataset.load_pixels(self.items)
+            np.save(path, vqgan_training.unify_blanks(self._encode(pixels), pixels).astype(np.uint16))
+        return np.load(path, allow_pickle=False).astype(np.int32)
+
+    def train_decoder(self) -> None:
+        """Codes to pixels, better, with the codes fixed; rewrites `model/vqgan`."""
         config, params = self._load_vqgan()
-        pixels = self.dataset.load_pixels(self.items).astype(np.float32) / 255
-        parts = [pixels[i : i + BATCH] for i in range(0, len(pixels), BATCH)]
-        codes = np.concatenate([np.asarray(vqgan.encode_pixels(config, params, part)) for part in parts])
-        np.save(path, codes.astype(np.uint16))
-        return codes
+        unified = self.encode()
+        pixels = self.dataset.load_pixels(self.items)
+        folder = self.folder / "vqgan_decoder"
+        recipe = self.preset.vqgan_recipe
+        params = vqgan_training.train_decoder(params, self._encode(pixels), unified, pixels, folder, config, recipe)
+        self._save("vqgan", params)
 
     def train_dalle_bart(self) -> None:
         """Prompts to codes; writes `model/dalle_bart`."""
@@ -122,9 +128,14 @@ class TrainingRun:
         _write_json(self.model / "model.json", card)
         return self.model
 
+    def _encode(self, pixels: UInt8[np.ndarray, "M height width 3"]) -> Int[np.ndarray, "M N"]:
+        config, params = self._load_vqgan()
+        parts = [pixels[i : i + BATCH].astype(np.float32) / 255 for i in range(0, len(pixels), BATCH)]
+        return np.concatenate([np.asarray(vqgan.encode_pixels(config, params, part)) for part in parts])
+
     def _reconstruct(self, codes: Int[np.ndarray, "M N"]) -> UInt8[np.ndarray, "M height width 3"]:
         config, params = self._load_vqgan()
-        parts = [codes[i : i + BATCH].astype(np.int32) for i in range(0, len(codes), BATCH)]
+        parts = [codes[i : i + BATCH] for i in range(0, len(codes), BATCH)]
         return np.concatenate([to_uint8(np.asarray(vqgan.decode_codes(config, params, part))) for part in parts])
 
     def _load_vqgan(self) -> tuple[vqgan.VQGANConfig, Params]:

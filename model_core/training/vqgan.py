@@ -16,10 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt8
 
 from model_core.training.loop import LoopConfig, Metrics, State, batch_rng, train
 from model_core.vqgan import VQGAN, Params, VQGANConfig
+
+DECODER_PARTS = ("decoder", "post_quant_conv")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,9 @@ class VQGANRecipe:
     edges: float = 0.5
     codebook_decay: float = 0.99
     restart_below: float = 0.03  # expected uses of a code in a batch
+    decoder_steps: int = 1500  # afterwards, with the codes fixed
+    decoder_batch_size: int = 4
+    decoder_learning_rate: float = 1e-3
     seed: int = 0
 
 
@@ -72,6 +77,14 @@ def edge_loss(got: Float[Array, "B h w 3"], want: Float[Array, "B h w 3"]) -> Fl
     return total
 
 
+def reconstruction_loss(
+    got: Float[Array, "B h w 3"], want: Float[Array, "B h w 3"], recipe: VQGANRecipe
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """What both training phases minimise, and the mean squared error that is reported."""
+    squared = jnp.mean((got - want) ** 2)
+    return jnp.abs(got - want).mean() + 2 * squared + recipe.edges * edge_loss(got, want), squared
+
+
 @partial(jax.jit, static_argnames=("config", "recipe", "quantise"), donate_argnames="state")
 def train_step(
     state: State,
@@ -96,8 +109,7 @@ def train_step(
             commitment = jnp.mean((z - nearest) ** 2)
             chosen = z + jax.lax.stop_gradient(nearest - z)  # straight-through
         got = model.apply({"params": params}, chosen, method=VQGAN.pixels)
-        squared = jnp.mean((got - pixels) ** 2)
-        loss = jnp.abs(got - pixels).mean() + 2 * squared + recipe.edges * edge_loss(got, pixels)
+        loss, squared = reconstruction_loss(got, pixels, recipe)
         return loss + recipe.commitment * commitment, (squared, z, codes)
 
     (loss, (squared, z, codes)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state["params"])
@@ -170,6 +182,86 @@ def train_vqgan(
         return train_step(state, batch, key, config=config, recipe=recipe, quantise=number >= quantise_from)
 
     return train(folder, loop, initial_state(config, recipe), make_batch, step, name="VQGAN")["params"]
+
+
+def train_decoder(
+    params: Params,
+    codes: Int[np.ndarray, "M N"],
+    unified: Int[np.ndarray, "M N"],
+    pixels: UInt8[np.ndarray, "M height width 3"],
+    folder: Path,
+    config: VQGANConfig,
+    recipe: VQGANRecipe,
+    loop: LoopConfig | None = None,
+) -> Params:
+    """Trains the decoder alone, for `recipe.decoder_steps`, to draw `pixels[i]` from `codes[i]` or `unified[i]`.
+
+    The codes, and with them everything that was trained on them, stay what they are.
+    """
+    fixed = {name: params[name] for name in params if name not in DECODER_PARTS}
+    state = decoder_state(params, recipe)
+
+    def make_batch(rng: np.random.Generator, _step: int) -> tuple[np.ndarray, np.ndarray]:
+        chosen = rng.integers(len(pixels), size=recipe.decoder_batch_size)
+        either = rng.random((len(chosen), 1)) < 0.5
+        grids = np.where(either, codes[chosen], unified[chosen]).reshape(-1, config.grid, config.grid)
+        return grids, _scale(pixels[chosen])
+
+    step = partial(decoder_step, fixed=fixed, config=config, recipe=recipe)
+    loop = loop or LoopConfig(steps=recipe.decoder_steps, seed=recipe.seed)
+    return fixed | train(folder, loop, state, make_batch, step, name="VQGAN decoder")["params"]
+
+
+def decoder_state(params: Params, recipe: VQGANRecipe) -> State:
+    """The decoder's share of the parameters, and a fresh optimizer for them."""
+    decoder = {name: jax.tree.map(jnp.array, params[name]) for name in DECODER_PARTS}
+    return {"step": jnp.int32(0), "params": decoder, "optimizer": _decoder_optimizer(recipe).init(decoder)}
+
+
+def _decoder_optimizer(recipe: VQGANRecipe) -> optax.GradientTransformation:
+    schedule = optax.warmup_cosine_decay_schedule(0.0, recipe.decoder_learning_rate, 20, recipe.decoder_steps)
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule, b1=0.9, b2=0.99))
+
+
+@partial(jax.jit, static_argnames=("config", "recipe"), donate_argnames="state")
+def decoder_step(
+    state: State,
+    batch: tuple[Int[Array, "B h w"], Float[Array, "B height width 3"]],
+    key: Array,
+    *,
+    fixed: Params,
+    config: VQGANConfig,
+    recipe: VQGANRecipe,
+) -> tuple[State, Metrics]:
+    """One gradient step for the decoder, with the codes given."""
+    del key  # nothing is drawn
+    codes, pixels = batch
+
+    def loss_fn(decoder: Params) -> tuple[Array, Array]:
+        got = VQGAN(config).apply({"params": fixed | decoder}, codes, method=VQGAN.decode)
+        return reconstruction_loss(got, pixels, recipe)
+
+    (loss, squared), grads = jax.value_and_grad(loss_fn, has_aux=True)(state["params"])
+    updates, optimizer_state = _decoder_optimizer(recipe).update(grads, state["optimizer"], state["params"])
+    state = {**state, "params": optax.apply_updates(state["params"], updates), "optimizer": optimizer_state}
+    return state, {"loss": loss, "psnr": -10 * jnp.log10(squared)}
+
+
+def unify_blanks(
+    codes: Int[np.ndarray, "M N"], pixels: UInt8[np.ndarray, "M height width 3"]
+) -> Int[np.ndarray, "M N"]:
+    """The same codes with one code, the commonest there, at every place whose pixels are all white.
+
+    An encoder spells empty background with hundreds of codes, since it sees what is near; that choice tells a picture
+    nothing, and a model that must predict it spends half of its effort on it.
+    """
+    side = round(codes.shape[1] ** 0.5)
+    count, height, width, _ = pixels.shape
+    places = pixels.reshape(count, side, height // side, side, width // side, 3)
+    blank = (places == 255).all(axis=(2, 4, 5)).reshape(codes.shape)
+    if not blank.any():
+        return codes
+    return np.where(blank, np.bincount(codes[blank]).argmax(), codes)
 
 
 def _scale(pixels: np.ndarray) -> np.ndarray:

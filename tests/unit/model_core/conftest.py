@@ -1,5 +1,6 @@
-"""A tiny DalleBart whose every parameter is random, for tests of what holds for any weights."""
+"""Where the recorded models are, and a tiny DalleBart whose every parameter is random."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -25,6 +26,12 @@ class TinyText(NamedTuple):
 
     def rows(self, *which: int) -> "TinyText":
         return TinyText(*(part[list(which)] for part in self))
+
+
+@pytest.fixture(scope="session")
+def fixtures() -> Path:
+    """The folder of the tiny models and their goldens."""
+    return Path(__file__).parents[2] / "parity" / "fixtures"
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ warpers of Hugging Face's Flax generation keep, ties included.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -84,6 +85,7 @@ def sampling_params(
     )
 
 
+@partial(jax.jit, static_argnames="eos_token_id")
 def draw(
     params: SamplingParams,
     logits: Float[Array, "B V"],
@@ -118,6 +120,7 @@ def guide(
     return jnp.where(scale == 1, logits, logits_uncond + scale * (logits - logits_uncond))
 
 
+@jax.jit
 def warp(
     logits: Float[Array, "B V"], temperature: Float[Array, " B"], top_k: Int[Array, " B"], top_p: Float[Array, " B"]
 ) -> Float[Array, "B V"]:
@@ -170,7 +173,7 @@ def _integers(name, value, batch, *, spread=True):
 
 def _reals(name, value, batch):
     array = np.asarray(value)
-    if array.dtype.kind not in "iuf" or not np.isfinite(array.astype(np.float32)).all():
+    if array.dtype.kind not in "iuf" or not (np.abs(array) <= np.finfo(np.float32).max).all():
         raise InvalidValue(f"{name} is {value!r}; it must be a finite number.", name)
     return _one_each(name, array, batch, spread=True).astype(np.float64)
 

@@ -1,0 +1,103 @@
+"""One position at a time gives what all positions at once give."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from model_core import dalle_bart, decoding
+from model_core.dalle_bart_network import DalleBart
+from model_core.layers import EncoderLayer
+
+step = partial(jax.jit, static_argnums=0)(decoding.decode_step)
+
+
+@pytest.fixture(scope="module")
+def codes(tiny_dalle_bart):
+    config = tiny_dalle_bart.config
+    drawn = np.random.default_rng(1).integers(0, config.image_vocab_size, (3, config.image_length - 1))
+    return jnp.concatenate([jnp.full((3, 1), config.decoder_start_token_id), drawn], axis=1)
+
+
+@pytest.fixture(scope="module")
+def full_logits(tiny_dalle_bart, tiny_text, codes):
+    return dalle_bart.forward(*tiny_dalle_bart, tiny_text.tokens, tiny_text.mask, codes)
+
+
+@pytest.fixture(scope="module")
+def begun(tiny_dalle_bart, tiny_text):
+    """The weights, and three rows at position 0."""
+    weights = dalle_bart.decoder_weights(tiny_dalle_bart.params)
+    states = dalle_bart.encode(*tiny_dalle_bart, tiny_text.tokens, tiny_text.mask)
+    return weights, decoding.prefill(tiny_dalle_bart.config, weights, states, jnp.asarray(tiny_text.mask, bool))
+
+
+def test_cached_decoding_is_the_full_forward_pass(tiny_dalle_bart, begun, codes, full_logits):
+    weights, state = begun
+    for position in range(tiny_dalle_bart.config.image_length):
+        logits, state = step(tiny_dalle_bart.config, weights, state, codes[:, position])
+        np.testing.assert_allclose(logits, full_logits[:, position], atol=1e-4)
+    assert (state.position == tiny_dalle_bart.config.image_length).all()
+
+
+def test_rows_may_be_at_different_positions(tiny_dalle_bart, begun, codes, full_logits):
+    weights, state = begun
+    ahead = state
+    for position in range(4):
+        _, ahead = step(tiny_dalle_bart.config, weights, ahead, codes[:, position])
+    is_ahead = np.array([True, False, True])
+
+    def pick(a, b):
+        return jnp.where(is_ahead.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+
+    mixed = jax.tree.map(pick, ahead, state)
+    for turn in range(3):
+        positions = np.where(is_ahead, 4, 0) + turn
+        np.testing.assert_array_equal(mixed.position, positions)
+        logits, mixed = step(tiny_dalle_bart.config, weights, mixed, codes[np.arange(3), positions])
+        np.testing.assert_allclose(logits, full_logits[np.arange(3), positions], atol=1e-4)
+
+
+def test_later_codes_do_not_change_earlier_logits(tiny_dalle_bart, tiny_text, codes, full_logits):
+    changed = codes.at[:, 5:].set(0)
+    logits = dalle_bart.forward(*tiny_dalle_bart, tiny_text.tokens, tiny_text.mask, changed)
+    np.testing.assert_array_equal(logits[:, :5], full_logits[:, :5])
+    assert not np.allclose(logits[:, 5:], full_logits[:, 5:])
+
+
+def test_the_scanned_encoder_is_its_layers_in_turn(tiny_dalle_bart, tiny_text):
+    config, params = tiny_dalle_bart
+    encoder = DalleBart(config).bind({"params": params}).model.encoder
+    mask = jnp.asarray(tiny_text.mask, bool)[:, None, None]
+    x = encoder.embed(tiny_text.tokens, jnp.arange(config.max_text_length)[None])
+    stacked = params["model"]["encoder"]["layers"]["FlaxBartEncoderLayers"]
+    for i in range(config.encoder_layers):
+        weights = jax.tree.map(lambda leaf, i=i: leaf[i], stacked)
+        x, _ = EncoderLayer(*config.encoder_sizes).bind({"params": weights})(x, mask)
+    states = dalle_bart.encode(config, params, tiny_text.tokens, tiny_text.mask)
+    np.testing.assert_allclose(encoder.final_ln(x), states, atol=1e-5)
+
+
+def test_padding_changes_nothing_for_the_rest(tiny_dalle_bart, tiny_text, codes, full_logits):
+    noise = np.where(tiny_text.mask, tiny_text.tokens, 17)
+    assert not np.array_equal(noise, tiny_text.tokens)
+    logits = dalle_bart.forward(*tiny_dalle_bart, noise, tiny_text.mask, codes)
+    np.testing.assert_allclose(logits, full_logits, atol=1e-6)
+
+
+def test_layers_are_cut_out_in_order(tiny_dalle_bart):
+    params = tiny_dalle_bart.params
+    weights = dalle_bart.decoder_weights(params)
+    stacked = params["model"]["decoder"]["layers"]["FlaxBartDecoderLayers"]
+    restacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *weights.layers)
+    jax.tree.map(np.testing.assert_array_equal, restacked, stacked)
+    assert "encoder" not in weights.shared["model"]
+
+
+def test_cutting_layers_out_takes_no_memory_on_a_cpu():
+    stacked = jnp.ones((3, 8, 16))
+    cut = decoding._unstack({"kernel": stacked})
+    addresses = [layer["kernel"].unsafe_buffer_pointer() for layer in cut]
+    assert addresses == [stacked.unsafe_buffer_pointer() + i * 8 * 16 * 4 for i in range(3)]

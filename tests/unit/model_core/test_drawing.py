@@ -1,0 +1,51 @@
+"""Drawing a batch code by code."""
+
+import numpy as np
+import pytest
+
+from model_core import dalle_bart
+from model_core.errors import InvalidValue
+
+
+def start(tiny_dalle_bart, text, guidance_scale=3.0, **uncond):
+    config, params = tiny_dalle_bart
+    weights = dalle_bart.decoder_weights(params)
+    states = dalle_bart.encode(config, params, text.tokens, text.mask)
+    given = {
+        "states_uncond": dalle_bart.encode(config, params, text.tokens_uncond, text.mask_uncond),
+        "text_mask_uncond": text.mask_uncond,
+    } | uncond
+    how = dalle_bart.sampling_params(3, num_codes=20, seeds=[1, 2, 3], guidance_scale=guidance_scale)
+    return config, weights, dalle_bart.start(config, weights, states, text.mask, sampling=how, **given)
+
+
+def test_steps_in_any_portions_are_the_same(tiny_dalle_bart, tiny_text):
+    config, weights, drawing = start(tiny_dalle_bart, tiny_text)
+    at_once = dalle_bart.advance(config, weights, drawing, config.image_length).codes
+    config, weights, drawing = start(tiny_dalle_bart, tiny_text)
+    for steps in (1, 4, 0, config.image_length - 5):
+        drawing = dalle_bart.advance(config, weights, drawing, steps)
+    np.testing.assert_array_equal(drawing.codes, at_once)
+
+
+def test_codes_to_come_are_zero(tiny_dalle_bart, tiny_text):
+    config, weights, drawing = start(tiny_dalle_bart, tiny_text)
+    drawing = dalle_bart.advance(config, weights, drawing, 4)
+    assert not np.asarray(drawing.codes[:, 4:]).any()
+    assert np.asarray(drawing.codes[:, :4]).any()
+
+
+@pytest.mark.parametrize(("scale", "rows"), [(3.0, 6), ([1.0, 1.0, 2.0], 6), (1.0, 3)])
+def test_unconditional_rows_are_there_only_for_guidance(tiny_dalle_bart, tiny_text, scale, rows):
+    _, _, drawing = start(tiny_dalle_bart, tiny_text, guidance_scale=scale)
+    assert drawing.state.position.shape == (rows,)
+
+
+def test_guidance_without_an_unconditional_text_is_refused(tiny_dalle_bart, tiny_text):
+    with pytest.raises(InvalidValue, match="unconditional"):
+        start(tiny_dalle_bart, tiny_text, states_uncond=None)
+
+
+def test_an_unconditional_text_of_another_shape_is_refused(tiny_dalle_bart, tiny_text):
+    with pytest.raises(InvalidValue, match="shape"):
+        start(tiny_dalle_bart, tiny_text, states_uncond=np.zeros((3, 5, 16), np.float32))

@@ -1,0 +1,83 @@
+"""Stages with results to compute by hand, behind handles that look like Serve's.
+
+encode: states are the prompt's length, once. sample: codes are [seed mod 256, the prompt's length, the negative one's].
+decode: a 2×2 image, all of it the first code. score: the image's value, so that the largest seed mod 256 is the best.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+class FakeResponse:
+    """What `handle.method.remote(...)` returns: started at once, awaited or not, and cancelled by `cancel()` alone."""
+
+    def __init__(self, compute: Callable[..., Any], args: tuple[Any, ...]):
+        self.cancelled = False
+        self._task = asyncio.ensure_future(self._run(compute, args))
+
+    async def _run(self, compute: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        return await compute(*[await arg if isinstance(arg, FakeResponse) else arg for arg in args])
+
+    def __await__(self) -> Any:
+        return asyncio.shield(self._task).__await__()
+
+    def cancel(self) -> None:
+        if not self._task.done():
+            self.cancelled = True
+        self._task.cancel()
+
+
+class FakeStage:
+    """A handle and the stage behind it in one.
+
+    Attributes:
+      errors: raised by the next calls, one each.
+      delay_s: how long a call takes.
+      responses: of all calls so far.
+      most_running: how many calls ran at the same time.
+    """
+
+    def __init__(self, compute: Callable[..., Any]):
+        self._compute = compute
+        self.errors: list[Exception] = []
+        self.delay_s = 0.0
+        self.responses: list[FakeResponse] = []
+        self.running = 0
+        self.most_running = 0
+
+    @property
+    def encode(self) -> "FakeStage":
+        return self
+
+    sample = decode = score = encode
+
+    def remote(self, *args: Any) -> FakeResponse:
+        response = FakeResponse(self._call, args)
+        self.responses.append(response)
+        return response
+
+    async def _call(self, *args: Any) -> Any:
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            if self.errors:
+                raise self.errors.pop(0)
+            await asyncio.sleep(self.delay_s)
+            return self._compute(*args)
+        finally:
+            self.running -= 1
+
+
+def fake_stages() -> dict[str, FakeStage]:
+    """The four stages by name."""
+    return {
+        "text_encoder": FakeStage(lambda prompt: (np.array([[len(prompt)]]), np.array([1]))),
+        "token_sampler": FakeStage(
+            lambda prompt, negative, seed, sampling: np.array([seed % 256, prompt[0][0, 0], negative[0][0, 0]])
+        ),
+        "image_decoder": FakeStage(lambda codes: np.full((2, 2, 3), codes[0], np.uint8)),
+        "clip_scorer": FakeStage(lambda prompt, image: float(image[0, 0, 0])),
+    }

@@ -1,0 +1,120 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel, ValidationError
+from ray.serve.schema import ServeDeploySchema
+
+from deployments.config import AppConfig, StageConfig, TokenSamplerConfig
+
+SERVE_FILES = sorted((Path(__file__).parents[3] / "cluster").glob("*.yaml"))
+
+
+def test_the_defaults_fit_a_laptop():
+    config = AppConfig()
+    stages = config.models[0].stages
+    assert list(stages) == ["text_encoder", "token_sampler", "image_decoder", "clip_scorer"]
+    assert config.gateway.num_cpus + sum(stage.num_cpus for stage in stages.values()) <= 2
+    assert config.default_model_id == "emoji"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        (),
+        ("gateway",),
+        ("limits",),
+        ("models", 0),
+        ("models", 0, "text_encoder"),
+        ("models", 0, "token_sampler"),
+        ("models", 0, "image_decoder"),
+        ("models", 0, "clip_scorer"),
+    ],
+)
+def test_an_unknown_key_is_named(path: tuple[str | int, ...]):
+    settings: Any = {"max_replicsa": 2}
+    for key in reversed(path):
+        settings = [settings] if key == 0 else {key: settings}
+    with pytest.raises(ValidationError) as raised:
+        AppConfig.model_validate(settings)
+    assert [(error["type"], error["loc"][-1]) for error in raised.value.errors()] == [
+        ("extra_forbidden", "max_replicsa")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"models": []}, "at least 1 item"),
+        ({"models": [{"id": "a"}, {"id": "a"}]}, "two models have the id 'a'"),
+        ({"models": [{"id": "a/b"}]}, "pattern"),
+        ({"models": [{"id": "a"}], "default_model": "b"}, "none of the models: a"),
+        ({"limits": {"max_best_of": 1000}}, "could never be accepted"),
+        ({"gateway": {"min_replicas": 3, "max_replicas": 2}}, "min_replicas 3 is more than max_replicas 2"),
+        ({"models": [{"token_sampler": {"batch_size": 64}}]}, "no batch could ever fill"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(settings: dict[str, Any], message: str):
+    with pytest.raises(ValidationError, match=message):
+        AppConfig.model_validate(settings)
+
+
+def test_a_stage_keeps_its_defaults_where_only_some_keys_are_given():
+    (model,) = AppConfig.model_validate({"models": [{"token_sampler": {"max_replicas": 3}}]}).models
+    assert model.token_sampler == TokenSamplerConfig(max_replicas=3)
+    assert model.deployment_name("token_sampler") == "emoji.token_sampler"
+
+
+def test_a_model_without_a_scorer_has_three_stages():
+    (model,) = AppConfig.model_validate({"models": [{"clip_scorer": None}]}).models
+    assert "clip_scorer" not in model.stages
+
+
+def test_options_are_what_serve_takes():
+    options = StageConfig(max_replicas=4, num_gpus=1, accelerator_type="A100", env_vars={"A": "1"}).deployment_options()
+    assert options["autoscaling_config"]["max_replicas"] == 4
+    assert options["ray_actor_options"]["accelerator_type"] == "A100"
+    assert options["ray_actor_options"]["runtime_env"] == {"env_vars": {"A": "1"}}
+    assert "runtime_env" not in StageConfig().deployment_options()["ray_actor_options"]
+
+
+@pytest.mark.parametrize("path", SERVE_FILES, ids=lambda path: path.name)
+def test_a_shipped_file_is_strictly_valid(path: Path):
+    content = yaml.safe_load(path.read_text())
+    assert unknown_keys(content, ServeDeploySchema) == []
+    schema = ServeDeploySchema.model_validate(content)
+    assert schema.http_options.host == "127.0.0.1"  # Serve's own default would be every address
+    for application in schema.applications:
+        assert application.import_path == "deployments.app:build_app"
+        AppConfig.model_validate(application.args)
+
+
+def test_the_strict_walk_finds_what_serve_overlooks():
+    content = {"applications": [{"import_path": "a:b", "deployments": [{"name": "x", "num_replica": 2}]}], "htpp": {}}
+    ServeDeploySchema.model_validate(content)
+    assert unknown_keys(content, ServeDeploySchema) == ["htpp", "applications.deployments.num_replica"]
+
+
+def unknown_keys(content: Any, schema: Any, place: str = "") -> list[str]:
+    """Keys that a pydantic schema does not have, at any depth; Serve's schemas let them pass."""
+    if isinstance(content, list):
+        return [key for item in content for key in unknown_keys(item, schema, place)]
+    if not isinstance(content, dict):
+        return []
+    models = _models_in(schema)
+    if not models:
+        return []
+    fields = {name: field.annotation for model in models for name, field in model.model_fields.items()}
+    found = [f"{place}{key}" for key in content if key not in fields]
+    for key, value in content.items():
+        if key in fields:
+            found += unknown_keys(value, fields[key], f"{place}{key}.")
+    return found
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The pydantic models that a type mentions, through lists, unions and the like."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]

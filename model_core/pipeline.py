@@ -152,7 +152,7 @@ class Pipeline:
         scores = self.clip_scorer.score(prompt, images)
         return [RankedImage(images[i], codes[i], jobs[i].seed, float(scores[i])) for i in rank(scores)[:n]]
 
-    def _check(self, prompt: str, negative_prompt: str, n: int, best_of: int, seed: int) -> None:
+    def _check(self, prompt, negative_prompt, n, best_of, seed) -> None:
         for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
             if not isinstance(text, str):
                 raise InvalidValue(f"{name} must be a string; got {text!r}.", name)

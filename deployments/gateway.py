@@ -125,7 +125,12 @@ class Gateway:
             deployment = deployments[model.deployment_name(stage)]
             warm = "RUNNING" in deployment.replica_states  # only states that some replica is in are listed
             states[stage] = "ready" if warm else deployment.status.value.lower()
-        return {"ready": set(states.values()) == {"ready"}, "model": model.id, "stages": states}
+        return {
+            "ready": set(states.values()) == {"ready"},
+            "model": model.id,
+            "stages": states,
+            "pending_images": self._admission.pending_images,
+        }
 
     def _model_id(self, name: str | None) -> str:
         if name is None or name == "" or name in self._config.default_model_aliases:

@@ -20,7 +20,7 @@ from deployments.config import APP_NAME, AppConfig
 from deployments.errors import ServiceStartError
 
 START_TIMEOUT_S = 600.0
-POLL_S = 0.2
+POLL_S = 0.5
 MIN_CPUS = 2  # what the laptop's settings reserve; only a number to Ray, so that a machine with one core works too
 OUR_ERRORS = ("model_core.errors.", "deployments.errors.")
 FAILED = {"DEPLOY_FAILED", "UNHEALTHY"}
@@ -41,6 +41,8 @@ def set_environment() -> None:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_AUTH_MODE", "token")  # who would talk to the cluster needs the token in ~/.ray
+    # Serve kills a proxy that is not there after 5 s and starts another, which on a busy machine comes no sooner.
+    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "jax"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

@@ -85,7 +85,8 @@ def parse_request(fields: Any, limits: Limits) -> GenerationRequest:
         raise InvalidValue(f"n must be between 1 and {limits.max_n}, got {_shown(request.n)}.", "n")
     if not request.n <= request.num_drawn <= limits.max_best_of:
         raise InvalidValue(
-            f"best_of must be between n ({request.n}) and {limits.max_best_of}, got {_shown(request.num_drawn)}.", "best_of"
+            f"best_of must be between n ({request.n}) and {limits.max_best_of}, got {_shown(request.num_drawn)}.",
+            "best_of",
         )
     for name in ("prompt", "negative_prompt"):
         if len(getattr(request, name)) > limits.max_prompt_chars:

@@ -9,11 +9,7 @@ from typing import Any
 
 import httpx
 
-from model_core.errors import DalleServeError
-
-
-class RequestFailed(DalleServeError):
-    """The service refused the request, or could not be reached."""
+from deployments.errors import RequestFailed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

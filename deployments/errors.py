@@ -7,7 +7,8 @@ DalleServeError
 ├── Overloaded                too much is waiting already; come back in `retry_after_s`
 ├── DeadlineExceeded          the request took longer than it may
 ├── StageUnavailable          a stage is down, or died again and again under this request
-└── ServiceStartError         the service did not come up (raised where it is started, never by a request)
+├── ServiceStartError         the service did not come up (raised where it is started, never by a request)
+└── RequestFailed             the service refused, or could not be reached (raised by `client.py`, outside of it)
 
 Each survives pickling, for Python callers get them through a Serve handle. Messages are safe to show to a client.
 """
@@ -49,3 +50,7 @@ class StageUnavailable(DalleServeError):
 
 class ServiceStartError(DalleServeError):
     """The service did not come up."""
+
+
+class RequestFailed(DalleServeError):
+    """The service refused a request, or could not be reached."""

@@ -99,6 +99,7 @@ class LocalService:
         self._port = port
         self._report = report
         self._started_at = 0.0
+        self._logs = Path("/tmp/ray/session_latest/logs")
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def __enter__(self) -> Self:
@@ -122,24 +123,16 @@ class LocalService:
         """
         set_environment()
         self._started_at = time.monotonic()
-        import ray
-        from ray import serve
-
-        logging.getLogger("ray.serve").setLevel(logging.WARNING)
         self._report("starting Ray")
-        context: Any = ray.init(
-            address="local",
-            num_cpus=max(MIN_CPUS, os.cpu_count() or 1),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-        self._logs = Path(context.address_info["session_dir"]) / "logs"
-        self._report("starting Ray Serve")
-        # The gateway has a deadline of its own; this one is there in case it hangs.
-        backstop_s = self._config.gateway.request_timeout_s + 30
-        serve.start(http_options={"host": self._host, "port": self._port, "request_timeout_s": backstop_s})
-        self._deploy()
+        from ray.exceptions import RayError
+        from ray.serve.exceptions import RayServeException
+
+        try:
+            self._start_ray()
+            self._deploy()
+        except (RayError, RayServeException, RuntimeError, TimeoutError, ConnectionError) as error:
+            cause = _cause([type(error).__name__, str(error)])
+            raise ServiceStartError(f"Ray did not start: {cause} The logs are in {self._logs}.") from error
         self._wait_for_http()
 
     def stop(self) -> None:
@@ -153,6 +146,24 @@ class LocalService:
             with contextlib.redirect_stdout(StringIO()):  # Ray prints that it kills its own controller
                 serve.shutdown()
                 ray.shutdown()
+
+    def _start_ray(self) -> None:
+        import ray
+        from ray import serve
+
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        context: Any = ray.init(
+            address="local",
+            num_cpus=max(MIN_CPUS, os.cpu_count() or 1),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+        self._logs = Path(context.address_info["session_dir"]) / "logs"
+        self._report("starting Ray Serve")
+        # The gateway has a deadline of its own; this one is there in case it hangs.
+        backstop_s = self._config.gateway.request_timeout_s + 30
+        serve.start(http_options={"host": self._host, "port": self._port, "request_timeout_s": backstop_s})
 
     def _deploy(self) -> None:
         from ray import serve
@@ -197,4 +208,4 @@ def _cause(messages: list[str]) -> str:
     """The line that says what went wrong, out of messages that may hold whole tracebacks."""
     lines = [line.strip() for message in messages for line in message.splitlines() if line.strip()]
     ours = [line.partition(": ")[2] for line in lines if line.startswith(OUR_ERRORS)]
-    return (ours or lines or ["A stage did not start."])[-1]
+    return (ours[-1:] or lines[-1:] or ["A stage did not start."])[0]

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from pydantic import PydanticDeprecatedSince20
 
 from deployments.local import set_environment
+from tests.serve.processes import alive, descendants
 
 FIXTURES = Path(__file__).parents[1] / "parity" / "fixtures"
 PARTS = {"dalle_bart": "dalle-tiny", "vqgan": "vqgan-tiny", "clip": "clip-tiny"}
@@ -67,10 +69,16 @@ def service(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
             local = LocalService(config, port=free_port())
             local.start()
         yield local
+        started = descendants(os.getpid())
+        assert any("raylet" in command for command in started.values())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)  # Ray does not wait for its processes, nor close its files
             local.stop()
             gc.collect()  # now, while that is known
+        deadline = time.monotonic() + 60
+        while left := alive(started):
+            assert time.monotonic() < deadline, f"left behind: {[started[pid] for pid in left]}"
+            time.sleep(0.1)
     finally:
         os.environ.clear()
         os.environ.update(before)

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 
 def descendants(root: int) -> dict[int, str]:
@@ -19,6 +19,13 @@ def descendants(root: int) -> dict[int, str]:
         found |= new
         grown = bool(new)
     return found
+
+
+def alive(pids: Iterable[int]) -> list[int]:
+    """Those of the processes that still are; what has ended and is not waited for does not count."""
+    listing = subprocess.run(["ps", "-eo", "pid=,stat="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in listing.splitlines()]
+    return sorted({int(pid) for pid, state in rows if not state.startswith("Z")} & set(pids))
 
 
 def replica(deployment: str) -> int:

@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from deployments import cli, client
-from deployments.client import DrawnImage, RequestFailed
+from deployments.client import DrawnImage
+from deployments.errors import RequestFailed
 from model_core.images import encode_png
 
 

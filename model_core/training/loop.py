@@ -5,11 +5,12 @@ depends on (seed, i) alone, so a run that was killed and resumed sees the same b
 that was not.
 """
 
+import contextlib
 import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ class LoopConfig:
 
     steps: int
     seed: int = 0
-    log_every: int = 50  # steps
+    log_every: int = 50  # steps between looks at the metrics; each look waits for the device
     save_every_s: float = 300.0
 
 
@@ -59,8 +60,10 @@ def load_state(path: Path, like: State) -> State:
     """
     try:
         state = flax.serialization.from_bytes(like, path.read_bytes())
-    except (ValueError, KeyError, TypeError) as err:
+    except (ValueError, KeyError, TypeError, AttributeError) as err:  # what flax raises on the wrong tree
         raise CorruptCheckpoint(f"{path} is not a state of this training run: {err}") from err
+    if jax.tree.structure(state) != jax.tree.structure(like):
+        raise CorruptCheckpoint(f"{path} is a state of another model or optimizer. Train in another folder.")
     for (key, want), got in zip(jax.tree_util.tree_leaves_with_path(like), jax.tree.leaves(state), strict=True):
         if np.shape(want) != np.shape(got):
             name = jax.tree_util.keystr(key)
@@ -86,65 +89,85 @@ def train(
     """Trains from `folder`'s last saved state, or from `state`, to `config.steps`; returns the final state.
 
     Writes `state.msgpack` (atomically; every `save_every_s` seconds, at the end, and on SIGTERM or Ctrl-C before it
-    stops) and one line of means a `log_every` steps to `metrics.jsonl`.
+    stops) and one line a step to `metrics.jsonl`, which never says more than once what a step came to.
 
     Args:
       make_batch: (generator, step) -> batch.
       step: (state, batch, key) -> (state, metrics); the loop counts `state["step"]` itself.
       name: what the progress bar says.
-      on_log: called with the state after every log line, for pictures of progress.
+      on_log: called with the state every `log_every` steps, for pictures of progress.
 
     Raises:
       CorruptCheckpoint: the folder holds the state of another run.
       KeyboardInterrupt: stopped by a signal; the state was saved.
     """
-    path = folder / "state.msgpack"
+    path, curve = folder / "state.msgpack", folder / "metrics.jsonl"
     if path.exists():
         state = load_state(path, state)
-    interrupted = _catch_signals()
     first, saved_at, kept = int(state["step"]), time.monotonic(), []
+    _forget_metrics_after(curve, first)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[metrics]}")) as progress:
+    with (
+        _signals_kept() as interrupted,
+        Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[metrics]}")) as progress,
+    ):
         bar = progress.add_task(name, total=config.steps, completed=first, metrics="")
         for i in range(first, config.steps):
             key = jax.random.fold_in(jax.random.key(config.seed), i)
             state, metrics = step(state, make_batch(batch_rng(config.seed, i), i), key)
             state["step"] = jax.numpy.int32(i + 1)
-            kept.append(metrics)
+            kept.append({"step": i + 1} | metrics)
             progress.advance(bar)
-            if (i + 1) % config.log_every == 0 or i + 1 == config.steps:
-                line = _write_metrics(folder / "metrics.jsonl", i + 1, kept)
+            is_time_to_log = (i + 1) % config.log_every == 0 or i + 1 == config.steps
+            stop = interrupted()
+            is_time_to_save = stop or time.monotonic() - saved_at > config.save_every_s
+            if is_time_to_log or is_time_to_save:
+                progress.update(bar, metrics=_write_metrics(curve, kept))
                 kept = []
-                progress.update(bar, metrics=" ".join(f"{k} {v:.4g}" for k, v in line.items() if k != "step"))
-                if on_log:
-                    on_log(state)
-            if interrupted() or time.monotonic() - saved_at > config.save_every_s:
+            if is_time_to_log and on_log:
+                on_log(state)
+            if is_time_to_save:
                 save_state(path, state)
                 saved_at = time.monotonic()
-            if interrupted():
-                raise KeyboardInterrupt(f"{name}: stopped at step {i + 1}, saved in {folder}.")
+            if stop:
+                progress.console.print(f"{name}: stopped after step {i + 1}; the same command goes on from there.")
+                raise KeyboardInterrupt
     save_state(path, state)
     return state
 
 
-def _write_metrics(path: Path, step: int, kept: list[Metrics]) -> dict[str, float]:
-    """Appends the means of `kept` to a JSON-lines file."""
+def _write_metrics(path: Path, kept: list[Metrics]) -> str:
+    """Appends a line for each of `kept` to a JSON-lines file; gives their means, to be shown."""
     kept = jax.device_get(kept)
-    line = {"step": step} | {key: float(np.mean([metrics[key] for metrics in kept])) for key in kept[0]}
+    lines = [{key: float(value) if key != "step" else value for key, value in metrics.items()} for metrics in kept]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        file.write(json.dumps(line) + "\n")
-    return line
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    names = [key for key in lines[-1] if key != "step"]
+    return " ".join(f"{key} {np.mean([line[key] for line in lines if key in line]):.4g}" for key in names)
 
 
-def _catch_signals() -> Callable[[], bool]:
+def _forget_metrics_after(path: Path, step: int) -> None:
+    """Drops what a killed run wrote of steps that are to be repeated."""
+    if path.exists():
+        lines = path.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        if len(kept) < len(lines):
+            write_atomically(path, "".join(kept).encode())
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[Callable[[], bool]]:
     """Turns SIGTERM and SIGINT into a question; a second one is obeyed at once."""
     received: list[int] = []
 
     def handle(number: int, _frame: Any) -> None:
         received.append(number)
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, before[number])
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, handle)
-    return lambda: bool(received)
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

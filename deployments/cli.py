@@ -1,4 +1,4 @@
-"""The command line: serve, generate, demo, models.
+"""The command line: serve, generate, demo, models, train.
 
 Imports what is heavy only in the command that needs it, so that `--help` is instant.
 """
@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from model_core.errors import DalleServeError
+from model_core.training.cli import app as train_app
 
 if TYPE_CHECKING:
     from deployments.client import DrawnImage
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="The models on this machine.", invoke_without_command=True)
 app.add_typer(models_app, name="models")
+app.add_typer(train_app, name="train")
 
 console = Console(stderr=True, highlight=False)
 

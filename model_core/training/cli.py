@@ -5,8 +5,30 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from typer.core import TyperGroup
 
-app = typer.Typer(no_args_is_help=True, help="Train the models: data, then vqgan, dalle-bart, clip, then export.")
+from model_core.errors import DalleServeError
+
+
+class ExplainingGroup(TyperGroup):
+    """Turns errors raised on purpose into one line and exit status 1, Ctrl-C into 130."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except DalleServeError as error:
+            Console(stderr=True, highlight=False).print("[red]Error:[/]", escape(str(error)), soft_wrap=True)
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=ExplainingGroup,
+    no_args_is_help=True,
+    help="Train the models: data, then vqgan, dalle-bart, clip, then export.",
+)
 data_app = typer.Typer(no_args_is_help=True, help="Build a data set.")
 app.add_typer(data_app, name="data")
 console = Console()

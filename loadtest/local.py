@@ -1,0 +1,66 @@
+"""Runs the load test against a service of its own on this machine: starts it, waits until it can draw, stops it.
+
+Knows of the service what any client knows: a command that starts it, and its URL.
+"""
+
+import argparse
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+LOCUSTFILE = Path(__file__).with_name("locustfile.py")
+START_TIMEOUT_S = 600.0
+STOP_TIMEOUT_S = 120.0
+POLL_S = 0.5
+
+
+def main() -> int:
+    """Runs locust without its page; gives its exit status, 1 where a request failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--users", type=int, default=4, help="users at a time")
+    parser.add_argument("--time", default="60s", help="how long, as locust says it: 60s, 5m")
+    asked = parser.parse_args()
+    with _service() as url:
+        load = ["--headless", "--users", str(asked.users), "--run-time", asked.time, "--host", url]
+        return subprocess.call([sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--only-summary", *load])
+
+
+@contextlib.contextmanager
+def _service() -> Iterator[str]:
+    """A service on a free port, as its URL; at the end it is stopped."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    command = Path(sys.executable).with_name("dalle-serve")
+    process = subprocess.Popen([command, "serve", "--port", str(port)])
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_ready(process, url)
+        yield url
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _wait_until_ready(process: subprocess.Popen, url: str) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would not reach this machine
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError, ValueError), opener.open(f"{url}/ready", timeout=10) as reply:
+            if json.load(reply)["ready"]:
+                return
+        time.sleep(POLL_S)
+    raise SystemExit(f"The service at {url} did not get ready; what it said stands above.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -22,7 +22,7 @@ from model_core.text import Tokenizer
 from model_core.training.data import Item, draw_prompt
 from model_core.training.loop import LoopConfig, Metrics, State, train
 
-Batch = dict[str, np.ndarray]
+Batch = dict[str, Array | np.ndarray]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """One training run as a folder, from a data set to a model that can be served.
 
-`vqgan/`, `dalle_bart/` and `clip/` each hold a training state and its metrics; `codes.npy` the pictures as image codes;
-`model/` what `export` makes of it: the files that a model's folder holds. Each part needs the one before.
+`vqgan/`, `vqgan_decoder/`, `dalle_bart/` and `clip/` each hold a training state and its metrics; `model/` what `export`
+makes of it: the files that a model's folder holds. Each part needs the one before.
 """
 
 import dataclasses
@@ -45,15 +45,12 @@ class TrainingRun:
             raise InvalidValue(f"the data set's pictures are {pixels.shape[1]} pixels wide; this preset needs {side}.")
         params = vqgan_training.train_vqgan(pixels, self.folder / "vqgan", self.preset.vqgan, self.preset.vqgan_recipe)
         self._export("vqgan", params, {**dataclasses.asdict(self.preset.vqgan), "model_type": "vqgan"})
-        (self.folder / "codes.npy").unlink(missing_ok=True)  # they were of another codebook
 
     def encode(self) -> Int[np.ndarray, "M N"]:
-        """The training pictures as codes, made once and kept in `codes.npy`; blank places have one code."""
-        path = self.folder / "codes.npy"
-        if not path.exists():
-            pixels = self.dataset.load_pixels(self.items)
-            np.save(path, vqgan_training.unify_blanks(self._encode(pixels), pixels).astype(np.uint16))
-        return np.load(path, allow_pickle=False).astype(np.int32)
+        """The training pictures as codes; every blank place has the commonest code of a blank picture."""
+        pixels = self.dataset.load_pixels(self.items)
+        blank = np.bincount(self._encode(np.full_like(pixels[:1], 255))[0]).argmax()
+        return vqgan_training.unify_blanks(self._encode(pixels), pixels, int(blank))
 
     def train_decoder(self) -> None:
         """Codes to pixels, better, with the codes fixed; rewrites `model/vqgan`."""
@@ -76,8 +73,9 @@ class TrainingRun:
             **dict.fromkeys(BART_SPECIAL_IDS, config.eos_token_id),
         }
         _write_json(folder / "config.json", raw)
-        corpus = (normalize(prompt) for prompt in tokenizer.read_corpus(self.dataset))
-        tokenizer.train_tokenizer(corpus, folder, config.encoder_vocab_size, config.max_text_length)
+        if not (folder / "tokenizer.json").exists():  # a resumed run keeps its words, also on other data
+            corpus = (normalize(prompt) for prompt in tokenizer.read_corpus(self.dataset))
+            tokenizer.train_tokenizer(corpus, folder, config.encoder_vocab_size, config.max_text_length)
         params = dalle_bart.train_dalle_bart(
             self.items,
             codes,
@@ -97,8 +95,9 @@ class TrainingRun:
         _write_json(folder / "config.json", raw)
         _write_json(folder / "preprocessor_config.json", _published_preprocessor(preprocessor))
         length = config.text_config.max_position_embeddings
-        corpus = tokenizer.read_corpus(self.dataset)
-        tokenizer.train_clip_tokenizer(corpus, folder, config.text_config.vocab_size, length)
+        if not (folder / "tokenizer.json").exists():
+            corpus = tokenizer.read_corpus(self.dataset)
+            tokenizer.train_clip_tokenizer(corpus, folder, config.text_config.vocab_size, length)
         params = clip.train_clip(
             self.items,
             self.dataset.load_pixels(self.items),

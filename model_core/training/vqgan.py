@@ -248,9 +248,9 @@ def decoder_step(
 
 
 def unify_blanks(
-    codes: Int[np.ndarray, "M N"], pixels: UInt8[np.ndarray, "M height width 3"]
+    codes: Int[np.ndarray, "M N"], pixels: UInt8[np.ndarray, "M height width 3"], blank: int
 ) -> Int[np.ndarray, "M N"]:
-    """The same codes with one code, the commonest there, at every place whose pixels are all white.
+    """The same codes with `blank` at every place whose pixels are all white.
 
     An encoder spells empty background with hundreds of codes, since it sees what is near; that choice tells a picture
     nothing, and a model that must predict it spends half of its effort on it.
@@ -258,10 +258,8 @@ def unify_blanks(
     side = round(codes.shape[1] ** 0.5)
     count, height, width, _ = pixels.shape
     places = pixels.reshape(count, side, height // side, side, width // side, 3)
-    blank = (places == 255).all(axis=(2, 4, 5)).reshape(codes.shape)
-    if not blank.any():
-        return codes
-    return np.where(blank, np.bincount(codes[blank]).argmax(), codes)
+    is_blank = (places == 255).all(axis=(2, 4, 5)).reshape(codes.shape)
+    return np.where(is_blank, blank, codes)
 
 
 def _scale(pixels: np.ndarray) -> np.ndarray:

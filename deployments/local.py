@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from deployments.config import APP_NAME, AppConfig
 from deployments.errors import ServiceStartError
+from model_core.errors import DalleServeError
 
 START_TIMEOUT_S = 600.0
 POLL_S = 0.5
@@ -41,6 +42,7 @@ def set_environment() -> None:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_AUTH_MODE", "token")  # who would talk to the cluster needs the token in ~/.ray
+    os.environ.setdefault("RAY_worker_niceness", "0")  # not 15, with which any other program starves the service
     # Serve kills a proxy that is not there after 5 s and starts another, which on a busy machine comes no sooner.
     os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -124,13 +126,12 @@ class LocalService:
         set_environment()
         self._started_at = time.monotonic()
         self._report("starting Ray")
-        from ray.exceptions import RayError
-        from ray.serve.exceptions import RayServeException
-
         try:
             self._start_ray()
             self._deploy()
-        except (RayError, RayServeException, RuntimeError, TimeoutError, ConnectionError) as error:
+        except DalleServeError:
+            raise
+        except Exception as error:  # Ray raises bare ones here, for example where its processes were too slow
             cause = _cause([type(error).__name__, str(error)])
             raise ServiceStartError(f"Ray did not start: {cause} The logs are in {self._logs}.") from error
         self._wait_for_http()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 def descendants(root: int) -> dict[int, str]:
     """All processes that `root` started, and those that they did, with their command lines."""
-    listing = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    listing = subprocess.run(["ps", "-wweo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in listing.splitlines()]
     family, found = {root}, {}
     grown = True
@@ -23,7 +23,7 @@ def descendants(root: int) -> dict[int, str]:
 
 def alive(pids: Iterable[int]) -> list[int]:
     """Those of the processes that still are; what has ended and is not waited for does not count."""
-    listing = subprocess.run(["ps", "-eo", "pid=,stat="], capture_output=True, text=True, check=True).stdout
+    listing = subprocess.run(["ps", "-wweo", "pid=,stat="], capture_output=True, text=True, check=True).stdout
     rows = [line.split() for line in listing.splitlines()]
     return sorted({int(pid) for pid, state in rows if not state.startswith("Z")} & set(pids))
 

@@ -1,1 +1,1 @@
-"""The science of dalle-serve: prompt → text tokens → image codes → pixels → ranked images. Knows nothing of Ray or HTTP."""
+"""The science of dalle-serve: prompt → text tokens → image codes → pixels → ranked images. Knows no Ray, no HTTP."""

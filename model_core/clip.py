@@ -87,8 +87,8 @@ class PreprocessorConfig:
             _require(raw.get(step, True) is True, step, raw.get(step), "true")
         _require(raw.get("resample", 3) == Image.Resampling.BICUBIC, "resample", raw.get("resample"), "3 (bicubic)")
         size, crop = raw.get("size"), raw.get("crop_size")
-        shortest_edge = size.get("shortest_edge") if isinstance(size, dict) else size
-        crop_size = crop.get("height") if isinstance(crop, dict) else crop
+        shortest_edge = _side(size, "shortest_edge")
+        crop_size = _side(crop, "height")
         is_square = not isinstance(crop, dict) or crop.get("width") == crop_size
         _require(isinstance(crop_size, int) and is_square, "crop_size", crop, "a number, or equal height and width")
         is_large_enough = isinstance(shortest_edge, int) and shortest_edge >= crop_size
@@ -140,6 +140,10 @@ class CLIPConfig:
 
 def _read_tower(config_type: type[Tower], raw: dict[str, Any]) -> Tower:
     return config_type(**{field.name: raw[field.name] for field in fields(config_type) if field.name in raw})
+
+
+def _side(size: Any, key: str) -> Any:
+    return size.get(key) if isinstance(size, dict) else size
 
 
 def _require(condition: bool, key: str, got: Any, allowed: str) -> None:
@@ -310,7 +314,7 @@ def init_params(config: CLIPConfig, key: Array) -> dict[str, Any]:
     """Draws float32 parameters for training."""
     text_tokens = jnp.zeros((1, config.text_config.max_position_embeddings), jnp.int32)
     side = config.vision_config.image_size
-    return CLIP(config).init(key, text_tokens, text_tokens, jnp.zeros((1, side, side, 3)))["params"]
+    return dict(CLIP(config).init(key, text_tokens, text_tokens, jnp.zeros((1, side, side, 3)))["params"])
 
 
 def param_shapes(config: CLIPConfig) -> dict[str, Any]:
@@ -363,7 +367,7 @@ def embed_text(
     if length > longest:
         raise InvalidValue(f"CLIP reads at most {longest} text tokens; got {length}.", "text_tokens")
     module = CLIP(config, params["text_projection"]["kernel"].dtype)
-    return _to_unit(module.apply({"params": params}, text_tokens, text_mask, method=CLIP.text_features))
+    return _to_unit(jnp.asarray(module.apply({"params": params}, text_tokens, text_mask, method=CLIP.text_features)))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -380,7 +384,7 @@ def embed_pixels(
         raise InvalidValue(f"CLIP looks at [B, {side}, {side}, 3]; got {preprocessed.shape}.", "preprocessed")
     dtype = params["visual_projection"]["kernel"].dtype
     features = CLIP(config, dtype).apply({"params": params}, preprocessed.astype(dtype), method=CLIP.image_features)
-    return _to_unit(features)
+    return _to_unit(jnp.asarray(features))
 
 
 def logits_per_image(

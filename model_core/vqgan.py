@@ -12,6 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from model_core.errors import InvalidValue, UnsupportedConfig
@@ -279,11 +280,13 @@ def encode_pixels(config: VQGANConfig, params: Params, pixels: Float[Array, "B h
       pixels: height and width are multiples of the reduction factor; N is the product of the two grid sides.
     """
     dtype = _compute_dtype(params)
-    codes = VQGAN(config, dtype).apply({"params": params}, pixels.astype(dtype), method=VQGAN.codes)
+    codes = jnp.asarray(VQGAN(config, dtype).apply({"params": params}, pixels.astype(dtype), method=VQGAN.codes))
     return codes.reshape(codes.shape[0], -1)
 
 
-def decode_codes(config: VQGANConfig, params: Params, codes: Int[Array, "B N"]) -> Float[Array, "B height width 3"]:
+def decode_codes(
+    config: VQGANConfig, params: Params, codes: Int[Array | np.ndarray, "B N"]
+) -> Float[Array, "B height width 3"]:
     """Turns image codes into pixels, about 0…1 and not clipped, in float32.
 
     Args:
@@ -301,4 +304,4 @@ def decode_codes(config: VQGANConfig, params: Params, codes: Int[Array, "B N"]) 
 @partial(jax.jit, static_argnums=0)
 def _decode_grid(config: VQGANConfig, params: Params, codes: Int[Array, "B h w"]) -> Float[Array, "B height width 3"]:
     model = VQGAN(config, _compute_dtype(params))
-    return model.apply({"params": params}, codes, method=VQGAN.decode).astype(jnp.float32)
+    return jnp.asarray(model.apply({"params": params}, codes, method=VQGAN.decode), jnp.float32)

@@ -67,7 +67,7 @@ def train_step(
 
     (loss, logits), grads = jax.value_and_grad(loss_fn, has_aux=True)(state["params"])
     updates, optimizer_state = optimizer(recipe).update(grads, state["optimizer"], state["params"])
-    params = optax.apply_updates(state["params"], updates)
+    params: Params = optax.apply_updates(state["params"], updates)  # pyright: ignore[reportAssignmentType]
     params["logit_scale"] = jnp.minimum(params["logit_scale"], jnp.log(100.0))  # as in the paper
     accuracy = jnp.mean(logits.argmax(axis=1) == jnp.arange(len(logits)))
     return {**state, "params": params, "optimizer": optimizer_state}, {"loss": loss, "accuracy": accuracy}

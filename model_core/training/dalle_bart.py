@@ -103,7 +103,7 @@ def train_step(
     state: State, batch: Batch, key: Array, *, config: DalleBartConfig, recipe: DalleBartRecipe
 ) -> tuple[State, Metrics]:
     """One gradient step on a batch of `codes` [B, N], `text_tokens` [B, T] and `text_mask` [B, T]."""
-    codes = batch["codes"].astype(jnp.int32)
+    codes = jnp.asarray(batch["codes"], jnp.int32)
     shares_key, corrupt_key = jax.random.split(key)
     shares = corruption_shares(recipe, len(codes), state["step"], shares_key)
     start = config.decoder_start_token_id
@@ -120,7 +120,7 @@ def train_step(
     # The average starts fast, so that a short run is not mostly its beginning.
     decay = jnp.minimum(recipe.ema_decay, (1 + state["step"]) / (10 + state["step"]))
     ema = jax.tree.map(lambda old, new: old * decay + new * (1 - decay), state["ema"], params)
-    metrics = {"loss": loss, "grad_norm": optax.global_norm(grads)}
+    metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads)}
     return {**state, "params": params, "ema": ema, "optimizer": optimizer_state}, metrics
 
 

@@ -1,6 +1,7 @@
 """The sizes and recipes of the models that the project trains itself: the shipped one, and a tiny one for tests."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from model_core.clip import CLIPConfig, PreprocessorConfig, TextConfig, VisionConfig
 from model_core.dalle_bart import DalleBartConfig
@@ -45,7 +46,11 @@ def _dalle_bart(*, width: int, heads: int, ffn: int, layers: tuple[int, int], co
 
 
 def _clip(*, image: int, patch: int, width: int, layers: tuple[int, int], words: int) -> CLIPConfig:
-    tower = {"hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": max(width // 32, 1)}
+    tower: dict[str, Any] = {
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_attention_heads": max(width // 32, 1),
+    }
     return CLIPConfig(
         text_config=TextConfig(num_hidden_layers=layers[0], vocab_size=words, max_position_embeddings=32, **tower),
         vision_config=VisionConfig(num_hidden_layers=layers[1], image_size=image, patch_size=patch, **tower),

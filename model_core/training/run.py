@@ -90,7 +90,7 @@ class TrainingRun:
         """Prompts and pictures to scores; writes `model/clip`."""
         config = self.preset.clip
         folder = self.model / "clip"
-        raw = dataclasses.asdict(config) | {"model_type": "clip"}
+        raw: dict[str, Any] = dataclasses.asdict(config) | {"model_type": "clip"}
         preprocessor = raw.pop("preprocessor")
         _write_json(folder / "config.json", raw)
         _write_json(folder / "preprocessor_config.json", _published_preprocessor(preprocessor))

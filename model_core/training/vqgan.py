@@ -100,15 +100,17 @@ def train_step(
     codebook = state["params"]["quantize"]["embedding"]["embedding"]
 
     def loss_fn(params: Params) -> tuple[Array, tuple[Array, Array, Array]]:
-        z = model.apply({"params": params}, pixels, method=VQGAN.features)
-        codes = model.apply({"params": params}, jax.lax.stop_gradient(z), method=lambda m, z: m.quantize(z))
+        z = jnp.asarray(model.apply({"params": params}, pixels, method=VQGAN.features))
+        codes = jnp.asarray(
+            model.apply({"params": params}, jax.lax.stop_gradient(z), method=lambda m, z: m.quantize(z))
+        )
         commitment = jnp.zeros(())
         chosen = z
         if quantise:
             nearest = codebook[codes]
             commitment = jnp.mean((z - nearest) ** 2)
             chosen = z + jax.lax.stop_gradient(nearest - z)  # straight-through
-        got = model.apply({"params": params}, chosen, method=VQGAN.pixels)
+        got = jnp.asarray(model.apply({"params": params}, chosen, method=VQGAN.pixels))
         loss, squared = reconstruction_loss(got, pixels, recipe)
         return loss + recipe.commitment * commitment, (squared, z, codes)
 
@@ -238,7 +240,7 @@ def decoder_step(
     codes, pixels = batch
 
     def loss_fn(decoder: Params) -> tuple[Array, Array]:
-        got = VQGAN(config).apply({"params": fixed | decoder}, codes, method=VQGAN.decode)
+        got = jnp.asarray(VQGAN(config).apply({"params": fixed | decoder}, codes, method=VQGAN.decode))
         return reconstruction_loss(got, pixels, recipe)
 
     (loss, squared), grads = jax.value_and_grad(loss_fn, has_aux=True)(state["params"])

@@ -43,11 +43,12 @@ def build_emoji_data(
     out: Annotated[Path, typer.Argument(help="Folder of the new data set.")],
     size: Annotated[int, typer.Option(help="Side of the pictures, in pixels.")] = 128,
     concepts: Annotated[int | None, typer.Option(help="Only the first so many concepts.")] = None,
+    style: Annotated[list[str] | None, typer.Option(help="Only this style; may be given again. Else all.")] = None,
 ) -> None:
     """Draw the openly licensed emoji sets, fetched with npm, and caption them."""
     from model_core.training.emoji import build_emoji
 
-    report = build_emoji(out, size=size, num_concepts=concepts)
+    report = build_emoji(out, size=size, num_concepts=concepts, styles=style)
     console.print(f"{report.num_items} pictures of {report.num_concepts} concepts in {out}")
     for reason, count in report.dropped.items():
         console.print(f"  left out: {count} × {reason}")

@@ -9,7 +9,7 @@ import hashlib
 import io
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,13 @@ class BuildReport:
     dropped: dict[str, int]
 
 
-def build_emoji(out: Path, size: int = 128, cache: Path = CACHE, num_concepts: int | None = None) -> BuildReport:
+def build_emoji(
+    out: Path,
+    size: int = 128,
+    cache: Path = CACHE,
+    num_concepts: int | None = None,
+    styles: Sequence[str] | None = None,
+) -> BuildReport:
     """Fetches the packages, draws every concept in every style and writes the data set.
 
     Writes `images/`, `words.txt` (every label and tag, for training tokenizers), `licences.md` and, last and in one
@@ -77,9 +83,10 @@ def build_emoji(out: Path, size: int = 128, cache: Path = CACHE, num_concepts: i
       size: side of the square pictures, in pixels.
       cache: folder for the fetched packages.
       num_concepts: takes the first so many of the list; None takes all.
+      styles: takes these only; None takes all. With one style nothing is kept back for validation.
 
     Raises:
-      InvalidValue: `size` or `num_concepts` is out of range.
+      InvalidValue: `size` or `num_concepts` is out of range, or there is no such style.
       PackageError: a package cannot be fetched or read.
     """
     concepts = read_concepts()
@@ -88,7 +95,8 @@ def build_emoji(out: Path, size: int = 128, cache: Path = CACHE, num_concepts: i
     if num_concepts is not None and not 1 <= num_concepts <= len(concepts):
         raise InvalidValue(f"num_concepts must be 1 to {len(concepts)}; got {num_concepts}.", "num_concepts")
     concepts = concepts[:num_concepts]
-    archives = {emoji_set: fetch(emoji_set.package, emoji_set.version, cache) for emoji_set in EMOJI_SETS}
+    sets = _sets_of(styles)
+    archives = {emoji_set: fetch(emoji_set.package, emoji_set.version, cache) for emoji_set in sets}
     words = fetch(WORDS_PACKAGE, WORDS_VERSION, cache)
     (out / "images").mkdir(parents=True, exist_ok=True)
     (out / "words.txt").write_text("\n".join(read_words(words)) + "\n", encoding="utf-8")
@@ -103,7 +111,7 @@ def build_emoji(out: Path, size: int = 128, cache: Path = CACHE, num_concepts: i
             drawn[hexcode, emoji_set.style] = name
         licences.append(_licence_row(emoji_set.package, emoji_set.version, read_json(archive, "info.json")))
     (out / "licences.md").write_text(_licence_table(licences, words), encoding="utf-8")
-    items = list(_items(concepts, drawn))
+    items = list(_items(concepts, drawn, [emoji_set.style for emoji_set in sets]))
     write_index(out, items)
     return BuildReport(num_concepts=len(concepts), num_items=len(items), dropped=dict(dropped))
 
@@ -218,10 +226,18 @@ def _with_article(name: str) -> str:
     return f"an {name}" if re.match("[aeio]|u(?!ni|fo)|hour", name) else f"a {name}"
 
 
-def _items(concepts: list[Concept], drawn: dict[tuple[str, str], str]) -> Iterator[Item]:
-    styles = [emoji_set.style for emoji_set in EMOJI_SETS]
+def _sets_of(styles: Sequence[str] | None) -> list[EmojiSet]:
+    known = {emoji_set.style: emoji_set for emoji_set in EMOJI_SETS}
+    wanted = list(known) if styles is None else list(dict.fromkeys(styles))
+    unknown = [style for style in wanted if style not in known]
+    if unknown or not wanted:
+        raise InvalidValue(f"styles are {', '.join(known)}; got {', '.join(unknown) or 'none'}.", "styles")
+    return [known[style] for style in wanted]
+
+
+def _items(concepts: list[Concept], drawn: dict[tuple[str, str], str], styles: list[str]) -> Iterator[Item]:
     for place, concept in enumerate(concepts, 1):
-        block, is_chosen = place // VALIDATION_EVERY, place % VALIDATION_EVERY == 0
+        block, is_chosen = place // VALIDATION_EVERY, place % VALIDATION_EVERY == 0 and len(styles) > 1
         held_out = styles[block % len(styles)] if is_chosen else None
         for style in styles:
             if (concept.hexcode, style) not in drawn:

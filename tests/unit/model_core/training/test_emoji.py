@@ -123,6 +123,23 @@ def test_the_data_set_has_every_concept_in_every_style(cache: Path, tmp_path: Pa
     assert (pixels[3:, 16, 16] == [0, 0, 255]).all()
 
 
+def test_a_data_set_of_one_style_holds_every_concept_and_keeps_none_back(
+    monkeypatch: pytest.MonkeyPatch, cache: Path, tmp_path: Path
+):
+    monkeypatch.setattr(emoji, "VALIDATION_EVERY", 1)
+    build_emoji(tmp_path / "out", size=16, cache=cache, num_concepts=2, styles=["noto"])
+    items = Dataset.open(tmp_path / "out").items
+    assert [(item.concept, item.style, item.split) for item in items] == [
+        ("1f951", "noto", "train"),
+        ("1f34e", "noto", "train"),
+    ]
+
+
+def test_an_unknown_style_is_refused_by_name(cache: Path, tmp_path: Path):
+    with pytest.raises(InvalidValue, match=r"styles are flat, noto, twemoji; got cubist"):
+        build_emoji(tmp_path / "out", cache=cache, styles=["flat", "cubist"])
+
+
 def test_licences_and_words_stand_beside_the_data_set(cache: Path, tmp_path: Path):
     build_emoji(tmp_path / "out", size=16, cache=cache, num_concepts=1)
     licences = (tmp_path / "out/licences.md").read_text()

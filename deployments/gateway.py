@@ -121,10 +121,11 @@ class Gateway:
         deployments = status.applications[serve.get_replica_context().app_name].deployments
         model = self._models[self._config.default_model_id]
         states = {}
-        for stage in model.stages:
+        for stage, settings in model.stages.items():
             deployment = deployments[model.deployment_name(stage)]
             warm = "RUNNING" in deployment.replica_states  # only states that some replica is in are listed
-            states[stage] = "ready" if warm else deployment.status.value.lower()
+            may_be_away = settings.min_replicas == 0
+            states[stage] = "ready" if warm or may_be_away else deployment.status.value.lower()
         return {
             "ready": set(states.values()) == {"ready"},
             "model": model.id,

@@ -102,7 +102,8 @@ class LocalService:
         self._report = report
         self._started_at = 0.0
         self._logs = Path("/tmp/ray/session_latest/logs")
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        self.url = f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
     def __enter__(self) -> Self:
         try:
@@ -191,8 +192,7 @@ class LocalService:
     def _wait_for_http(self) -> None:
         import httpx
 
-        host = "127.0.0.1" if self._host in ("0.0.0.0", "::") else self._host
-        url = self.url.replace(self._host, host) + "/ready"
+        url = f"{self.url}/ready"
         while True:
             with contextlib.suppress(httpx.TransportError):
                 if httpx.get(url, timeout=10, trust_env=False).status_code == 200:

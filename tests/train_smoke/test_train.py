@@ -12,15 +12,18 @@ from PIL import Image, ImageDraw
 
 from model_core.pipeline import Pipeline
 
+pytestmark = pytest.mark.timeout(2400)
+
 COLORS = ("red", "green", "blue", "orange")
 SHAPES = {"circle": "ellipse", "square": "rectangle"}
+TIMEOUT_S = 1200  # a deadline for a hung process; a minute or so is what it takes
 COMMAND = Path(sys.executable).with_name("dalle-serve")
 
 
 def train(*arguments: str | Path) -> str:
     """Runs `dalle-serve train …`; gives what it printed."""
     command = [str(COMMAND), "train", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

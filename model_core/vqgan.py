@@ -120,7 +120,7 @@ class Downsample(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B h/2 w/2 D"]:
+    def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B h//2 w//2 D"]:
         if not self.with_conv:
             return nn.avg_pool(x, (2, 2), strides=(2, 2))
         x = jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))  # one-sided, as the original
@@ -134,7 +134,7 @@ class Upsample(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B 2h 2w D"]:
+    def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B 2*h 2*w D"]:
         x = x.repeat(2, axis=1).repeat(2, axis=2)
         return _conv(x.shape[-1], 3, self.dtype, "conv")(x) if self.with_conv else x
 

@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import logging
 import os
+import signal
 import socket
 import sys
 import time
@@ -154,6 +155,7 @@ class LocalService:
         from ray import serve
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         context: Any = ray.init(
             address="local",
             num_cpus=max(MIN_CPUS, os.cpu_count() or 1),
@@ -161,6 +163,8 @@ class LocalService:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
+        # Ray's own handler ends its processes at once and exits, which leaves nothing for `stop` to stop in order.
+        signal.signal(signal.SIGTERM, on_sigterm)
         self._logs = Path(context.address_info["session_dir"]) / "logs"
         self._report("starting Ray Serve")
         # The gateway has a deadline of its own; this one is there in case it hangs.

@@ -4,6 +4,10 @@ The checks happen in tests only, while JAX traces; in production the annotations
 """
 
 import os
+from collections.abc import Iterator
+
+import jaxtyping
+import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -14,3 +18,11 @@ from jaxtyping import install_import_hook
 import tests.typechecking  # the hook below looks it up by name
 
 install_import_hook("model_core", f"{tests.typechecking.__name__}.check")  # before anything imports it
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Annotations as in production, unchecked: for tests of what a value of the wrong type meets there."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

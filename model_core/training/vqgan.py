@@ -143,14 +143,13 @@ def _move_codebook(
 def start_codebook(state: State, features: Float[np.ndarray, "N E"], seed: int, rounds: int = 12) -> State:
     """The same state with the codebook at the k-means of `features`.
 
-    Most features of a picture set may be its empty background, so the first centres are drawn from all features and
-    empty clusters are put on the worst-served feature after every round.
+    The first centres are drawn far from each other (k-means++: Arthur & Vassilvitskii, 2007), since most features of a
+    picture set may be its empty background.
     """
-    rng = np.random.default_rng(seed)
     size = len(state["uses"])
-    centres = features[rng.permutation(len(features))[:size]].copy()
-    if len(centres) < size:
+    if len(features) < size:
         raise ValueError(f"a codebook of {size} cannot start from {len(features)} features: encode more pictures.")
+    centres = _far_apart(features, size, np.random.default_rng(seed))
     for _ in range(rounds):
         distances = (features**2).sum(1)[:, None] + (centres**2).sum(1) - 2 * features @ centres.T
         codes, error = distances.argmin(1), distances.min(1)
@@ -158,10 +157,21 @@ def start_codebook(state: State, features: Float[np.ndarray, "N E"], seed: int, 
         for axis in range(features.shape[1]):
             centres[:, axis] = np.bincount(codes, features[:, axis], size) / np.maximum(uses, 1)
         empty = np.flatnonzero(uses == 0)
-        centres[empty] = features[np.argsort(error)[::-1][: len(empty)]]
+        centres[empty] = features[np.argsort(error)[::-1][: len(empty)]]  # those served worst
     table = jnp.asarray(centres, jnp.float32)
     params = {**state["params"], "quantize": {"embedding": {"embedding": table}}}
     return {**state, "params": params, "uses": jnp.ones(size), "sums": jnp.array(table)}
+
+
+def _far_apart(features: Float[np.ndarray, "N E"], size: int, rng: np.random.Generator) -> Float[np.ndarray, "C E"]:
+    """Draws features one by one, each in proportion to its squared distance from those drawn before."""
+    chosen = [rng.integers(len(features))]
+    error = np.full(len(features), np.inf)
+    while len(chosen) < size:
+        error = np.minimum(error, ((features - features[chosen[-1]]) ** 2).sum(1))
+        total = error.sum(dtype=np.float64)
+        chosen.append(rng.choice(len(features), p=error / total if total > 0 else None))
+    return features[chosen]
 
 
 def train_vqgan(

@@ -186,6 +186,7 @@ def test_what_is_out_of_range_is_refused_by_name(generate, tiny_text, settings, 
     assert caught.value.param == param
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_sizes_beyond_the_model_are_refused(tiny_dalle_bart, tiny_text):
     with pytest.raises(InvalidValue, match="reads 6"):
         dalle_bart.encode(*tiny_dalle_bart, np.ones((1, 7), np.int32), np.ones((1, 7), np.int32))

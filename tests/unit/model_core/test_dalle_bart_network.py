@@ -78,6 +78,7 @@ def test_special_ids_default_to_the_one_after_the_codes():
         ("max_text_length", None),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_what_is_not_implemented_is_refused_by_name(key, value):
     with pytest.raises(UnsupportedConfig, match=key):
         DalleBartConfig.from_dict(RAW | {key: value})

@@ -71,7 +71,7 @@ def test_the_scanned_encoder_is_its_layers_in_turn(tiny_dalle_bart, tiny_text):
     config, params = tiny_dalle_bart
     encoder = DalleBart(config).bind({"params": params}).model.encoder
     mask = jnp.asarray(tiny_text.mask, bool)[:, None, None]
-    x = encoder.embed(tiny_text.tokens, jnp.arange(config.max_text_length)[None])
+    x = encoder.embed(jnp.asarray(tiny_text.tokens), jnp.arange(config.max_text_length)[None])
     stacked = params["model"]["encoder"]["layers"]["FlaxBartEncoderLayers"]
     for i in range(config.encoder_layers):
         weights = jax.tree.map(lambda leaf, i=i: leaf[i], stacked)

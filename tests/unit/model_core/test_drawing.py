@@ -46,6 +46,7 @@ def test_guidance_without_an_unconditional_text_is_refused(tiny_dalle_bart, tiny
         start(tiny_dalle_bart, tiny_text, states_uncond=None)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_an_unconditional_text_of_another_shape_is_refused(tiny_dalle_bart, tiny_text):
     with pytest.raises(InvalidValue, match="shape"):
         start(tiny_dalle_bart, tiny_text, states_uncond=np.zeros((3, 5, 16), np.float32))

@@ -150,6 +150,7 @@ def test_forbidden_ids_do_not_count_among_the_likeliest():
         ("num_codes", 0),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_what_is_out_of_range_is_refused_by_name(name, value):
     with pytest.raises(InvalidValue, match=name) as caught:
         sampling.sampling_params(2, **{"num_codes": 4, name: value})

@@ -72,6 +72,7 @@ def test_long_text_is_cut_but_keeps_eos(tokenizer):
 
 
 @pytest.mark.parametrize("prompts", ["a bare string", [b"bytes"], [None]])
+@pytest.mark.usefixtures("unchecked")
 def test_other_than_strings_is_refused(tokenizer, prompts):
     with pytest.raises(InvalidValue, match="list of strings"):
         tokenizer(prompts)

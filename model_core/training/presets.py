@@ -101,7 +101,7 @@ SMOKE = Preset(
     clip=_clip(image=32, patch=8, width=32, layers=(1, 1), words=768),
     vqgan_recipe=VQGANRecipe(steps=60, decoder_steps=30, batch_size=4, crop=32, warm_up_steps=10),
     dalle_bart_recipe=DalleBartRecipe(steps=60, batch_size=4, warm_up_steps=10),
-    clip_recipe=CLIPRecipe(steps=30, batch_size=4, warm_up_steps=5),
+    clip_recipe=CLIPRecipe(steps=150, batch_size=4, learning_rate=3e-3, warm_up_steps=10),
     sampling={"guidance_scale": 2.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0},
 )
 

@@ -165,12 +165,12 @@ def start_codebook(state: State, features: Float[np.ndarray, "N E"], seed: int, 
 
 def _far_apart(features: Float[np.ndarray, "N E"], size: int, rng: np.random.Generator) -> Float[np.ndarray, "C E"]:
     """Draws features one by one, each in proportion to its squared distance from those drawn before."""
-    chosen = [rng.integers(len(features))]
+    chosen = [int(rng.integers(len(features)))]
     error = np.full(len(features), np.inf)
     while len(chosen) < size:
         error = np.minimum(error, ((features - features[chosen[-1]]) ** 2).sum(1))
         total = error.sum(dtype=np.float64)
-        chosen.append(rng.choice(len(features), p=error / total if total > 0 else None))
+        chosen.append(int(rng.choice(len(features), p=error / total if total > 0 else None)))
     return features[chosen]
 
 

@@ -1,0 +1,191 @@
+"""What the service counts and measures: one class for each part that does, over `ray.serve.metrics`.
+
+Ray exports every name here with `ray_` in front, and counters with `_total` behind; Serve adds the labels
+`application`, `deployment` and `replica`. Of batches and queues Serve itself exports enough:
+`ray_serve_batch_execution_time_ms`, `ray_serve_batch_wait_time_ms`, `ray_serve_actual_batch_size`,
+`ray_serve_batch_queue_length`, `ray_serve_deployment_queued_queries`. docs/runbook.md says how to read them all.
+Knows nothing of who collects them. Without Ray every call here is harmless.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ray.serve.metrics import Counter, Gauge, Histogram
+
+from deployments.errors import DeadlineExceeded, Overloaded, StageUnavailable
+from model_core.errors import InvalidValue, ModelNotFound
+
+PREFIX = "dalle_serve_"
+SECONDS = [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0]
+SCORES = [2.5 * step for step in range(1, 17)]  # CLIP's logits: 100 × cosine in the published ones
+
+# The first line that fits counts.
+OUTCOMES: list[tuple[type[BaseException], str]] = [
+    (InvalidValue, "invalid"),
+    (ModelNotFound, "invalid"),
+    (Overloaded, "refused"),
+    (DeadlineExceeded, "timeout"),
+    (StageUnavailable, "unavailable"),
+    (asyncio.CancelledError, "cancelled"),  # the client left
+    (GeneratorExit, "cancelled"),  # the same, in the middle of a stream
+]
+
+
+def outcome_of(error: BaseException) -> str:
+    """The label for a request that ended with an error; `failed` where nobody foresaw it."""
+    return next((outcome for kind, outcome in OUTCOMES if isinstance(error, kind)), "failed")
+
+
+@dataclass(slots=True, kw_only=True)
+class Request:
+    """One request under way.
+
+    Attributes:
+      model: its id, once it is known to be one of ours: a label must not be for the caller to choose.
+      num_drawn: images drawn for it.
+      num_returned: images that went back.
+    """
+
+    stream: bool
+    previewed: Callable[[], None]
+    model: str = ""
+    num_drawn: int = 0
+    num_returned: int = 0
+
+
+class RequestMetrics:
+    """What the gateway measures of requests."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        labels: Any = ("model", "stream")  # Serve's annotation allows one label only, its code any number
+        ended: Any = (*labels, "outcome")
+        self._requests = Counter(f"{PREFIX}requests", "Requests that have ended, by how.", ended)
+        self._seconds = Histogram(f"{PREFIX}request_seconds", "Time of requests that ended well.", SECONDS, labels)
+        self._preview_seconds = Histogram(
+            f"{PREFIX}first_preview_seconds", "Time from a request to its first preview.", SECONDS, ("model",)
+        )
+        self._drawn = Counter(f"{PREFIX}images_drawn", "Images drawn, those that best_of dropped too.", ("model",))
+        self._returned = Counter(f"{PREFIX}images_returned", "Images in replies.", ("model",))
+        self._pending = Gauge(f"{PREFIX}pending_images", "Images asked for and not drawn yet.")
+
+    @contextmanager
+    def request(self, *, stream: bool = False) -> Iterator[Request]:
+        """Measures one request from here to the end of the block, and counts how it ends; errors pass through."""
+        started = self._clock()
+        shown = False
+
+        def previewed() -> None:
+            nonlocal shown
+            if not shown:
+                self._preview_seconds.observe(self._clock() - started, {"model": request.model})
+            shown = True
+
+        request = Request(stream=stream, previewed=previewed)
+        outcome = "ok"
+        try:
+            yield request
+        except BaseException as error:
+            outcome = outcome_of(error)
+            raise
+        finally:
+            labels = {"model": request.model, "stream": str(request.stream).lower()}
+            self._requests.inc(1, labels | {"outcome": outcome})
+            if outcome == "ok":
+                self._seconds.observe(self._clock() - started, labels)
+                _add(self._drawn, request.num_drawn, {"model": request.model})
+                _add(self._returned, request.num_returned, {"model": request.model})
+
+    def pending(self, num_images: int) -> None:
+        """Says how many images are asked for and not drawn yet."""
+        self._pending.set(num_images)
+
+
+class PipelineMetrics:
+    """What one model's pipeline counts."""
+
+    def __init__(self, model: str):
+        self._model = {"model": model}
+        labels: Any = ("model", "stage")
+        self._retries = Counter(f"{PREFIX}retries", "Calls made again after a replica died.", labels)
+        self._unranked = Counter(
+            f"{PREFIX}unranked_requests", "Requests answered without scores, the scorer being down.", ("model",)
+        )
+        self._scores = Histogram(f"{PREFIX}clip_score", "CLIP scores of the images drawn.", SCORES, ("model",))
+
+    def retried(self, stage: str) -> None:
+        """Counts a call made again because the stage's replica died under it."""
+        self._retries.inc(1, self._model | {"stage": stage})
+
+    def unranked(self) -> None:
+        """Counts a request whose images could not be scored, and were returned all the same."""
+        self._unranked.inc(1, self._model)
+
+    def scored(self, score: float) -> None:
+        """Notes an image's score; NaN, of what could not be scored, would spoil the sum of all others."""
+        if not math.isnan(score):
+            self._scores.observe(score, self._model)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotCounts:
+    """How full a sampler is: its slots, those that draw, images that wait for one, codes drawn since it started."""
+
+    slots: int
+    active: int
+    waiting: int
+    codes_drawn: int
+
+
+class SamplerMetrics:
+    """What one replica of the sampler measures."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self._slots = Gauge(f"{PREFIX}sampler_slots", "Images that the replica can draw at a time.")
+        self._active = Gauge(f"{PREFIX}sampler_active_slots", "Images that it draws.")
+        self._waiting = Gauge(f"{PREFIX}sampler_waiting_images", "Images that wait in it for a slot.")
+        self._codes = Counter(f"{PREFIX}sampler_codes", "Codes drawn, those of images given up too.")
+        self._images = Counter(f"{PREFIX}sampler_images", "Images that have ended, by how.", ("outcome",))
+        self._seconds = Histogram(f"{PREFIX}sampler_image_seconds", "Time of an image in the sampler.", SECONDS)
+        self._row_seconds = Histogram(
+            f"{PREFIX}sampler_first_row_seconds", "Time from an image's arrival to its first row of codes.", SECONDS
+        )
+        self._codes_seen = 0
+
+    def publish(self, counts: SlotCounts) -> None:
+        """Says how full the replica is; to be called about once a second."""
+        self._slots.set(counts.slots)
+        self._active.set(counts.active)
+        self._waiting.set(counts.waiting)
+        _add(self._codes, counts.codes_drawn - self._codes_seen)
+        self._codes_seen = counts.codes_drawn
+
+    @contextmanager
+    def image(self) -> Iterator[Callable[[], None]]:
+        """Measures one image from here to the end of the block, and counts how it ends.
+
+        Gives a function to call when the first row of codes is there; where it is never called, no such time is noted.
+        """
+        started = self._clock()
+        outcome = "ok"
+        try:
+            yield lambda: self._row_seconds.observe(self._clock() - started)
+        except BaseException as error:
+            outcome = outcome_of(error)
+            raise
+        finally:
+            self._images.inc(1, {"outcome": outcome})
+            if outcome == "ok":
+                self._seconds.observe(self._clock() - started)
+
+
+def _add(counter: Counter, amount: int, labels: dict[str, str] | None = None) -> None:
+    """Ray's counters refuse to be raised by nothing."""
+    if amount > 0:
+        counter.inc(amount, labels or {})

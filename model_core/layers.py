@@ -125,7 +125,7 @@ class EncoderLayer(nn.Module):
 class DecoderLayer(nn.Module):
     """Causal self-attention, attention over the text, feed-forward.
 
-    `__call__` sees all positions at once; `step` sees one per row and keeps the earlier ones in a cache.
+    `__call__` and `read` see all positions at once; `step` sees one per row and keeps the earlier ones in a cache.
     """
 
     width: int
@@ -146,11 +146,17 @@ class DecoderLayer(nn.Module):
         self, x: Float[Array, "B L D"], states: Float[Array, "B T D"], text_mask: Bool[Array, "B 1 1 T"]
     ) -> tuple[Float[Array, "B L D"], None]:
         """Runs all positions, each looking at itself and those before. Returns (x, None), as a scan wants it."""
-        length = x.shape[1]
+        return self.read(x, self.text_keys_values(states), text_mask)[0], None
+
+    def read(
+        self, x: Float[Array, "B L D"], text: KeysValues, text_mask: Bool[Array, "B 1 1 T"]
+    ) -> tuple[Float[Array, "B L D"], KeysValues]:
+        """Runs all positions, and returns them with what a cache holds after `step` has seen each of them."""
         h = self.self_norm(x)
-        causal = jnp.tri(length, dtype=bool)[None, None]  # [1, 1, L, L]
-        x = x + self.self_out_norm(self.self_attention(h, self.self_attention.keys_values(h), causal))
-        return self._look_and_think(x, self.text_keys_values(states), text_mask), None
+        causal = jnp.tri(x.shape[1], dtype=bool)[None, None]  # [1, 1, L, L]
+        seen = self.self_attention.keys_values(h)
+        x = x + self.self_out_norm(self.self_attention(h, seen, causal))
+        return self._look_and_think(x, text, text_mask), seen
 
     def step(
         self,

@@ -131,6 +131,6 @@ $(INSTALLED): requirements.lock pyproject.toml
 	  { rm -rf $(VENV); echo "This Python cannot make virtual environments; Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@echo "installing the packages of requirements.lock into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV_PIN)
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --compile-bytecode --require-hashes requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
+from threading import Thread
 from types import TracebackType
 from typing import Any, Self
 
@@ -152,9 +153,9 @@ class LocalService:
 
     def _start_ray(self) -> None:
         import ray
-        from ray import serve
 
-        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        importing = Thread(target=_import_app, name="import-app")  # seconds, while Ray's processes come up
+        importing.start()
         on_sigterm = signal.getsignal(signal.SIGTERM)
         context: Any = ray.init(
             address="local",
@@ -165,6 +166,10 @@ class LocalService:
         )
         # Ray's own handler ends its processes at once and exits, which leaves nothing for `stop` to stop in order.
         signal.signal(signal.SIGTERM, on_sigterm)
+        importing.join()
+        from ray import serve
+
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
         self._logs = Path(context.address_info["session_dir"]) / "logs"
         self._report("starting Ray Serve")
         # The gateway has a deadline of its own; this one is there in case it hangs.
@@ -207,6 +212,12 @@ class LocalService:
     def _check_time(self, state: str) -> None:
         if time.monotonic() - self._started_at > START_TIMEOUT_S:
             raise ServiceStartError(f"Not ready after {START_TIMEOUT_S:g} s: {state}. The logs are in {self._logs}.")
+
+
+def _import_app() -> None:
+    """Imports what `_deploy` will need; what goes wrong is raised there."""
+    with contextlib.suppress(ImportError):
+        import deployments.app  # noqa: F401  an import for its time alone
 
 
 def _cause(messages: list[str]) -> str:

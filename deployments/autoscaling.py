@@ -41,7 +41,7 @@ class ScaleOnSlots:
         """Gives the replicas wanted, before bounds and delays, and no state."""
         stats = context.aggregated_metrics or {}
         if not stats.get("active_slots"):
-            return context.target_num_replicas, {}  # no replica has reported yet
+            return _steady(context.total_num_requests, context), {}  # none has reported yet; an image is a call
         known = [seconds for seconds in stats["image_seconds"].values() if seconds > 0]
         slots_each = min(1.0, sum(known) / len(known) / self._drain_s) if known else 1.0
         waiting = sum(stats["waiting_images"].values()) + context.total_queued_requests

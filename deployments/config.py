@@ -30,6 +30,7 @@ class DeploymentConfig(Settings):
     target_ongoing_requests: float = Field(
         default=2, gt=0, description="Calls in one replica that autoscaling aims at."
     )
+    look_back_period_s: float = Field(default=10, gt=0, description="Time over which autoscaling averages the load.")
     upscale_delay_s: float = Field(
         default=10, ge=0, description="How long the load must be high before a replica is added."
     )
@@ -55,6 +56,10 @@ class DeploymentConfig(Settings):
             raise ValueError(f"min_replicas {self.min_replicas} is more than max_replicas {self.max_replicas}")
         return self
 
+    def autoscaling_policy(self) -> dict[str, Any]:
+        """What says how many replicas there should be."""
+        return {"policy_function": "deployments.autoscaling:ScaleOnCalls"}
+
     def deployment_options(self) -> dict[str, Any]:
         """The arguments of `Deployment.options`."""
         return {
@@ -62,6 +67,9 @@ class DeploymentConfig(Settings):
                 "min_replicas": self.min_replicas,
                 "max_replicas": self.max_replicas,
                 "target_ongoing_requests": self.target_ongoing_requests,
+                "look_back_period_s": self.look_back_period_s,
+                "metrics_interval_s": self.look_back_period_s / 10,
+                "policy": self.autoscaling_policy(),
                 "upscale_delay_s": self.upscale_delay_s,
                 "downscale_delay_s": self.downscale_delay_s,
             },
@@ -110,6 +118,12 @@ class TextEncoderConfig(StageConfig):
 class TokenSamplerConfig(StageConfig):
     """Encoder states → image codes: the stage that takes the time."""
 
+    target_ongoing_requests: float = Field(
+        default=3, gt=0, description="Busy slots in one replica that autoscaling aims at; three quarters of them."
+    )
+    drain_s: float = Field(
+        default=30, gt=0, description="Seconds within which autoscaling wants what waits for a slot to be drawn."
+    )
     num_cpus: float = Field(default=0.8, ge=0, description="Cores reserved for a replica; a promise, not a cage.")
     batch_wait_timeout_s: float = Field(
         default=0.02, ge=0, description="How long a call waits for others to share a batch."
@@ -118,6 +132,10 @@ class TokenSamplerConfig(StageConfig):
     graceful_shutdown_timeout_s: float = Field(
         default=60, ge=0, description="How long a leaving replica may finish its work."
     )
+
+    def autoscaling_policy(self) -> dict[str, Any]:
+        """What says how many replicas there should be."""
+        return {"policy_function": "deployments.autoscaling:ScaleOnSlots", "policy_kwargs": {"drain_s": self.drain_s}}
 
 
 class ImageDecoderConfig(StageConfig):

@@ -159,10 +159,15 @@ def test_the_first_call_to_a_stage_that_is_away_brings_it_back_at_once(clock: Si
     assert sampler.targets == [1]
 
 
-def test_without_reports_it_stays_as_it_is():
+def test_without_reports_it_goes_by_calls():
     for stats in (None, {}, {"active_slots": {}}):
-        context = SimpleNamespace(aggregated_metrics=stats, target_num_replicas=3)
-        assert ScaleOnSlots(drain_s=30)(context) == (3, {})
+        context = SimpleNamespace(
+            aggregated_metrics=stats,
+            total_num_requests=9,
+            target_num_replicas=1,
+            config=SimpleNamespace(target_ongoing_requests=3),
+        )
+        assert ScaleOnSlots(DRAIN_S)(context) == (3, {})
 
 
 def test_what_waits_in_the_gateway_counts():
@@ -172,7 +177,7 @@ def test_what_waits_in_the_gateway_counts():
         context = SimpleNamespace(
             aggregated_metrics=stats, total_queued_requests=queued, target_num_replicas=1, config=config
         )
-        return ScaleOnSlots(drain_s=30)(context)[0]
+        return ScaleOnSlots(DRAIN_S)(context)[0]
 
     assert wanted(0) == 1
     assert wanted(12) == 3  # 12 images of 15 s in 30 s: 6 slots more

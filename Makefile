@@ -14,6 +14,7 @@ VENV      := .venv
 BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PYTEST    := $(BIN)/python -m pytest -q
+ALL_CORES := --numprocesses auto --dist loadscope
 UV_PIN    := $(shell sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)
 BROWSER   := $(wildcard tests/browser/test_*.py)
 
@@ -74,11 +75,11 @@ test: ## Set up, then run every test, with the time of each group
 
 .PHONY: unit
 unit: setup ## Unit tests
-	@$(PYTEST) tests/unit
+	@$(PYTEST) $(ALL_CORES) tests/unit
 
 .PHONY: parity
 parity: setup ## Compare every stage with recorded results of the reference
-	@$(PYTEST) tests/parity
+	@$(PYTEST) $(ALL_CORES) tests/parity
 
 .PHONY: serve-test
 serve-test: setup ## Tests on a real Ray cluster on this machine

@@ -40,7 +40,8 @@ class Gateway:
         self._models = {model.id: model for model in config.models}
         self._bundles = {model.id: bundles.resolve(model.location) for model in config.models}
         self._pipelines = {
-            model_id: Pipeline(handles, config.gateway.images_in_flight) for model_id, handles in stages.items()
+            model_id: Pipeline(handles, config.gateway.images_in_flight, model_id)
+            for model_id, handles in stages.items()
         }
         self._admission = Admission(config.gateway.max_pending_images)
         self._started = int(time.time())
@@ -76,7 +77,7 @@ class Gateway:
                 asked.prompt,
                 n=asked.n,
                 best_of=asked.num_drawn,
-                seed=seed,
+                seeds=[(seed + i) % SEEDS for i in range(asked.num_drawn)],
                 negative_prompt=asked.negative_prompt,
                 sampling=_sampling(asked, bundle.sampling),
                 timeout_s=self._config.gateway.request_timeout_s,

@@ -1,38 +1,70 @@
 """One request's way through the stages: prompt → encoder states → image codes → pixels → ranked images.
 
-The one owner of deadlines, retries and cancellation. Stages are pure functions of their inputs and the seed, so a call
-whose replica died is made again and gives the same image; a call that is given up, for whatever reason, is cancelled.
-Knows nothing of HTTP, and of Ray only what a handle returns and which errors mean that a replica died.
+The one owner of deadlines, of the number of images in flight, and of cancellation: what a request has started ends with
+it. Knows nothing of HTTP; how a call is made again is in `calls.py`, how a picture is shown early in `previews.py`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NotRequired, TypedDict, Unpack
 
 import numpy as np
-from ray.exceptions import RayActorError, RayTaskError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 
-from deployments.errors import DeadlineExceeded, Overloaded, StageUnavailable
+from deployments.calls import Result, all_of, result, retried
+from deployments.errors import DeadlineExceeded
+from deployments.previews import Preview, Previews
+from deployments.telemetry import PipelineMetrics
 from deployments.text_encoder import EncodedPrompt
 from deployments.token_sampler import Sampling
 
-Result = TypeVar("Result")
-
-RETRY_DELAYS_S = (0.05, 0.1)
-MAX_ATTEMPTS = len(RETRY_DELAYS_S) + 1
 SEEDS = 2**32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RankedImage:
-    """One finished image, uint8 [height, width, 3], the seed that draws it again, and its score or None."""
+    """One finished image, uint8 [height, width, 3], its codes, the seed that draws it again, and its score or None."""
 
     image: np.ndarray
     codes: np.ndarray
     seed: int
     score: float | None
+
+
+class Wishes(TypedDict):
+    """What is to be drawn, beside the prompt.
+
+    Attributes:
+      n: images to return.
+      best_of: images to draw.
+      seeds: one for each image drawn, below 2^32.
+      negative_prompt: what guidance leads away from; "" is no text at all.
+      timeout_s: how long it may take, all in all.
+      fixed_codes: int32 [N], what every image has to have, and -1 where codes are drawn; None fixes none.
+    """
+
+    n: int
+    best_of: int
+    seeds: Sequence[int]
+    negative_prompt: str
+    sampling: Sampling
+    timeout_s: float
+    fixed_codes: NotRequired[np.ndarray | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Job:
+    """What the images of a request share on their way."""
+
+    prompt: str
+    text: EncodedPrompt
+    negative: EncodedPrompt
+    sampling: Sampling
+    fixed_codes: np.ndarray | None
+    request_id: str
+    time_left_s: Callable[[], float]
 
 
 class Pipeline:
@@ -41,63 +73,141 @@ class Pipeline:
     Args:
       stages: handles by stage name; without `clip_scorer` images come unranked, in the order of their seeds.
       images_in_flight: how many images of one request are in the stages at a time.
+      model: its id, for what is counted.
     """
 
-    def __init__(self, stages: Mapping[str, Any], images_in_flight: int):
+    def __init__(self, stages: Mapping[str, Any], images_in_flight: int, model: str = ""):
         self._encoder = stages["text_encoder"]
         self._sampler = stages["token_sampler"]
+        self._streaming_sampler = self._sampler.options(stream=True)
         self._decoder = stages["image_decoder"]
         self._scorer = stages.get("clip_scorer")
         self._images_in_flight = images_in_flight
+        self._metrics = PipelineMetrics(model)
 
-    async def generate(
-        self,
-        prompt: str,
-        *,
-        n: int,
-        best_of: int,
-        seed: int,
-        negative_prompt: str,
-        sampling: Sampling,
-        timeout_s: float,
-    ) -> list[RankedImage]:
-        """Draws `best_of` images and returns the best `n`, best first; image i has the seed (seed + i) mod 2^32.
+    async def generate(self, prompt: str, **wishes: Unpack[Wishes]) -> list[RankedImage]:
+        """Draws `best_of` images and returns the best `n`, best first.
 
         Raises:
           DeadlineExceeded: it took longer than `timeout_s`.
           Overloaded: a stage's queue is full.
-          StageUnavailable: a stage is down, or its replicas died in `MAX_ATTEMPTS` attempts.
+          StageUnavailable: a stage is down, or its replicas died again and again.
           InvalidValue: a stage refused a value.
         """
-        try:
-            async with asyncio.timeout(timeout_s):
-                text, negative = await self._encode(prompt, negative_prompt)
-                window = asyncio.Semaphore(self._images_in_flight)
+        return await self._generate(prompt, wishes, self._sample)
 
-                async def draw(image_seed: int) -> RankedImage:
-                    async with window:
-                        codes = await _retried(
-                            lambda: _result(self._sampler.sample.remote(text, negative, image_seed, sampling))
-                        )
-                        image, score = await _retried(lambda: self._decode_and_score(codes, prompt))
-                    return RankedImage(image=image, codes=codes, seed=image_seed, score=score)
+    async def stream(
+        self, prompt: str, *, preview_rows: tuple[int, ...], preview_images: int, **wishes: Unpack[Wishes]
+    ) -> AsyncIterator[Preview | list[RankedImage]]:
+        """Draws as `generate` does, and raises what it raises; shows pictures while they are drawn.
 
-                drawn = await _all(draw((seed + i) % SEEDS) for i in range(best_of))
-        except TimeoutError as error:
-            raise DeadlineExceeded(
-                f"The request took longer than {timeout_s:g} s and was stopped. Ask for fewer images (n, best_of), or "
-                "raise the gateway's request_timeout_s."
-            ) from error
-        return rank(drawn)[:n]
+        Previews never hold up the drawing: where the decoder or the reader is slow, they are skipped. Close the
+        generator (`contextlib.aclosing`) to cancel everything that it has started.
 
-    async def _encode(self, prompt: str, negative_prompt: str) -> tuple[EncodedPrompt, EncodedPrompt]:
-        """Both prompts at once, so that they share a batch."""
+        Args:
+          preview_rows: after how many rows of codes, in rising order.
+          preview_images: of how many images, from the first seed on.
 
-        def encode(words: str) -> Awaitable[EncodedPrompt]:
-            return _retried(lambda: _result(self._encoder.encode.remote(words)))
+        Yields:
+          Previews, those of one image with more and more codes, and at the end the ranked images.
+        """
+        async with Previews(lambda codes: result(self._decoder.decode.remote(codes))) as previews:
 
-        text, negative = await _all([encode(prompt), encode(negative_prompt)])
-        return text, negative
+            async def sample(job: _Job, index: int, seed: int) -> np.ndarray:
+                if index >= preview_images:
+                    return await self._sample(job, index, seed)
+                return await self._sample_rows(job, seed, preview_rows, lambda codes: previews.offer(index, codes))
+
+            drawing = asyncio.create_task(self._generate(prompt, wishes, sample))
+            drawing.add_done_callback(lambda _: previews.close())
+            try:
+                while (preview := await previews.next()) is not None:
+                    yield preview
+                yield await drawing
+            finally:
+                drawing.cancel()
+                await asyncio.gather(drawing, return_exceptions=True)
+
+    async def encode_image(self, image: np.ndarray, *, timeout_s: float) -> np.ndarray:
+        """Turns an image of the model's size, uint8 [height, width, 3], into codes int32 [N]; raises as `generate`."""
+        async with _deadline(timeout_s):
+            return await self._call("image_decoder", lambda: result(self._decoder.encode.remote(image)))
+
+    async def _generate(
+        self, prompt: str, wishes: Wishes, sample: Callable[[_Job, int, int], Awaitable[np.ndarray]]
+    ) -> list[RankedImage]:
+        async with _deadline(wishes["timeout_s"]) as time_left_s:
+            text, negative = await all_of(self._encode(words) for words in (prompt, wishes["negative_prompt"]))
+            job = _Job(
+                prompt=prompt,
+                text=text,
+                negative=negative,
+                sampling=wishes["sampling"],
+                fixed_codes=wishes.get("fixed_codes"),
+                request_id=secrets.token_hex(8),
+                time_left_s=time_left_s,
+            )
+            window = asyncio.Semaphore(self._images_in_flight)
+
+            async def draw(index: int, seed: int) -> RankedImage:
+                async with window:
+                    codes = await sample(job, index, seed)
+                    image, score = await self._call("image_decoder", lambda: self._decode_and_score(codes, prompt))
+                if score is not None:
+                    self._metrics.scored(score)
+                return RankedImage(image=image, codes=codes, seed=seed, score=score)
+
+            drawn = await all_of(draw(*one) for one in zip(range(wishes["best_of"]), wishes["seeds"], strict=True))
+        return rank(drawn)[: wishes["n"]]
+
+    async def _encode(self, words: str) -> EncodedPrompt:
+        """A request's two prompts come here at the same time, so that they share a batch."""
+        return await self._call("text_encoder", lambda: result(self._encoder.encode.remote(words)))
+
+    async def _sample(self, job: _Job, index: int, seed: int) -> np.ndarray:
+        def sample() -> Awaitable[np.ndarray]:
+            return result(
+                self._sampler.sample.remote(
+                    job.text,
+                    job.negative,
+                    seed,
+                    job.sampling,
+                    fixed_codes=job.fixed_codes,
+                    request_id=job.request_id,
+                    timeout_s=job.time_left_s(),
+                )
+            )
+
+        return await self._call("token_sampler", sample)
+
+    async def _sample_rows(
+        self, job: _Job, seed: int, rows: tuple[int, ...], on_codes: Callable[[np.ndarray], None]
+    ) -> np.ndarray:
+        """Samples with codes shown as they come. After a replica's death, another goes on from what has been shown."""
+        known = job.fixed_codes
+
+        async def sample() -> np.ndarray:
+            nonlocal known
+            codes = self._streaming_sampler.sample_rows.remote(
+                job.text,
+                job.negative,
+                seed,
+                job.sampling,
+                rows=rows,
+                fixed_codes=known,
+                request_id=job.request_id,
+                timeout_s=job.time_left_s(),
+            )
+            try:
+                async for known in codes:
+                    if (known >= 0).all():
+                        return known
+                    on_codes(known)
+            finally:
+                codes.cancel()
+            raise AssertionError("the last codes of a stream are a whole picture's")
+
+        return await self._call("token_sampler", sample)
 
     async def _decode_and_score(self, codes: np.ndarray, prompt: str) -> tuple[np.ndarray, float | None]:
         """The image goes from decoder to scorer by reference, and only once is it read here."""
@@ -110,53 +220,25 @@ class Pipeline:
             if score:
                 score.cancel()
 
+    async def _call(self, stage: str, attempt: Callable[[], Awaitable[Result]]) -> Result:
+        return await retried(attempt, on_retry=lambda: self._metrics.retried(stage))
+
 
 def rank(images: list[RankedImage]) -> list[RankedImage]:
     """Best first; equal scores, and images without any, keep their order."""
     return sorted(images, key=lambda image: -image.score if image.score is not None else 0.0)
 
 
-async def _result(response: Any) -> Any:
-    """Awaits a handle's response. Given up earlier, the call is cancelled, which awaiting alone would not do."""
+@contextlib.asynccontextmanager
+async def _deadline(timeout_s: float) -> AsyncIterator[Callable[[], float]]:
+    """Ends the block after so many seconds; gives the seconds that are left."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + timeout_s
     try:
-        return await response
-    finally:
-        response.cancel()
-
-
-async def _retried(attempt: Callable[[], Awaitable[Result]]) -> Result:
-    """Makes a call again where the replica died under it, and translates the other errors of Serve."""
-    for delay_s in (*RETRY_DELAYS_S, None):
-        try:
-            return await attempt()
-        except (RayActorError, RayTaskError, RayServeException) as error:
-            if not _replica_died(error):
-                raise _translated(error) from error
-            if delay_s is None:
-                raise StageUnavailable(f"A stage died {MAX_ATTEMPTS} times under this request. Try later.") from error
-        await asyncio.sleep(delay_s)
-    raise AssertionError("the last attempt returns or raises")
-
-
-def _replica_died(error: BaseException) -> bool:
-    """True for a dead replica, and for a call whose un-awaited argument was lost with one."""
-    return isinstance(error, RayActorError) or isinstance(error.__cause__, RayActorError)
-
-
-def _translated(error: Exception) -> BaseException:
-    """What the error of a handle call means to the caller of the pipeline."""
-    if isinstance(error, BackPressureError):
-        return Overloaded("The service is busy: a stage's queue is full. Try again later.", retry_after_s=1)
-    if isinstance(error, DeploymentUnavailableError):
-        return StageUnavailable("A stage of the model failed to start; see the service's log.")
-    return error.cause if isinstance(error, RayTaskError) else error
-
-
-async def _all(calls: Any) -> list[Any]:
-    """Results in order; the first error cancels the rest, waits for them to end, and is raised as it is."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(call) for call in calls]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from errors.exceptions[0].__cause__
-    return [task.result() for task in tasks]
+        async with asyncio.timeout_at(end):
+            yield lambda: end - loop.time()
+    except TimeoutError as error:
+        raise DeadlineExceeded(
+            f"The request took longer than {timeout_s:g} s and was stopped. Ask for fewer images (n, best_of), or "
+            "raise the gateway's request_timeout_s."
+        ) from error

@@ -3,6 +3,7 @@
 Knows nothing of the other stages or of HTTP. The models are imported when a replica starts, not with this module.
 """
 
+from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from deployments.batching import batched
 from deployments.config import TokenSamplerConfig
 from deployments.text_encoder import EncodedPrompt
-from model_core.errors import CheckpointMismatch
+from model_core.errors import CheckpointMismatch, InvalidValue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,34 @@ class TokenSampler:
         self._stage.warm_up()
         self._sample_batched = batched(self._sample, config)
 
-    async def sample(self, prompt: EncodedPrompt, negative: EncodedPrompt, seed: int, sampling: Sampling) -> np.ndarray:
+    async def sample_rows(
+        self,
+        prompt: EncodedPrompt,
+        negative: EncodedPrompt,
+        seed: int,
+        sampling: Sampling,
+        *,
+        rows: tuple[int, ...],
+        fixed_codes: np.ndarray | None = None,
+        request_id: str = "",
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[np.ndarray]:
+        """Draws as `sample` does."""
+        yield await self.sample(
+            prompt, negative, seed, sampling, fixed_codes=fixed_codes, request_id=request_id, timeout_s=timeout_s
+        )
+
+    async def sample(
+        self,
+        prompt: EncodedPrompt,
+        negative: EncodedPrompt,
+        seed: int,
+        sampling: Sampling,
+        *,
+        fixed_codes: np.ndarray | None = None,
+        request_id: str = "",
+        timeout_s: float | None = None,
+    ) -> np.ndarray:
         """Draws the codes of one image, int32 [N].
 
         Args:
@@ -52,6 +80,8 @@ class TokenSampler:
           seed: of this image, below 2^32; the same seed gives the same codes whatever else is drawn.
           sampling: how to draw.
         """
+        if fixed_codes is not None:
+            raise InvalidValue("This sampler cannot fix codes.")
         job = self._new_job(
             states=prompt[0],
             mask=prompt[1],

@@ -6,7 +6,8 @@ DalleServeError
 │   ├── CorruptCheckpoint               a file is truncated or is not what its name says
 │   ├── CheckpointMismatch              the tree in the file is not the tree of the model (names every key)
 │   └── UnsupportedConfig               config.json asks for something that is not implemented (names key and value)
-└── ModelNotFound                       no model of that name: not shipped, no such folder, not downloaded
+├── ModelNotFound                       no model of that name: not shipped, no such folder, not downloaded
+└── EngineFailed                        a step of the sampler's engine failed, or takes too long; it draws no more
 
 Messages say what was got, what is allowed and what to do next. They are safe to show to a client.
 """
@@ -50,3 +51,7 @@ class UnsupportedConfig(CheckpointError):
 
 class ModelNotFound(DalleServeError):
     """There is no model of that name here."""
+
+
+class EngineFailed(DalleServeError):
+    """A step of the sampler's engine failed, or takes too long: it draws no more, and has to be replaced."""

@@ -1,11 +1,13 @@
 """Stages with results to compute by hand, behind handles that look like Serve's.
 
-encode: states are the prompt's length, once. sample: codes are [seed mod 256, the prompt's length, the negative one's].
-decode: a 2×2 image, all of it the first code. score: the image's value, so that the largest seed mod 256 is the best.
+encode: states are the prompt's length, once. sample: codes are [seed mod 256, the prompt's length, the negative one's],
+where none is fixed, each a row of its own. decode: a 2×2 image, all of it the first code. score: the image's value, so
+that the largest seed mod 256 is the best.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,11 +32,34 @@ class FakeResponse:
         self._task.cancel()
 
 
+class FakeStream:
+    """What `handle.options(stream=True).method.remote(...)` returns."""
+
+    def __init__(self, items: AsyncIterator[Any]):
+        self.cancelled = False
+        self._items = items
+        self._next: asyncio.Future[Any] | None = None
+
+    def __aiter__(self) -> "FakeStream":
+        return self
+
+    async def __anext__(self) -> Any:
+        self._next = asyncio.ensure_future(anext(self._items))
+        return await asyncio.shield(self._next)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        if self._next:
+            self._next.cancel()
+
+
 class FakeStage:
     """A handle and the stage behind it in one.
 
     Attributes:
       errors: raised by the next calls, one each.
+      row_errors: raised by the next streams, one each, after so many items.
+      options_given: by name, in all calls so far.
       delay_s: how long a call takes.
       responses: of all calls so far.
       most_running: how many calls ran at the same time.
@@ -43,8 +68,10 @@ class FakeStage:
     def __init__(self, compute: Callable[..., Any]):
         self._compute = compute
         self.errors: list[Exception] = []
+        self.row_errors: list[tuple[int, Exception]] = []
+        self.options_given: list[dict[str, Any]] = []
         self.delay_s = 0.0
-        self.responses: list[FakeResponse] = []
+        self.responses: list[FakeResponse | FakeStream] = []
         self.running = 0
         self.most_running = 0
 
@@ -54,10 +81,39 @@ class FakeStage:
 
     sample = decode = score = encode
 
-    def remote(self, *args: Any) -> FakeResponse:
+    @property
+    def sample_rows(self) -> Any:
+        return SimpleNamespace(remote=self._remote_rows)
+
+    def options(self, *, stream: bool) -> "FakeStage":
+        assert stream
+        return self
+
+    def remote(self, *args: Any, **options: Any) -> FakeResponse:
+        self.options_given.append(options)
         response = FakeResponse(self._call, args)
         self.responses.append(response)
         return response
+
+    def _remote_rows(self, *args: Any, **options: Any) -> FakeStream:
+        self.options_given.append(options)
+        stream = FakeStream(self._rows(args, **options))
+        self.responses.append(stream)
+        return stream
+
+    async def _rows(
+        self, args: tuple[Any, ...], rows: tuple[int, ...], fixed_codes: np.ndarray | None, **_: Any
+    ) -> AsyncIterator[np.ndarray]:
+        codes = await self._call(*args)
+        codes = codes if fixed_codes is None else np.where(fixed_codes >= 0, fixed_codes, codes)
+        known = 0 if fixed_codes is None else int((fixed_codes >= 0).sum())
+        items = [np.where(np.arange(codes.size) < row, codes, -1) for row in rows if row > known] + [codes]
+        fails_after, error = self.row_errors.pop(0) if self.row_errors else (len(items), None)
+        for item in items[:fails_after]:
+            await asyncio.sleep(self.delay_s)
+            yield item
+        if error:
+            raise error
 
     async def _call(self, *args: Any) -> Any:
         self.running += 1

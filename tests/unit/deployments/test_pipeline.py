@@ -1,14 +1,18 @@
 import asyncio
+from contextlib import aclosing
 from typing import Any
 
+import numpy as np
 import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
+from deployments.calls import MAX_ATTEMPTS
 from deployments.errors import DeadlineExceeded, Overloaded, StageUnavailable
-from deployments.pipeline import MAX_ATTEMPTS, Pipeline, RankedImage
+from deployments.pipeline import SEEDS, Pipeline, RankedImage
+from deployments.previews import Preview
 from deployments.token_sampler import Sampling
-from model_core.errors import InvalidValue
+from model_core.errors import EngineFailed, InvalidValue
 from tests.unit.deployments.fakes import FakeStage, fake_stages
 
 SAMPLING = Sampling(guidance_scale=4.0, temperature=1.0, top_k=0, top_p=1.0)
@@ -19,8 +23,13 @@ def generate(stages: dict[str, FakeStage], images_in_flight: int = 8, **given: A
 
 
 async def _generate(stages: dict[str, FakeStage], images_in_flight: int = 8, **given: Any) -> list[RankedImage]:
-    defaults = {"n": 1, "best_of": 1, "seed": 0, "negative_prompt": "", "sampling": SAMPLING, "timeout_s": 60.0}
-    return await Pipeline(stages, images_in_flight).generate("avocado", **(defaults | given))
+    return await Pipeline(stages, images_in_flight).generate("avocado", **wishes(**given))
+
+
+def wishes(*, seed: int = 0, best_of: int = 1, **given: Any) -> Any:
+    seeds = [(seed + i) % SEEDS for i in range(best_of)]
+    defaults = {"n": 1, "best_of": best_of, "seeds": seeds, "negative_prompt": "", "sampling": SAMPLING}
+    return defaults | {"timeout_s": 60.0} | given
 
 
 def test_an_image_comes_from_prompt_negative_prompt_and_seed():
@@ -34,10 +43,6 @@ def test_the_best_of_many_come_first():
     drawn = generate(fake_stages(), n=2, best_of=5, seed=10)
     assert [image.seed for image in drawn] == [14, 13]
     assert [image.score for image in drawn] == [14.0, 13.0]
-
-
-def test_seeds_wrap_around():
-    assert {image.seed for image in generate(fake_stages(), n=3, best_of=3, seed=2**32 - 1)} == {2**32 - 1, 0, 1}
 
 
 def test_without_a_scorer_images_keep_their_order():
@@ -151,3 +156,165 @@ def test_one_images_error_cancels_the_others():
         assert stages["token_sampler"].running == 0
 
     asyncio.run(check())
+
+
+def test_the_sampler_is_told_whose_image_it_is_and_how_long_it_may_take():
+    stages = fake_stages()
+    fixed = np.array([-1, 3, -1])
+    generate(stages, n=2, best_of=2, fixed_codes=fixed, timeout_s=30.0)
+    first, second = stages["token_sampler"].options_given
+    assert first["request_id"] == second["request_id"] != ""
+    assert first["fixed_codes"] is fixed
+    assert 0 < first["timeout_s"] <= 30
+    generate(stages)
+    assert stages["token_sampler"].options_given[-1]["request_id"] != first["request_id"]
+
+
+def test_an_image_is_turned_into_codes():
+    stages = fake_stages() | {"image_decoder": FakeStage(lambda image: image[0, :, 0])}
+    stages["image_decoder"].errors = [ActorDiedError()]
+    image = np.full((2, 2, 3), 7, np.uint8)
+    codes = asyncio.run(Pipeline(stages, 8).encode_image(image, timeout_s=5.0))
+    assert codes.tolist() == [7, 7]
+
+
+def test_an_image_that_takes_too_long_to_encode_is_given_up():
+    stages = fake_stages()
+    stages["image_decoder"].delay_s = 600
+    with pytest.raises(DeadlineExceeded):
+        asyncio.run(Pipeline(stages, 8).encode_image(np.zeros((2, 2, 3), np.uint8), timeout_s=0.01))
+    assert stages["image_decoder"].responses[0].cancelled
+
+
+async def _stream(
+    stages: dict[str, FakeStage], *, rows: tuple[int, ...] = (1, 2), images: int = 1, **given: Any
+) -> Any:
+    streaming = Pipeline(stages, 8).stream("avocado", preview_rows=rows, preview_images=images, **wishes(**given))
+    async with aclosing(streaming) as items:
+        return [item async for item in items]
+
+
+def test_a_stream_ends_with_what_generate_returns():
+    *previews, drawn = asyncio.run(_stream(fake_stages(), n=2, best_of=4, seed=3))
+    expected = generate(fake_stages(), n=2, best_of=4, seed=3)
+    assert [(image.seed, image.score, image.codes.tolist()) for image in drawn] == [
+        (image.seed, image.score, image.codes.tolist()) for image in expected
+    ]
+    assert all(isinstance(preview, Preview) and (preview.image == 3).all() for preview in previews)
+
+
+def test_only_the_first_images_are_previewed_and_streamed():
+    stages = fake_stages()
+    stages["token_sampler"].delay_s = 0.01  # longer than a preview takes
+    *previews, _ = asyncio.run(_stream(stages, images=2, n=1, best_of=4, seed=3))
+    assert {preview.image_index for preview in previews} == {0, 1}
+    for index in (0, 1):
+        assert [preview.num_codes for preview in previews if preview.image_index == index] == [1, 2]
+    assert sum("rows" in options for options in stages["token_sampler"].options_given) == 2
+
+
+def test_after_a_death_a_stream_goes_on_from_what_was_shown():
+    stages = fake_stages()
+    stages["token_sampler"].delay_s = 0.01
+    stages["token_sampler"].row_errors = [(1, ActorDiedError()), (0, ActorDiedError())]
+    *previews, (drawn,) = asyncio.run(_stream(stages, seed=5))
+    assert [preview.num_codes for preview in previews] == [1, 2]
+    assert drawn.codes.tolist() == [5, len("avocado"), 0]
+    known = [options["fixed_codes"] for options in stages["token_sampler"].options_given]
+    assert known[0] is None
+    assert [codes.tolist() for codes in known[1:]] == [[5, -1, -1]] * 2
+
+
+def test_a_slow_decoder_skips_previews_and_holds_up_no_drawing():
+    async def check() -> None:
+        stages = fake_stages()
+        finals = asyncio.Event()
+        decode = stages["image_decoder"]
+        previewed = []
+
+        async def slow(codes: np.ndarray) -> np.ndarray:
+            if not previewed:  # the first call is the preview of row 1: it lasts until the picture is drawn
+                previewed.append(codes)
+                await finals.wait()
+            finals.set()
+            return np.full((2, 2, 3), codes[0], np.uint8)
+
+        decode._call = slow  # type: ignore[method-assign]
+        *previews, (drawn,) = await _stream(stages, rows=(1, 2), seed=5)
+        assert drawn.codes.tolist() == [5, len("avocado"), 0]
+        assert [preview.num_codes for preview in previews] in ([], [1])  # row 2 came while row 1 was decoded
+        assert len(decode.responses) == 2
+
+    asyncio.run(check())
+
+
+def test_a_slow_reader_misses_previews_and_holds_up_no_drawing():
+    async def check() -> None:
+        stages = fake_stages()
+        items = Pipeline(stages, 8).stream("avocado", preview_rows=(1, 2), preview_images=1, **wishes(seed=5))
+        async with aclosing(items):
+            first: Any = await anext(items)
+            assert first.num_codes == 1
+            while len(stages["clip_scorer"].responses) == 0 or stages["clip_scorer"].running:
+                await asyncio.sleep(0)  # the picture is finished while nobody reads
+            rest = [item async for item in items]
+            assert isinstance(rest[-1], list)
+            assert len(rest) <= 2
+
+    asyncio.run(check())
+
+
+def test_a_preview_that_cannot_be_made_is_left_out():
+    stages = fake_stages()
+    stages["token_sampler"].delay_s = 0.01
+    stages["image_decoder"].errors = [BackPressureError(1, 1)]
+    *previews, (drawn,) = asyncio.run(_stream(stages, seed=5))
+    assert [preview.num_codes for preview in previews] == [2]
+    assert drawn.seed == 5
+
+
+def test_closing_a_stream_cancels_every_call():
+    async def check() -> None:
+        stages = fake_stages()
+        stages["clip_scorer"].delay_s = 600
+        async with aclosing(
+            Pipeline(stages, 8).stream("avocado", preview_rows=(1,), preview_images=2, **wishes(n=3, best_of=3))
+        ) as items:
+            await anext(items)
+            stages["token_sampler"].delay_s = 600
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for stage in stages.values():
+            assert stage.running == 0
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("stage", ["text_encoder", "token_sampler", "image_decoder", "clip_scorer"])
+def test_a_streams_deadline_cancels_what_is_still_running(stage: str):
+    async def check() -> None:
+        stages = fake_stages()
+        stages[stage].delay_s = 600
+        with pytest.raises(DeadlineExceeded):
+            await _stream(stages, images=2, n=3, best_of=3, timeout_s=0.05)
+        await asyncio.sleep(0)
+        assert stages[stage].responses and stages[stage].running == 0
+
+    asyncio.run(check())
+
+
+def test_an_error_ends_a_stream_as_it_ends_a_reply():
+    stages = fake_stages()
+    cause = InvalidValue("fixed_codes are too long", "fixed_codes")
+    stages["token_sampler"].row_errors = [(1, RayTaskError("rows", "remote traceback", cause).as_instanceof_cause())]
+    with pytest.raises(InvalidValue) as raised:
+        asyncio.run(_stream(stages))
+    assert raised.value is cause
+
+
+def test_a_replica_whose_engine_failed_is_left_for_another():
+    stages = fake_stages()
+    failed = EngineFailed("a step failed")
+    stages["token_sampler"].errors = [RayTaskError("sample", "remote traceback", failed).as_instanceof_cause()]
+    assert generate(stages, seed=9)[0].score == 9.0

@@ -42,14 +42,17 @@ PresetName = Annotated[str, typer.Option("--preset", help="Sizes and recipe: emo
 def build_emoji_data(
     out: Annotated[Path, typer.Argument(help="Folder of the new data set.")],
     size: Annotated[int, typer.Option(help="Side of the pictures, in pixels.")] = 128,
-    concepts: Annotated[int | None, typer.Option(help="Only the first so many concepts.")] = None,
+    concepts: Annotated[int | None, typer.Option(help="Learn the first so many; the others stay unseen.")] = None,
     style: Annotated[list[str] | None, typer.Option(help="Only this style; may be given again. Else all.")] = None,
+    backgrounds: Annotated[int, typer.Option(help="Colours to lay each picture on besides white, up to 10.")] = 0,
+    pairs: Annotated[int, typer.Option(help="Pictures of two things side by side, in each style.")] = 0,
 ) -> None:
     """Draw the openly licensed emoji sets, fetched with npm, and caption them."""
     from model_core.training.emoji import build_emoji
 
-    report = build_emoji(out, size=size, num_concepts=concepts, styles=style)
-    console.print(f"{report.num_items} pictures of {report.num_concepts} concepts in {out}")
+    report = build_emoji(out, size=size, num_concepts=concepts, styles=style, backgrounds=backgrounds, pairs=pairs)
+    splits = ", ".join(f"{count} {split}" for split, count in report.splits.items())
+    console.print(f"{report.num_items} pictures ({splits}), {report.num_concepts} concepts to learn, in {out}")
     for reason, count in report.dropped.items():
         console.print(f"  left out: {count} × {reason}")
 

@@ -19,7 +19,7 @@ from model_core.errors import InvalidValue
 INDEX = "dataset.jsonl"
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 CAPTION_FILES = ("captions.csv", "captions.jsonl")
-SPLITS = ("train", "validation")
+SPLITS = ("train", "validation", "unseen")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Item:
       prompts: (prompt, weight) pairs; a training step draws one, in proportion to its weight.
       concept: what is drawn; pictures of one concept share it. A Unicode hexcode for emoji, the file's stem otherwise.
       style: who drew it; empty where that is unknown.
-      split: "train" or "validation".
+      split: "train"; "validation": a combination kept back; "unseen": a concept that is in no other split.
     """
 
     image: str
@@ -65,9 +65,9 @@ class Dataset:
         return cls(Path(folder), items)
 
     def split(self, name: str) -> tuple[Item, ...]:
-        """The items of one split, "train" or "validation"."""
+        """The items of one split: "train", "validation" or "unseen"."""
         if name not in SPLITS:
-            raise InvalidValue(f"no split {name!r}: a data set has {' and '.join(SPLITS)}.")
+            raise InvalidValue(f"no split {name!r}: a data set has {', '.join(SPLITS)}.")
         return tuple(item for item in self.items if item.split == name)
 
     def load_pixels(self, items: Sequence[Item]) -> UInt8[np.ndarray, "B height width 3"]:
@@ -158,7 +158,7 @@ def _parse_item(line: str, place: str) -> Item:
     if not prompts or min(weight for _, weight in prompts) <= 0:
         raise InvalidValue(f"{place}: an item needs at least one prompt, and weights above 0.")
     if item.split not in SPLITS:
-        raise InvalidValue(f"{place}: split is {item.split!r}; allowed are {' and '.join(SPLITS)}.")
+        raise InvalidValue(f"{place}: split is {item.split!r}; allowed are {', '.join(SPLITS)}.")
     return item
 
 

@@ -57,7 +57,7 @@ def test_prompts_are_drawn_in_proportion_to_their_weights(items: list[Item]):
         ({"prompts": []}, "at least one prompt"),
         ({"prompts": [["red", 0]]}, "weights above 0"),
         ({"prompts": "red"}, "not an item"),
-        ({"split": "test"}, "train and validation"),
+        ({"split": "test"}, "train, validation, unseen"),
         ({"colour": "red"}, "colour"),
     ],
 )
@@ -83,7 +83,7 @@ def test_a_folder_without_a_data_set_is_refused(tmp_path: Path):
 
 
 def test_an_unknown_split_is_refused(items: list[Item]):
-    with pytest.raises(InvalidValue, match="train and validation"):
+    with pytest.raises(InvalidValue, match="train, validation, unseen"):
         Dataset(Path(), tuple(items)).split("test")
 
 

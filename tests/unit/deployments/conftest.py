@@ -1,7 +1,10 @@
 """A model's folder with all that the gateway reads of it, and no weights."""
 
 import json
+import os
+import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,13 +14,26 @@ with warnings.catch_warnings():  # here once, so that the tests may import it wi
     warnings.simplefilter("ignore", PydanticDeprecatedSince20)  # Ray's settings use a keyword that pydantic gave up
     import ray.serve  # noqa: F401
 
+TINY = Path(__file__).parents[2] / "parity" / "fixtures" / "dalle-tiny"  # 64 codes an image
+
 
 @pytest.fixture
 def model_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "fake"
-    for part in ("dalle_bart", "vqgan", "clip"):
-        (folder / part).mkdir(parents=True)
+    shutil.copytree(TINY, folder / "dalle_bart", ignore=shutil.ignore_patterns("*.msgpack", "*.npz"))
+    for part in ("vqgan", "clip"):
+        (folder / part).mkdir()
     sampling = {"guidance_scale": 4.0, "temperature": 1.0, "top_k": 50, "top_p": 1.0}
     card = {"id": "fake", "licence": "Apache-2.0", "size": 2, "sampling": sampling, "description": "a fake"}
     (folder / "model.json").write_text(json.dumps(card))
     return folder
+
+
+@pytest.fixture
+def given_back_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Commands set variables for what they start; this gives them back."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)

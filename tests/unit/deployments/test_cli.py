@@ -1,30 +1,13 @@
-import json
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from deployments import cli, client
-from deployments.client import DrawnImage
-from deployments.errors import RequestFailed
-from model_core.images import encode_png
+from deployments import cli
 
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Commands set variables for what they start; this gives them back."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for name in ("RAY_USAGE_STATS_ENABLED", "RAY_AUTH_MODE", "HF_HUB_OFFLINE"):
-        monkeypatch.setenv(name, "1" if name == "HF_HUB_OFFLINE" else "token")
-    for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
-        monkeypatch.setenv(name, "0")
-    yield
+pytestmark = pytest.mark.usefixtures("given_back_environment")
 
 
 def run(*arguments: str) -> Result:
@@ -70,40 +53,11 @@ def test_a_model_that_is_not_here_is_named_before_anything_starts(command: tuple
     assert "no-such-model" in result.stderr
 
 
-def test_images_from_a_url_are_written_best_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    asked = {}
-
-    def draw(url: str, fields: dict[str, Any]) -> list[DrawnImage]:
-        asked.update(fields, url=url)
-        png = encode_png(np.zeros((4, 4, 3), np.uint8))
-        return [DrawnImage(png=png, seed=5, score=1.5), DrawnImage(png=png, seed=4, score=None)]
-
-    monkeypatch.setattr(client, "draw", draw)
-    out = tmp_path / "pictures"
-    result = run(
-        *("generate", "an avocado", "--url", "http://there", "-n", "2", "--best-of", "4"), "--out", str(out), "--json"
-    )
-    assert result.exit_code == 0, result.stderr
-    assert (asked["url"], asked["n"], asked["best_of"], asked["seed"]) == ("http://there", 2, 4, None)
-    assert "model" not in asked  # the service's default
-    assert json.loads(result.stdout) == {
-        "images": [
-            {"file": str(out / "1-seed5.png"), "seed": 5, "clip_score": 1.5},
-            {"file": str(out / "2-seed4.png"), "seed": 4, "clip_score": None},
-        ],
-        "grid": str(out / "grid.png"),
+def test_shells_complete_the_names_of_models():
+    asked = {
+        "_DALLE_SERVE_COMPLETE": "complete_bash",
+        "COMP_WORDS": "dalle-serve generate x --model em",
+        "COMP_CWORD": "4",
     }
-    assert sorted(path.name for path in out.iterdir()) == ["1-seed5.png", "2-seed4.png", "grid.png"]
-
-
-def test_a_service_that_does_not_answer_is_an_error_in_one_line():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))  # not listening: whoever connects is refused
-        result = run("generate", "an avocado", "--url", f"http://127.0.0.1:{listener.getsockname()[1]}")
-    assert result.exit_code == 1
-    assert "Is the service running there?" in result.stderr
-
-
-def test_what_is_no_such_service_is_said(monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(RequestFailed, match="No answer"):
-        client.draw("not a url", {"prompt": "x"})
+    result = CliRunner().invoke(cli.app, prog_name="dalle-serve", env=asked)
+    assert result.stdout.split() == ["emoji"]

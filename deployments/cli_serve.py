@@ -1,0 +1,87 @@
+"""`dalle-serve serve` and `demo`: a service on this machine, until Ctrl-C or for one prompt.
+
+Knows nothing of Ray; `local.py` starts and stops it.
+"""
+
+import contextlib
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deployments.cli_generate import show
+from deployments.cli_options import BestOf, Model, NumImages, Out, Port, Prompt, Seed
+from deployments.terminal import DrawingBar, errors, steps, stoppable
+from model_core.errors import DalleServeError
+
+if TYPE_CHECKING:
+    from deployments.config import AppConfig
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Port = 8000,
+    model: Model = "emoji",
+    allow_remote: Annotated[bool, typer.Option("--allow-remote", help="Let other machines in, without a key.")] = False,
+) -> None:
+    """Runs the service until Ctrl-C."""
+    from deployments.local import LocalService, is_free, is_loopback
+
+    if not is_loopback(host) and not allow_remote:
+        raise DalleServeError(f"{host} can be reached from other machines. If you mean it, add --allow-remote.")
+    if not is_free(host, port):
+        raise DalleServeError(f"Port {port} on {host} is taken. Stop what listens there, or choose another: --port.")
+    config = config_for(model)
+    with stoppable(), LocalService(config, host=host, port=port, report=steps()) as service:
+        errors.print(f"Ready at [bold]{service.url}[/] (Ctrl-C stops it): open it in a browser, or try")
+        errors.print(
+            f"  curl {service.url}/v1/images/generations -H 'Content-Type: application/json' "
+            '-d \'{"prompt": "an avocado"}\'',
+            soft_wrap=True,
+        )
+        with contextlib.suppress(KeyboardInterrupt):  # the ordinary way to end it
+            threading.Event().wait()
+        errors.print("Stopping …")
+
+
+def demo(
+    prompt: Prompt,
+    num_images: NumImages = 4,
+    best_of: BestOf = 8,
+    seed: Seed = None,
+    model: Model = "emoji",
+    out: Out = Path("out"),
+) -> None:
+    """Starts the service, draws a prompt over HTTP, writes the pictures, and stops the service."""
+    from deployments.client import draw
+    from deployments.gallery import write_gallery
+    from deployments.local import LocalService, free_port
+
+    step = steps()
+    config = config_for(model)
+    fields = {"prompt": prompt, "n": num_images, "best_of": max(num_images, best_of or 1), "seed": seed}
+    with stoppable():
+        with LocalService(config, port=free_port(), report=step) as service:
+            step(f"the service is ready at {service.url}")
+            with DrawingBar() as bar:
+                drawn = draw(service.url, fields, on_progress=bar.drawn, on_wait=bar.say)
+            step(f"drew {fields['best_of']} images over HTTP and kept the best {num_images}")
+            files = write_gallery(out, drawn)
+            step(f"wrote {len(files)} files")
+        step("stopped the service")
+    show(drawn, files, as_json=False)
+
+
+def config_for(model: str) -> "AppConfig":
+    """Settings for one model on this machine; raises before anything is started where there is no such model."""
+    from deployments.config import AppConfig, ClipScorerConfig, ModelConfig
+    from deployments.local import set_environment
+    from model_core import bundles
+
+    set_environment()
+    bundle = bundles.resolve(model)
+    source = str(Path(model).expanduser().resolve()) if Path(model).expanduser().is_dir() else model
+    model_id = bundle.id.replace("/", "--").replace("@", "--")  # Serve's names have no slashes
+    scorer = ClipScorerConfig() if bundle.clip else None
+    return AppConfig(models=[ModelConfig(id=model_id, source=source, clip_scorer=scorer)])

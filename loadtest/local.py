@@ -21,24 +21,30 @@ POLL_S = 0.5
 
 
 def main() -> int:
-    """Runs locust without its page; gives its exit status, 1 where a request failed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--users", type=int, default=4, help="users at a time")
+    """Runs locust without its page; gives its exit status, 1 where a threshold was not kept."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog="All other options are locust's, and those of loadtest/locustfile.py."
+    )
     parser.add_argument("--time", default="60s", help="how long, as locust says it: 60s, 5m")
-    asked = parser.parse_args()
-    with _service() as url:
-        load = ["--headless", "--users", str(asked.users), "--run-time", asked.time, "--host", url]
-        return subprocess.call([sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--only-summary", *load])
+    parser.add_argument("--out", type=Path, default=Path("out/loadtest"), help="folder for the report and its tables")
+    asked, more = parser.parse_known_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    reports = ["--html", str(asked.out / "report.html"), "--csv", str(asked.out / "run")]
+    with service() as url:
+        load = ["--headless", "--only-summary", "--run-time", asked.time, "--host", url, *reports, *more]
+        status = subprocess.call([sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), *load])
+    print(f"report    {asked.out / 'report.html'}")
+    return status
 
 
 @contextlib.contextmanager
-def _service() -> Iterator[str]:
-    """A service on a free port, as its URL; at the end it is stopped."""
+def service(*options: str) -> Iterator[str]:
+    """A service on a free port, started with options of `dalle-serve serve`, as its URL; at the end it is stopped."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     command = Path(sys.executable).with_name("dalle-serve")
-    process = subprocess.Popen([command, "serve", "--port", str(port)])
+    process = subprocess.Popen([command, "serve", "--port", str(port), *options])
     try:
         url = f"http://127.0.0.1:{port}"
         _wait_until_ready(process, url)

@@ -1,0 +1,152 @@
+"""The load test against a server whose answers are known, as locust runs it."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+LOCUSTFILE = ROOT / "loadtest/locustfile.py"
+STEP_S = 0.1
+
+
+class Service(ThreadingHTTPServer):
+    """Answers at once, a stream after a while; `script` says how, request after request, its last for all that follow.
+
+    ok: images or a whole stream. refuse: 429. fail: 500. cut: a stream that ends in an error event.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.script = ["ok"]
+        self.asked: list[dict[str, Any]] = []
+        self.lock = threading.Lock()
+        self.under_way = self.most_under_way = 0
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """At its end locust hangs up in the middle of answers."""
+
+    @contextmanager
+    def turn(self, fields: dict[str, Any]) -> Iterator[str]:
+        with self.lock:
+            self.asked.append(fields)
+            self.under_way += 1
+            self.most_under_way = max(self.most_under_way, self.under_way)
+            turn = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        yield turn
+        with self.lock:
+            self.under_way -= 1
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Service
+
+    def do_POST(self) -> None:
+        fields = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        with self.server.turn(fields) as turn:
+            self.answer(turn, fields)
+
+    def answer(self, turn: str, fields: dict[str, Any]) -> None:
+        if turn == "refuse":
+            self.reply(429, {"error": {"message": "busy"}}, {"retry-after": "0"})
+        elif turn == "fail":
+            self.reply(500, {"error": {"message": "broken"}})
+        elif "stream" in fields:
+            self.stream({"type": "image_generation.completed"} if turn == "ok" else {"error": {"message": "broken"}})
+        else:
+            time.sleep(STEP_S)
+            self.reply(200, {"data": [{}] * fields["n"]})
+
+    def stream(self, last: dict[str, Any]) -> None:
+        self.send_response(200)
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        for event in ({"type": "image_generation.partial_image"}, last):
+            time.sleep(STEP_S)
+            text = f": ping\n\ndata: {json.dumps(event)}\n\n".encode()
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(text), text))
+            self.wfile.flush()
+        self.wfile.write(b"0\r\n\r\n")
+
+    def reply(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in ({"content-length": str(len(content))} | (headers or {})).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """The tests read what locust prints."""
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with Service() as service:
+        thread = threading.Thread(target=service.serve_forever, args=(0.05,))
+        thread.start()
+        yield service
+        service.shutdown()
+        thread.join()
+
+
+def load(service: Service, requests: int, *arguments: str) -> tuple[int, dict[str, str]]:
+    """The exit status of a run of so many requests, and the lines of its report by their first word."""
+    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"]
+    run = [*command, "--host", service.url, *arguments]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while len(service.asked) < requests and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.02)
+            time.sleep(3 * STEP_S)  # for the last answers to arrive
+            process.terminate()
+            output, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    lines = [line.split(maxsplit=1) for line in output.splitlines()]
+    report = {words[0]: words[1] for words in lines if len(words) == 2 and words[0].isalpha()}
+    assert "requests" in report, output
+    return process.returncode, report
+
+
+def test_a_closed_loop_asks_in_every_way_and_counts_refusals_apart(service: Service):
+    service.script = ["refuse"] * 3 + ["ok"]
+    ways = ["--users=10", "--spawn-rate=100", "--images=2", "--models", "a", "b", "--max-first-preview-p95=5"]
+    status, report = load(service, 60, *ways)
+    assert status == 0, report
+    assert not report["images"].startswith("0 ")
+    assert "of them 3 refused, 0 failed (200:" in report["requests"]
+    assert STEP_S <= float(report["preview"].split()[-2]) < float(report["latency"].split()[-2])
+    plain = [fields for fields in service.asked if "stream" not in fields and "best_of" not in fields]
+    streamed = [fields for fields in service.asked if "stream" in fields]
+    best = [fields for fields in service.asked if "best_of" in fields]
+    assert {fields["n"] for fields in plain} == {2}
+    assert {(fields["n"], fields["partial_images"]) for fields in streamed} == {(1, 3)}
+    assert {(fields["n"], fields["best_of"]) for fields in best} == {(1, 8)}
+    assert {fields["model"] for fields in service.asked} == {"a", "b"}
+
+
+def test_errors_in_a_status_and_in_a_stream_fail_the_run(service: Service):
+    service.script = ["fail", "cut", "ok"]
+    status, report = load(service, 5, "--users=1", "StreamUser")
+    assert status == 1
+    assert "2 failed" in report["requests"] and report["BROKEN"] == "2 requests failed, allowed are 0"
+
+
+def test_an_open_loop_does_not_wait_for_answers(service: Service):
+    status, _ = load(service, 40, "--users=1", "--rate=200", "--best-of=4")
+    assert status == 0
+    assert service.most_under_way > 3  # of one user

@@ -9,8 +9,6 @@ No stage knows another. In a Serve YAML: `import_path: deployments.app:build_app
 `args:`.
 """
 
-import warnings
-
 from ray import serve
 from ray.serve import Application
 
@@ -31,12 +29,9 @@ STAGES = {
 
 def build_app(config: AppConfig) -> Application:
     """Turns settings into the application that `serve.run` takes."""
-    with warnings.catch_warnings():
-        # Serve's autoscaler reads this field, and not yet the variables that are to come in its place.
-        warnings.filterwarnings("ignore", "The `metrics_interval_s` field", DeprecationWarning)
-        stages = {model.id: _bind_stages(model) for model in config.models}
-        ingress = serve.deployment(serve.ingress()(Gateway))
-        return ingress.options(name="gateway", **config.gateway.deployment_options()).bind(config, stages)
+    stages = {model.id: _bind_stages(model) for model in config.models}
+    ingress = serve.deployment(serve.ingress()(Gateway))
+    return ingress.options(name="gateway", **config.gateway.deployment_options()).bind(config, stages)
 
 
 def _bind_stages(model: ModelConfig) -> dict[str, Application]:

@@ -4,7 +4,7 @@ import { examplesFor } from "./examples.js";
 import { saveGrid, toFile } from "./files.js";
 import { Grid } from "./grid.js";
 import { History } from "./history.js";
-import { draw, listModels, readiness, useKey, vary } from "./service.js";
+import { ServiceError, draw, listModels, readiness, useKey, vary } from "./service.js";
 import { Settings, fieldsOfOne, linkTo, linkedFields, randomSeed } from "./settings.js";
 import { Viewer } from "./viewer.js";
 
@@ -52,7 +52,10 @@ async function run(start, { fields, label, seeds, waiting, isLinkable }) {
   begin(label, seeds);
   const clock = setInterval(() => showClock(began), 250);
   const queue = watchQueue(waiting, stop.signal);
-  const onWait = (seconds, message) => say(`The service is busy. Trying again in ${seconds} s.`, message);
+  const onWait = (seconds, message) => {
+    queue.isPaused = seconds > 0;
+    say(seconds > 0 ? `The service is busy. Trying again in ${seconds} s.` : `Drawing ${count(seeds.length)} …`, message);
+  };
   try {
     for await (const { preview, picture } of start({ signal: stop.signal, onWait })) {
       queue.stop();
@@ -96,8 +99,9 @@ async function finish(drawing) {
 function present(drawing) {
   shown = drawing;
   const ranked = drawing.pictures.length > 1 && drawing.pictures.every(({ score }) => score !== null);
-  const of = drawing.fields.best_of > drawing.pictures.length ? ` of ${drawing.fields.best_of}` : "";
-  say(`${count(drawing.pictures.length)}${of} in ${drawing.seconds.toFixed(1)} s${ranked ? ", best first" : ""}.`);
+  const kept = drawing.pictures.length;
+  const words = drawing.fields.best_of > kept ? `The best ${kept} of ${count(drawing.fields.best_of)}` : count(kept);
+  say(`${words} in ${drawing.seconds.toFixed(1)} s${ranked ? ", best first" : ""}.`);
   part("actions").hidden = false;
   part("copy-link").hidden = part("again").hidden = !drawing.isLinkable;
 }
@@ -115,7 +119,7 @@ function fail(error, wasCancelled) {
   words.textContent = error.message;
   part("problem").replaceChildren(words);
   if (error.param) settings.blame(error.param, error.message);
-  if (!error.status) console.error(error);
+  if (!(error instanceof ServiceError)) console.error(error);
 }
 
 function end() {
@@ -129,6 +133,7 @@ function end() {
 // ---- what is going on
 
 function say(words, title = "") {
+  if (part("status").textContent === words) return; // said again, it would be read out again
   part("status").textContent = words;
   part("status").title = title;
 }
@@ -145,21 +150,19 @@ function showProgress(drawn, waiting, label) {
   say(`Drawing ${count(shares.length)} of ${label}${extra} …`);
 }
 
-/** Says how many pictures are ahead, until the first rows appear. */
+/** Says how many pictures are ahead, until the first rows appear; not while it is paused. */
 function watchQueue(waiting, signal) {
-  let stopped = false;
+  const queue = { isPaused: false };
   const timer = setInterval(async () => {
-    const state = await readiness();
-    if (stopped || signal.aborted || !state) return;
-    const ahead = (state.pending_images ?? 0) - waiting;
-    if (ahead > 0) say(`In the queue: ${count(ahead)} of others ${ahead === 1 ? "is" : "are"} before yours.`);
+    const ahead = ((await readiness())?.pending_images ?? 0) - waiting;
+    if (ahead <= 0 || queue.isPaused || signal.aborted) return;
+    say(`In the queue: ${count(ahead)} of others ${ahead === 1 ? "is" : "are"} before yours.`);
   }, QUEUE_POLL_MS);
-  return {
-    stop() {
-      stopped = true;
-      clearInterval(timer);
-    },
+  queue.stop = () => {
+    queue.isPaused = true;
+    clearInterval(timer);
   };
+  return queue;
 }
 
 /** Says what the service still waits for, until it can draw. */
@@ -247,6 +250,8 @@ async function start() {
   part("key").onchange = () => {
     sessionStorage.setItem("key", part("key").value);
     useKey(part("key").value);
+    part("problem").replaceChildren();
+    connect();
   };
   part("cancel").onclick = () => {
     current?.abort();

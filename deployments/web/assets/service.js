@@ -38,7 +38,7 @@ export async function readiness() {
 
 /**
  * Draws, and yields `{preview: {seed, src, progress}}` as rows appear, then `{picture: {seed, src, score}}`, best first.
- * Where the service is busy, comes back when it says so; `onWait(seconds, message)` is told each second until then.
+ * Where the service is busy, comes back when it says so; `onWait(seconds, message)` counts down to 0.
  */
 export async function* draw(fields, { signal, onWait }) {
   const body = JSON.stringify({ ...fields, ...STREAM });
@@ -95,6 +95,7 @@ async function patiently(attempt, signal, onWait) {
         onWait(left, error.message);
         await pause(1000, signal);
       }
+      onWait(0, "");
     }
   }
 }

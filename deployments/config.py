@@ -49,6 +49,12 @@ class DeploymentConfig(Settings):
     graceful_shutdown_timeout_s: float = Field(
         default=20, ge=0, description="How long a leaving replica may finish its work."
     )
+    max_surge_percent: int = Field(
+        default=20,
+        ge=0,
+        le=100,
+        description="Replicas started beside the old ones in an update, rounded up; 0 stops the old first.",
+    )
 
     @model_validator(mode="after")
     def _replica_bounds_fit(self) -> "DeploymentConfig":
@@ -78,6 +84,7 @@ class DeploymentConfig(Settings):
             "health_check_period_s": self.health_check_period_s,
             "health_check_timeout_s": self.health_check_timeout_s,
             "graceful_shutdown_timeout_s": self.graceful_shutdown_timeout_s,
+            "max_surge_percent": self.max_surge_percent,
             "max_constructor_retry_count": 3,  # a checkpoint that does not load will not load the 20th time either
             "ray_actor_options": {
                 "num_cpus": self.num_cpus,

@@ -47,7 +47,7 @@ def optimizer(recipe: CLIPRecipe) -> optax.GradientTransformation:
 
 
 def initial_state(config: CLIPConfig, recipe: CLIPRecipe) -> State:
-    params = clip.init_params(config, jax.random.key(recipe.seed))
+    params = jax.jit(partial(clip.init_params, config))(jax.random.key(recipe.seed))
     return {"step": jnp.int32(0), "params": params, "optimizer": optimizer(recipe).init(params)}
 
 

@@ -69,7 +69,7 @@ def optimizer(recipe: DalleBartRecipe) -> optax.GradientTransformation:
 
 def initial_state(config: DalleBartConfig, recipe: DalleBartRecipe) -> State:
     """Random parameters, and a moving average that starts at them."""
-    params = dalle_bart.init_params(config, jax.random.key(recipe.seed))
+    params = jax.jit(partial(dalle_bart.init_params, config))(jax.random.key(recipe.seed))
     return {
         "step": jnp.int32(0),
         "params": params,

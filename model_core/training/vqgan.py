@@ -56,7 +56,7 @@ def optimizer(recipe: VQGANRecipe) -> optax.GradientTransformation:
 def initial_state(config: VQGANConfig, recipe: VQGANRecipe) -> State:
     """Random parameters, and a codebook that nothing has used yet."""
     pixels = jnp.zeros((1, config.resolution, config.resolution, 3))
-    params = VQGAN(config).init(jax.random.key(recipe.seed), pixels)["params"]
+    params = jax.jit(VQGAN(config).init)(jax.random.key(recipe.seed), pixels)["params"]  # one program, not hundreds
     return {
         "step": jnp.int32(0),
         "params": params,

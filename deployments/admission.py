@@ -10,22 +10,30 @@ from contextlib import contextmanager
 
 from deployments.errors import Overloaded
 
-MAX_RETRY_AFTER_S = 120  # OpenAI's clients give up at once where more is asked for
+MAX_RETRY_AFTER_S = 30  # longer, and clients do better to ask again; far longer, and OpenAI's give up at once
 WEIGHT_OF_LATEST = 0.3
 
 
 class Admission:
-    """A counter of pending images with an upper bound.
+    """A counter of pending images with an upper bound, and the pace at which they are drawn.
 
     Args:
       max_pending_images: what is let in at most.
+      report: called with the number of pending images whenever it changes.
       clock: seconds; replaced in tests.
     """
 
-    def __init__(self, max_pending_images: int, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        max_pending_images: int,
+        report: Callable[[int], object] = lambda pending: None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
         self._max_pending_images = max_pending_images
+        self._report = report
         self._clock = clock
         self._seconds_an_image = 1.0  # a first guess, corrected by every request that ends well
+        self._drained_at = 0.0  # when the latest request ended well, or work began after a pause
         self.pending_images = 0
 
     @contextmanager
@@ -35,20 +43,34 @@ class Admission:
         Raises:
           Overloaded: there is no room; says when there should be.
         """
-        if self.pending_images + num_images > self._max_pending_images:
-            wait_s = math.ceil(self.pending_images * self._seconds_an_image)
+        excess = self.pending_images + num_images - self._max_pending_images
+        if excess > 0:
             raise Overloaded(
                 f"The service is busy: {self.pending_images} images are waiting to be drawn, "
                 f"at most {self._max_pending_images} may. Try again later.",
-                retry_after_s=min(max(wait_s, 1), MAX_RETRY_AFTER_S),
+                retry_after_s=whole_seconds(excess * self._seconds_an_image),
             )
-        self.pending_images += num_images
-        shared, started = self.pending_images, self._clock()
+        if self.pending_images == 0:
+            self._drained_at = self._clock()
+        self._change(num_images)
         try:
             yield
-            self._learn((self._clock() - started) / shared)
+            self._learn(num_images)
         finally:
-            self.pending_images -= num_images
+            self._change(-num_images)
 
-    def _learn(self, seconds_an_image: float) -> None:
-        self._seconds_an_image += WEIGHT_OF_LATEST * (seconds_an_image - self._seconds_an_image)
+    def _change(self, num_images: int) -> None:
+        self.pending_images += num_images
+        self._report(self.pending_images)
+
+    def _learn(self, num_images: int) -> None:
+        """So many images left the queue since the last ones did."""
+        now = self._clock()
+        latest = (now - self._drained_at) / num_images
+        self._drained_at = now
+        self._seconds_an_image += WEIGHT_OF_LATEST * (latest - self._seconds_an_image)
+
+
+def whole_seconds(wait_s: float) -> int:
+    """A wait as `Retry-After` says it: rounded up, at least 1, at most `MAX_RETRY_AFTER_S`."""
+    return min(max(math.ceil(wait_s), 1), MAX_RETRY_AFTER_S)

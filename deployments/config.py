@@ -187,12 +187,74 @@ class ModelConfig(Settings):
 class Limits(Settings):
     """What one request may ask for."""
 
-    max_body_bytes: int = Field(default=1024 * 1024, ge=1024, description="Size of a request's body.")
+    max_body_bytes: int = Field(default=1024 * 1024, ge=1024, description="Size of a request's JSON body.")
     max_prompt_chars: int = Field(
         default=32_000, ge=1, description="Length of a prompt; models read its first tokens only."
     )
     max_n: int = Field(default=10, ge=1, description="Images in one reply.")
-    max_best_of: int = Field(default=64, ge=1, description="Images drawn for one reply.")
+    max_best_of: int = Field(default=128, ge=1, description="Images drawn for one reply.")
+    max_image_pixels: int = Field(
+        default=4 * 1024 * 1024, ge=1, description="Pixels of one image in a reply, width times height."
+    )
+    max_upload_bytes: int = Field(
+        default=50 * 1024 * 1024, ge=1024, description="Size of a request's body with its uploaded pictures."
+    )
+    max_upload_pixels: int = Field(
+        default=16 * 1024 * 1024, ge=1, description="Pixels of one uploaded picture, width times height."
+    )
+
+
+class AccessConfig(Settings):
+    """Who may ask."""
+
+    keys_file: str | None = Field(
+        default=None, description="File of API keys, `KEY` or `KEY IMAGES_A_MINUTE` a line; read again when it changes."
+    )
+    images_per_minute: int | None = Field(
+        default=None, ge=1, description="Images that one key may have drawn in a minute, by each gateway replica."
+    )
+    allow_remote: bool = Field(default=False, description="Without keys, answer other machines than this one too.")
+    cors_origins: list[str] = Field(
+        default=[], description="Origins whose pages may call the service from a browser; `*` means all."
+    )
+
+
+class SafetyConfig(Settings):
+    """What is not drawn, and not shown."""
+
+    prompt_policy_file: str | None = Field(
+        default=None, description="Words and `/patterns/` that no prompt may hold, one a line; read again when changed."
+    )
+    refused_concepts: list[str] = Field(
+        default=[], description="Texts that no image may look like; CLIP compares. Empty: images are not checked."
+    )
+    neutral_concepts: list[str] = Field(
+        default=["a picture", "a drawing of an object", "an animal", "a landscape", "food", "a person with clothes on"],
+        min_length=1,
+        description="Texts that the refused ones compete with.",
+    )
+    refuse_from: float = Field(
+        default=0.5, gt=0, lt=1, description="Probability, of all refused concepts together, that is too much."
+    )
+
+
+class FilesConfig(Settings):
+    """Image URLs, and what image files say of themselves."""
+
+    url_folder: str | None = Field(
+        default=None,
+        description="Folder of the images behind URLs, the same for all gateway replicas; else in the user's cache.",
+    )
+    url_minutes: float = Field(default=60, gt=0, description="How long an image URL works.")
+    url_max_bytes: int = Field(
+        default=1024**3, ge=1024**2, description="Size of that folder; beyond it the oldest images go early."
+    )
+    public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$",
+        description="Where clients reach the service; else the address that each of them called.",
+    )
+    prompt_in_metadata: bool = Field(default=False, description="Write prompts into the image files.")
 
 
 class GatewayConfig(DeploymentConfig):
@@ -230,6 +292,9 @@ class AppConfig(Settings):
     )
     gateway: GatewayConfig = GatewayConfig()
     limits: Limits = Limits()
+    access: AccessConfig = AccessConfig()
+    safety: SafetyConfig = SafetyConfig()
+    files: FilesConfig = FilesConfig()
 
     @model_validator(mode="after")
     def _names_and_limits_fit(self) -> "AppConfig":
@@ -244,6 +309,8 @@ class AppConfig(Settings):
                 f"limits.max_best_of {self.limits.max_best_of} is more than gateway.max_pending_images "
                 f"{self.gateway.max_pending_images}: such a request could never be accepted"
             )
+        if self.safety.refused_concepts and any(model.clip_scorer is None for model in self.models):
+            raise ValueError("safety.refused_concepts needs a clip_scorer in every model: it is what looks at images")
         return self
 
     @property

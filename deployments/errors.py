@@ -3,7 +3,10 @@
 DalleServeError
 ├── InvalidValue
 │   ├── MissingParameter      a field that must be there is not
-│   └── UnknownParameter      a field that no endpoint here knows
+│   ├── UnknownParameter      a field that no endpoint here knows
+│   └── ContentRefused        the operator's policy refuses the prompt or an image
+├── InvalidKey                a key is needed, and none or a wrong one was sent
+├── AccessDenied              another machine, where there are no keys and only this one is answered
 ├── Overloaded                too much is waiting already; come back in `retry_after_s`
 ├── DeadlineExceeded          the request took longer than it may
 ├── StageUnavailable          a stage is down, or died again and again under this request
@@ -22,6 +25,18 @@ class MissingParameter(InvalidValue):
 
 class UnknownParameter(InvalidValue):
     """A field that no endpoint here knows."""
+
+
+class ContentRefused(InvalidValue):
+    """The operator's policy refuses the prompt or an image."""
+
+
+class InvalidKey(DalleServeError):
+    """A key is needed, and none or a wrong one was sent."""
+
+
+class AccessDenied(DalleServeError):
+    """The caller is not let in, and no key would help."""
 
 
 class Overloaded(DalleServeError):

@@ -1,29 +1,39 @@
-"""The ingress: takes requests over HTTP and from Python handles, and answers both from the same method.
+"""The ingress: takes requests over HTTP and from Python handles, and answers both from the same methods.
 
-Knows nothing of how images are drawn (`pipeline.py`) or of routes (`api/`). Serve gives every request an id, passes it
-on to the stages, and writes it in each of their log lines.
+Knows nothing of how images are drawn (`job.py`, `pipeline.py`) or of routes (`api/`). Serve gives every request an id,
+passes it on to the stages, and writes it in each of their log lines.
 """
 
 import asyncio
 import logging
-import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
 
 from deployments.admission import Admission
+from deployments.api.keys import Keys
+from deployments.api.parsing import parse
 from deployments.api.routes import build_api
-from deployments.api.schemas import GenerationRequest, check_size, image_fields, parse_request
+from deployments.api.schemas import DrawingRequest, EditRequest, GenerationRequest, VariationRequest
+from deployments.canvas import Upload
 from deployments.config import AppConfig
-from deployments.pipeline import SEEDS, Pipeline
-from deployments.token_sampler import Sampling
-from model_core import bundles, images
+from deployments.image_store import ImageStore
+from deployments.job import Job
+from deployments.local import cache_folder
+from deployments.prompt_policy import PromptPolicy
+from deployments.replies import Event
+from deployments.served_model import ServedModel
+from deployments.telemetry import Request, RequestMetrics
 from model_core.errors import InvalidValue, ModelNotFound
 
 logger = logging.getLogger("ray.serve")
+
+OWNER = "dalle-serve"
 
 
 class Gateway:
@@ -32,18 +42,21 @@ class Gateway:
     Args:
       config: of the whole service.
       stages: for each model's id its stages' handles, by stage name.
+
+    Raises:
+      DalleServeError: a model's files, the keys or the prompt policy cannot be read.
     """
 
     def __init__(self, config: AppConfig, stages: Mapping[str, Mapping[str, Any]]):
-        self.limits = config.limits
-        self._config = config
-        self._models = {model.id: model for model in config.models}
-        self._bundles = {model.id: bundles.resolve(model.location) for model in config.models}
-        self._pipelines = {
-            model_id: Pipeline(handles, config.gateway.images_in_flight, model_id)
-            for model_id, handles in stages.items()
+        self.config = config
+        self.keys = Keys(config.access)
+        self.images = _image_store(config)
+        self._policy = PromptPolicy(config.safety.prompt_policy_file)
+        self._models = {
+            model.id: ServedModel(model, stages[model.id], config.gateway.images_in_flight) for model in config.models
         }
-        self._admission = Admission(config.gateway.max_pending_images)
+        self._metrics = RequestMetrics()
+        self._admission = Admission(config.gateway.max_pending_images, self._metrics.pending)
         self._started = int(time.time())
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -57,41 +70,55 @@ class Gateway:
           request: the fields of `POST /v1/images/generations`.
 
         Returns:
-          created, output_format, size, background, quality, and data: for each image, best first, `image` (the bytes of
-          a PNG file), `seed` (of this image: asking for it with n = 1 draws it again) and `clip_score` (None where
-          images are not ranked).
+          created, output_format, size, background, quality, usage, and data: for each image, best first, `image` (the
+          bytes of a file), `seed` (of this image: asking for it with n = 1 draws it again), `clip_score` (None where
+          images are not ranked) and `revised_prompt` (as the model reads it).
 
         Raises:
           InvalidValue, ModelNotFound, Overloaded, DeadlineExceeded, StageUnavailable: see `deployments.errors`.
         """
-        asked = parse_request(request, self.limits)
-        model_id = self._model_id(asked.model)
-        bundle = self._bundles[model_id]
-        size = f"{bundle.size}x{bundle.size}"
-        check_size(asked.size, size)
-        self._check_rankable(asked, model_id)
-        seed = asked.seed if asked.seed is not None else secrets.randbelow(SEEDS)
-        started = time.monotonic()
-        with self._admission.admit(asked.num_drawn):
-            drawn = await self._pipelines[model_id].generate(
-                asked.prompt,
-                n=asked.n,
-                best_of=asked.num_drawn,
-                seeds=[(seed + i) % SEEDS for i in range(asked.num_drawn)],
-                negative_prompt=asked.negative_prompt,
-                sampling=_sampling(asked, bundle.sampling),
-                timeout_s=self._config.gateway.request_timeout_s,
-            )
-        files = await asyncio.to_thread(lambda: [images.encode_png(image.image) for image in drawn])
-        logger.info("drew %d images with %s in %.2f s", asked.num_drawn, model_id, time.monotonic() - started)
-        return {
-            "created": int(time.time()),
-            "data": [image_fields(image, png) for image, png in zip(drawn, files, strict=True)],
-            "output_format": "png",
-            "size": size,
-            "background": "opaque",
-            "quality": "high",  # the one there is
-        }
+        return await self.draw(parse(GenerationRequest, request, self.config.limits))
+
+    async def edit(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Draws on a picture; `image` (bytes, or a list) and `mask` (bytes) are among the fields of the request."""
+        asked, upload = self._with_files(EditRequest, request)
+        return await self.draw(asked, upload)
+
+    async def vary(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Draws variations of a picture; `image` (bytes) is among the fields of the request."""
+        asked, upload = self._with_files(VariationRequest, request)
+        return await self.draw(asked, upload)
+
+    async def generate_stream(self, request: dict[str, Any]) -> AsyncGenerator[Event, None]:
+        """Draws as `generate` does; gives an event for each preview and each finished image, best first.
+
+        To be called with `handle.options(stream=True)`.
+        """
+        asked = parse(GenerationRequest, request | {"stream": True, "stream_multiple": True}, self.config.limits)
+        async with aclosing(self.stream(asked)) as events:
+            async for event in events:
+                yield event
+
+    async def draw(self, asked: DrawingRequest, upload: Upload | None = None) -> dict[str, Any]:
+        """Draws what a checked request asks for; the reply and the errors are those of `generate`."""
+        with self._measured(asked) as (request, model):
+            job = self._job(asked, upload, model)
+            with self._admission.admit(asked.num_drawn):
+                reply = await job.draw()
+            request.num_drawn, request.num_returned = asked.num_drawn, len(reply["data"])
+        return reply
+
+    async def stream(self, asked: DrawingRequest, upload: Upload | None = None) -> AsyncGenerator[Event, None]:
+        """Draws what a checked request asks for, and gives events while it does; see `Job.stream`."""
+        with self._measured(asked) as (request, model):
+            job = self._job(asked, upload, model)
+            with self._admission.admit(asked.num_drawn):
+                async with aclosing(job.stream()) as events:
+                    async for event in events:
+                        if event["type"] == "partial_image":
+                            request.previewed()
+                        yield event
+            request.num_drawn, request.num_returned = asked.num_drawn, asked.n
 
     def list_models(self) -> list[dict[str, Any]]:
         """Describes every model that is served, as OpenAI's model list does, and a little more."""
@@ -103,24 +130,14 @@ class Gateway:
         Raises:
           ModelNotFound: there is none of that name.
         """
-        model_id = self._model_id(name)
-        bundle = self._bundles[model_id]
-        return {
-            "id": model_id,
-            "object": "model",
-            "created": self._started,
-            "owned_by": "dalle-serve",
-            "size": f"{bundle.size}x{bundle.size}",
-            "licence": bundle.licence,
-            "description": bundle.description,
-            "ranks_images": "clip_scorer" in self._models[model_id].stages,
-        }
+        limits = {"max_n": self.config.limits.max_n, "max_best_of": self.config.limits.max_best_of}
+        return self._model(name).describe(self._started, OWNER) | limits
 
     async def readiness(self) -> dict[str, Any]:
         """Says how far the default model's stages are; a replica runs only once its model is loaded and compiled."""
         status = await asyncio.to_thread(serve.status)
         deployments = status.applications[serve.get_replica_context().app_name].deployments
-        model = self._models[self._config.default_model_id]
+        (model,) = (model for model in self.config.models if model.id == self.config.default_model_id)
         states = {}
         for stage, settings in model.stages.items():
             deployment = deployments[model.deployment_name(stage)]
@@ -134,21 +151,45 @@ class Gateway:
             "pending_images": self._admission.pending_images,
         }
 
-    def _model_id(self, name: str | None) -> str:
-        if name is None or name == "" or name in self._config.default_model_aliases:
-            return self._config.default_model_id
+    @contextmanager
+    def _measured(self, asked: DrawingRequest) -> Iterator[tuple[Request, ServedModel]]:
+        """Counts how the request ends, and logs what was drawn."""
+        started = time.monotonic()
+        with self._metrics.request(stream=asked.stream) as request:
+            model = self._model(asked.model)
+            request.model = model.id
+            yield request, model
+        facts = {"model": model.id, "num_drawn": asked.num_drawn, "seconds": round(time.monotonic() - started, 3)}
+        logger.info("drew images %s", facts, extra=facts)
+
+    def _job(self, asked: DrawingRequest, upload: Upload | None, model: ServedModel) -> Job:
+        if asked.num_drawn > asked.n and not model.ranks_images:
+            raise InvalidValue(f"{model.id} is served without a scorer to choose by: leave best_of out.", "best_of")
+        self._policy.check(asked.prompt)
+        return Job(asked, upload, model, self.config)
+
+    def _model(self, name: str | None) -> ServedModel:
+        if not name or name in self.config.default_model_aliases:
+            name = self.config.default_model_id
         if name not in self._models:
             known = ", ".join(self._models)
             raise ModelNotFound(f"There is no model {name[:60]!a} here. Known are: {known}.")
-        return name
+        return self._models[name]
 
-    def _check_rankable(self, asked: GenerationRequest, model_id: str) -> None:
-        if asked.num_drawn > asked.n and "clip_scorer" not in self._models[model_id].stages:
-            raise InvalidValue(f"{model_id} is served without a scorer to choose by: leave best_of out.", "best_of")
+    def _with_files(self, kind: type[DrawingRequest], request: dict[str, Any]) -> tuple[Any, Upload]:
+        fields = dict(request)
+        pictures, mask = fields.pop("image", None), fields.pop("mask", None) if kind is EditRequest else None
+        pictures = pictures if isinstance(pictures, list) else [pictures]
+        for name, file in [("image", picture) for picture in pictures] + ([("mask", mask)] if mask is not None else []):
+            if not isinstance(file, bytes):
+                raise InvalidValue(f"{name} must be the bytes of a picture file, got {type(file).__name__}.", name)
+        return parse(kind, fields, self.config.limits), Upload(images=pictures, mask=mask)
 
 
-def _sampling(asked: GenerationRequest, defaults: Mapping[str, Any]) -> Sampling:
-    """The request's sampling parameters, the model's own where it gives none."""
-    names = ("guidance_scale", "temperature", "top_k", "top_p")
-    given = {name: getattr(asked, name) for name in names}
-    return Sampling(**{name: defaults[name] if value is None else value for name, value in given.items()})
+def _image_store(config: AppConfig) -> ImageStore | None:
+    """The files behind URLs; None where other gateways could not find them."""
+    files = config.files
+    if files.url_folder is None and config.gateway.max_replicas > 1:
+        return None
+    folder = Path(files.url_folder).expanduser() if files.url_folder else cache_folder() / "images"
+    return ImageStore(folder, seconds=60 * files.url_minutes, max_bytes=files.url_max_bytes)

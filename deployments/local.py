@@ -47,6 +47,8 @@ def set_environment() -> None:
     os.environ.setdefault("RAY_worker_niceness", "0")  # not 15, with which any other program starves the service
     # Serve kills a proxy that is not there after 5 s and starts another, which on a busy machine comes no sooner.
     os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
+    # So that what Serve's proxy answers by itself comes in the envelope of all other errors.
+    os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "deployments.api.proxy:middlewares")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "jax"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

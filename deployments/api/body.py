@@ -19,12 +19,7 @@ async def read_json_object(request: Request, max_bytes: int) -> dict[str, Any]:
       HTTPException: 413, it is too large; 415, it is said not to be plain JSON.
       InvalidValue: it is not UTF-8, not JSON, or not an object.
     """
-    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if media_type != "application/json":
-        said = ascii(media_type[:60]) if media_type else "nothing"
-        raise HTTPException(415, f"The body must be JSON: send 'Content-Type: application/json' (it says {said}).")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise HTTPException(415, "The body must not be compressed: leave out Content-Encoding.")
+    check_media_type(request, "application/json")
     body = await _read(request, max_bytes)
     try:
         fields = json.loads(body.decode("utf-8-sig"))
@@ -40,6 +35,20 @@ async def read_json_object(request: Request, max_bytes: int) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise InvalidValue(f"The body must be a JSON object, got a {type(fields).__name__}.")
     return fields
+
+
+def check_media_type(request: Request, expected: str) -> None:
+    """Refuses a body that is said to be something else, or to be compressed.
+
+    Raises:
+      HTTPException: 415.
+    """
+    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if media_type != expected:
+        said = ascii(media_type[:60]) if media_type else "nothing"
+        raise HTTPException(415, f"The body must be {expected}: say so in Content-Type (it says {said}).")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise HTTPException(415, "The body must not be compressed: leave out Content-Encoding.")
 
 
 async def _read(request: Request, max_bytes: int) -> bytes:

@@ -1,18 +1,30 @@
 """Exceptions become HTTP replies in one table; the envelope is OpenAI's, and no traceback leaves the service.
 
-Knows nothing of routes.
+Knows nothing of routes. What Serve's proxy answers by itself goes through `proxy.py`, with the statuses from here.
 """
 
 import logging
+import time
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.errors import DeadlineExceeded, MissingParameter, Overloaded, StageUnavailable, UnknownParameter
+from deployments.errors import (
+    AccessDenied,
+    ContentRefused,
+    DeadlineExceeded,
+    InvalidKey,
+    MissingParameter,
+    Overloaded,
+    StageUnavailable,
+    UnknownParameter,
+)
 from model_core.errors import InvalidValue, ModelNotFound
 
 logger = logging.getLogger("ray.serve")
@@ -23,58 +35,106 @@ RETRY_AFTER_S = 5  # where the error itself does not know better
 TABLE: list[tuple[type[Exception], int, str, str]] = [
     (MissingParameter, 400, "invalid_request_error", "missing_required_parameter"),
     (UnknownParameter, 400, "invalid_request_error", "unknown_parameter"),
+    (ContentRefused, 400, "invalid_request_error", "content_policy_violation"),
     (InvalidValue, 400, "invalid_request_error", "invalid_value"),
+    (InvalidKey, 401, "invalid_request_error", "invalid_api_key"),
+    (AccessDenied, 403, "permission_error", "access_denied"),
     (ModelNotFound, 404, "invalid_request_error", "model_not_found"),
     (DeadlineExceeded, 408, "timeout_error", "request_timeout"),
     (Overloaded, 429, "rate_limit_error", "rate_limit_exceeded"),
     (StageUnavailable, 503, "service_unavailable_error", "stage_unavailable"),
 ]
-HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
-RETRYABLE = {408, 429, 503}
+# What the router, the bodies' readers and Serve's proxy answer.  status → type, code
+STATUSES: dict[int, tuple[str, str]] = {
+    400: ("invalid_request_error", "invalid_request"),
+    404: ("invalid_request_error", "not_found"),
+    405: ("invalid_request_error", "method_not_allowed"),
+    408: ("timeout_error", "request_timeout"),
+    413: ("invalid_request_error", "body_too_large"),
+    415: ("invalid_request_error", "unsupported_media_type"),
+    429: ("rate_limit_error", "rate_limit_exceeded"),
+    500: ("server_error", "internal_error"),
+    503: ("service_unavailable_error", "service_unavailable"),
+}
+# Headers that a status always has. OpenAI's clients repeat a 408 by themselves, which would only take as long again.
+HEADERS: dict[int, dict[str, str]] = {
+    401: {"www-authenticate": "Bearer"},
+    408: {"x-should-retry": "false"},
+    429: {"retry-after": str(RETRY_AFTER_S)},
+    503: {"retry-after": str(RETRY_AFTER_S)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a client gets for an error."""
+
+    status: int
+    message: str
+    kind: str
+    code: str
+    param: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def envelope(self) -> dict[str, Any]:
+        """The error as OpenAI's clients read it."""
+        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
+
+    def response(self) -> JSONResponse:
+        """The same as a reply."""
+        headers = HEADERS.get(self.status, {}) | self.headers
+        return JSONResponse(self.envelope, status_code=self.status, headers=headers)
+
+
+def answer_to(error: Exception) -> Answer:
+    """What a client gets for an error; of unforeseen ones only that they happened."""
+    for exception, status, kind, code in TABLE:
+        if isinstance(error, exception):
+            param = "model" if isinstance(error, ModelNotFound) else getattr(error, "param", None)
+            headers = {"retry-after": str(error.retry_after_s)} if isinstance(error, Overloaded) else {}
+            return Answer(status, str(error), kind, code, param, headers)
+    if isinstance(error, HTTPException):
+        return answer_with(error.status_code, error.detail, dict(error.headers or {}))
+    return answer_with(500, "The service failed unexpectedly. Its log tells more.")
+
+
+def answer_with(status: int, message: str, headers: dict[str, str] | None = None) -> Answer:
+    """What a client gets where there is only a status."""
+    kind, code = STATUSES.get(status, STATUSES[500 if status >= 500 else 400])
+    return Answer(status, message, kind, code, headers=headers or {})
+
+
+def late_error(error: Exception) -> dict[str, Any]:
+    """The envelope of an error after a stream began; logs what nobody foresaw."""
+    answer = answer_to(error)
+    if answer.status >= 500:
+        logger.error("a stream failed", exc_info=error)
+    return answer.envelope
 
 
 def install(app: FastAPI) -> None:
     """Makes every error of the app, the router's and unforeseen ones included, answer in the envelope."""
-    for exception, status, kind, code in TABLE:
-        app.add_exception_handler(exception, _handler(status, kind, code))
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_middleware(Unforeseen)
+    for exception in (*(line[0] for line in TABLE), HTTPException):
+        app.add_exception_handler(exception, _handle)
+    app.add_middleware(Outermost)
 
 
-def envelope(
-    status: int, message: str, kind: str, code: str, param: str | None = None, headers: dict[str, str] | None = None
-) -> JSONResponse:
-    """An error as OpenAI's clients read it."""
-    error = {"message": message, "type": kind, "param": param, "code": code}
-    return JSONResponse({"error": error}, status_code=status, headers=headers)
+async def _handle(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, HTTPException) and error.status_code in (404, 405):
+        message = {
+            404: "There is no such page here. /docs lists what there is.",
+            405: f"{request.method} is not allowed here.",
+        }[error.status_code]
+        return answer_with(error.status_code, message, dict(error.headers or {})).response()
+    answer = answer_to(error)
+    if answer.status in (408, 429, 503):
+        logger.warning("%s %s: %s", request.method, request.url.path, error)
+    return answer.response()
 
 
-def _handler(status: int, kind: str, code: str) -> Any:
-    async def answer(request: Request, error: Exception) -> JSONResponse:
-        param = "model" if isinstance(error, ModelNotFound) else getattr(error, "param", None)
-        headers = {}
-        if status in RETRYABLE:
-            headers["retry-after"] = str(getattr(error, "retry_after_s", RETRY_AFTER_S))
-            logger.warning("%s %s: %s", request.method, request.url.path, error)
-        return envelope(status, str(error), kind, code, param, headers)
-
-    return answer
-
-
-async def _http_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    messages = {
-        404: "There is no such page here. Known: /v1/images/generations, /v1/models, /health, /ready, /openapi.json.",
-        405: f"{request.method} is not allowed here.",
-    }
-    status = error.status_code
-    message = messages.get(status, error.detail)
-    code = HTTP_CODES.get(status, "invalid_request")
-    return envelope(status, message, "invalid_request_error", code, headers=dict(error.headers or {}))
-
-
-class Unforeseen:
-    """Answers what nobody caught, and logs it.
+class Outermost:
+    """Answers what nobody caught, and logs it; says in each reply how long it took to begin.
 
     A middleware, since Starlette raises an error again after its handler for `Exception` has answered.
     """
@@ -84,11 +144,16 @@ class Unforeseen:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Runs the app; an error before the reply has begun becomes a 500 in the envelope."""
+        started = time.monotonic()
         begun = False
 
         async def watched_send(message: Message) -> None:
             nonlocal begun
-            begun = begun or message["type"] == "http.response.start"
+            if message["type"] == "http.response.start":
+                begun = True
+                headers = MutableHeaders(scope=message)
+                headers["openai-processing-ms"] = str(round(1000 * (time.monotonic() - started)))
+                headers["x-content-type-options"] = "nosniff"
             await send(message)
 
         try:
@@ -100,6 +165,6 @@ class Unforeseen:
                 raise
             request = Request(scope)
             logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-            request_id = request.headers.get("x-request-id", "unknown")
+            request_id = request.headers.get("x-request-id", "unknown")[:128]
             message = f"The service failed unexpectedly. Its log tells more under the request id {request_id!a}."
-            await envelope(500, message, "server_error", "internal_error")(scope, receive, send)
+            await answer_with(500, message).response()(scope, receive, watched_send)

@@ -1,74 +1,72 @@
-"""The HTTP routes: thin, each hands over to the gateway.
+"""The HTTP app in front of the gateway: its routes, none of which does more than hand over.
 
 Knows nothing of Ray. Serve's proxy puts `x-request-id` on every reply, the caller's own where it sent one.
 """
 
-from typing import Any, Protocol
-
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.middleware.cors import CORSMiddleware
 
 from deployments.api import errors
-from deployments.api.body import read_json_object
-from deployments.api.schemas import GenerationRequest, wire_reply
-from deployments.config import Limits
-
-
-class Service(Protocol):
-    """What the routes need of the gateway."""
-
-    limits: Limits
-
-    async def generate(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Draws images."""
-        ...
-
-    def list_models(self) -> list[dict[str, Any]]:
-        """Describes every model that is served."""
-        ...
-
-    def describe_model(self, name: str) -> dict[str, Any]:
-        """Describes one model."""
-        ...
-
-    async def readiness(self) -> dict[str, Any]:
-        """Says how far the stages of the default model are."""
-        ...
+from deployments.api.demo import demo_routes
+from deployments.api.docs_page import docs_page
+from deployments.api.images import image_routes
+from deployments.api.openapi import document
+from deployments.api.service import Service
+from deployments.web.page import mount_page
 
 
 def build_api(service: Service) -> FastAPI:
     """Makes the HTTP app in front of a service."""
-    # No /docs page: it would fetch its scripts from somewhere else.
-    api = FastAPI(title="dalle-serve", docs_url=None, redoc_url=None, redirect_slashes=False)
+    # FastAPI's own pages would fetch their scripts from somewhere else.
+    api = FastAPI(title="dalle-serve", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    if origins := service.config.access.cors_origins:
+        shown = ["x-request-id", "retry-after", "openai-processing-ms"]
+        api.add_middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=shown
+        )
     errors.install(api)
+    for routes in (image_routes(service), demo_routes(service), _model_routes(service), _state_routes(service)):
+        api.include_router(routes)
+    mount_page(api)
+    return api
 
-    @api.post("/v1/images/generations", openapi_extra=_json_body(GenerationRequest))
-    async def create_images(request: Request) -> JSONResponse:
-        fields = await read_json_object(request, service.limits.max_body_bytes)
-        return JSONResponse(wire_reply(await service.generate(fields)))
 
-    @api.get("/v1/models")
+def _model_routes(service: Service) -> APIRouter:
+    router = APIRouter(dependencies=[Depends(service.keys)])
+
+    @router.get("/v1/models")
     async def list_models() -> JSONResponse:
         return JSONResponse({"object": "list", "data": service.list_models()})
 
-    @api.get("/v1/models/{name:path}")
+    @router.get("/v1/models/{name:path}")
     async def retrieve_model(name: str) -> JSONResponse:
         return JSONResponse(service.describe_model(name))
 
-    @api.get("/health")
+    return router
+
+
+def _state_routes(service: Service) -> APIRouter:
+    """Open to all, keys or not: what load balancers and readers of the documentation ask for."""
+    router = APIRouter()
+
+    @router.get("/health")
     async def health() -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
-    @api.get("/ready")
+    @router.get("/ready")
     async def ready() -> JSONResponse:
         state = await service.readiness()
         if state["ready"]:
             return JSONResponse(state)
         return JSONResponse(state, status_code=503, headers={"retry-after": str(errors.RETRY_AFTER_S)})
 
-    return api
+    @router.get("/openapi.json")
+    async def openapi() -> JSONResponse:
+        return JSONResponse(document(service.config.limits, bool(service.keys.keys)))
 
+    @router.get("/docs")
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(docs_page(document(service.config.limits, bool(service.keys.keys))))
 
-def _json_body(schema: type[GenerationRequest]) -> dict[str, Any]:
-    """The OpenAPI description of a body that the route reads by itself."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema.model_json_schema()}}}}
+    return router

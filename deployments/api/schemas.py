@@ -1,37 +1,49 @@
-"""The request as it comes over the wire, and the reply as it goes back: OpenAI's names, and ours beside them.
+"""The requests as they come over the wire: OpenAI's names, and ours beside them.
 
-Knows nothing of HTTP; Python callers of the handle give the same fields.
+Knows nothing of HTTP; Python callers of the handle give the same fields. `parsing.py` checks what depends on the
+service's limits or on several fields together.
 """
 
-import base64
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from deployments.config import Limits
-from deployments.errors import MissingParameter, UnknownParameter
-from deployments.pipeline import SEEDS, RankedImage
-from model_core.errors import InvalidValue
-
-SHOWN_CHARS = 60  # of a wrong value in a message
+from deployments.pipeline import SEEDS
 
 Scale = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
 Temperature = Annotated[float, Field(ge=1e-6, le=1000, allow_inf_nan=False)]
+Size = Annotated[str, StringConstraints(pattern=r"^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})?$")]
+Name = Annotated[str, StringConstraints(max_length=512)]
+
+MAX_PARTIAL_IMAGES = 3
 
 
-class GenerationRequest(BaseModel):
-    """The body of `POST /v1/images/generations`. `null` means "not given"."""
+class DrawingRequest(BaseModel):
+    """What every request for images may say. `null` means "not given"; so does "" where a text is expected."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, title="GenerationRequest")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
-    prompt: Annotated[str, StringConstraints(min_length=1)] = Field(description="What to draw.")
-    model: str | None = Field(default=None, description="Id of a model, see GET /v1/models; else the default model.")
+    prompt: str = Field(default="", description="What to draw.")
+    model: Name | None = Field(default=None, description="Id of a model, see GET /v1/models; else the default model.")
     n: int = Field(default=1, ge=1, description="Images in the reply.")
-    size: str = Field(default="auto", description="`auto`, or the size the model draws, such as `256x256`.")
-    response_format: Literal["b64_json", ""] = Field(
-        default="b64_json", description="Images come in the reply, as base64."
+    size: Size = Field(
+        default="auto",
+        description="`auto` is the size the model draws; others are scaled from it, what stays free is filled.",
     )
-    output_format: Literal["png"] = Field(default="png", description="File format of the images.")
+    response_format: Literal["url", "b64_json", ""] = Field(
+        default="", description="Images as URLs, as base64, or, if not given, both."
+    )
+    output_format: Literal["png", "jpeg", "webp", ""] = Field(default="png", description="File format of the images.")
+    output_compression: int = Field(
+        default=100, ge=0, le=100, description="Quality of JPEG and WebP: 0 is smallest, 100 best."
+    )
+    stream: bool = Field(default=False, description="Answer with server-sent events.")
+    partial_images: int = Field(
+        default=0, ge=0, le=MAX_PARTIAL_IMAGES, description="Previews of each image, where the answer is a stream."
+    )
+    stream_multiple: bool = Field(
+        default=False, description="Let `stream` go with n > 1; events then have an `image_index`."
+    )
 
     seed: int | None = Field(
         default=None, ge=0, lt=SEEDS, description="Seed of image 0, i more for image i; else drawn."
@@ -49,105 +61,49 @@ class GenerationRequest(BaseModel):
         default=None, gt=0, le=1, description="Draw from the likeliest of this share; 1 from all."
     )
 
-    # Of OpenAI's fields those that cannot matter here: there is one quality and one style, and nothing is transparent.
-    quality: Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"] = "auto"
-    style: Literal["vivid", "natural"] | None = None
-    background: Literal["auto", "opaque"] = "auto"
-    moderation: Literal["auto"] = "auto"
-    user: str | None = None
+    # Of OpenAI's fields those that change nothing here: there is one quality and nothing is transparent.
+    quality: Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd", ""] = Field(
+        default="auto", description="Accepted; there is one quality."
+    )
+    background: Literal["auto", "opaque", ""] = Field(default="auto", description="Images are opaque.")
+    complexity: Literal["low", "medium", "high"] | None = Field(default=None, description="Accepted; changes nothing.")
+    safety_identifier: Name | None = Field(default=None, description="Who asks; comes back in the reply.")
+    user: Name | None = Field(default=None, description="The older name of safety_identifier.")
 
     @property
     def num_drawn(self) -> int:
         """How many images are drawn to return the best `n`."""
         return self.best_of if self.best_of is not None else self.n
 
-
-def parse_request(fields: Any, limits: Limits) -> GenerationRequest:
-    """Checks the fields of a request.
-
-    Raises:
-      MissingParameter: there is no prompt.
-      UnknownParameter: a field that is not in `GenerationRequest`.
-      InvalidValue: a value of the wrong type or out of range; names the field.
-    """
-    if not isinstance(fields, dict):
-        raise InvalidValue(f"The request must be an object with named fields, got {_shown(fields)}.")
-    given = {name: value for name, value in fields.items() if value is not None}
-    unknown = [_plain(name) for name in given if name not in GenerationRequest.model_fields]
-    if unknown:
-        known = ", ".join(GenerationRequest.model_fields)
-        raise UnknownParameter(f"Unknown parameter: {', '.join(unknown[:5])}. Known are: {known}.", unknown[0])
-    try:
-        request = GenerationRequest.model_validate(given)
-    except ValidationError as error:
-        raise _explained(error) from None
-    if request.n > limits.max_n:
-        raise InvalidValue(f"n must be between 1 and {limits.max_n}, got {_shown(request.n)}.", "n")
-    if not request.n <= request.num_drawn <= limits.max_best_of:
-        raise InvalidValue(
-            f"best_of must be between n ({request.n}) and {limits.max_best_of}, got {_shown(request.num_drawn)}.",
-            "best_of",
-        )
-    for name in ("prompt", "negative_prompt"):
-        if len(getattr(request, name)) > limits.max_prompt_chars:
-            raise InvalidValue(f"{name} must have at most {limits.max_prompt_chars} characters.", name)
-    if not request.prompt.strip():
-        raise InvalidValue("prompt must not be empty: say what to draw.", "prompt")
-    return request
+    @property
+    def file_format(self) -> str:
+        """`png`, `jpeg` or `webp`."""
+        return self.output_format or "png"
 
 
-def check_size(size: str, native: str) -> None:
-    """Refuses every size but the model's own.
+class GenerationRequest(DrawingRequest):
+    """The body of `POST /v1/images/generations`."""
 
-    Raises:
-      InvalidValue: always, but for `auto` and `native`.
-    """
-    if size not in ("auto", native):
-        raise InvalidValue(f"size must be 'auto' or '{native}', the size this model draws, got {_shown(size)}.", "size")
-
-
-def image_fields(drawn: RankedImage, png: bytes) -> dict[str, Any]:
-    """One entry of a reply's `data`, as a Python caller gets it."""
-    return {"image": png, "seed": drawn.seed, "clip_score": drawn.score}
+    prompt: Annotated[str, StringConstraints(min_length=1)] = Field(description="What to draw.")
+    style: Literal["vivid", "natural", ""] | None = Field(default=None, description="Accepted; changes nothing.")
+    moderation: Literal["auto", "low", ""] = Field(
+        default="auto", description="Accepted; what is refused is the operator's to say."
+    )
 
 
-def wire_reply(reply: dict[str, Any]) -> dict[str, Any]:
-    """A reply as HTTP callers get it: `b64_json` in place of `image`."""
-    data = [
-        {"b64_json": base64.b64encode(entry["image"]).decode("ascii")}
-        | {name: value for name, value in entry.items() if name != "image"}
-        for entry in reply["data"]
-    ]
-    return reply | {"data": data}
+class EditRequest(DrawingRequest):
+    """The fields of `POST /v1/images/edits` beside its files."""
+
+    prompt: Annotated[str, StringConstraints(min_length=1)] = Field(description="What to draw.")
+    input_fidelity: Literal["low", "high"] = Field(
+        default="low", description="`high` puts the upload's own pixels back where it is kept."
+    )
+    keep: float = Field(
+        default=0.5, ge=0, lt=1, description="Without a mask: the share of the picture, from the top, that stays."
+    )
 
 
-def _explained(error: ValidationError) -> InvalidValue:
-    """The first thing wrong, in words."""
-    problem = error.errors(include_url=False, include_context=False)[0]
-    name = str(problem["loc"][0])
-    if problem["type"] == "missing":
-        return MissingParameter(f"Missing required parameter: '{name}'.", name)
-    if name == "response_format" and problem.get("input") == "url":
-        return InvalidValue("response_format 'url' is not offered here: leave it out or ask for 'b64_json'.", name)
-    message = problem["msg"].replace("Input should", "must", 1).replace("String should", "must", 1)
-    separator = " " if message.startswith("must") else ": "
-    return InvalidValue(f"{name}{separator}{message}, got {_shown(problem.get('input'))}.", name)
+class VariationRequest(DrawingRequest):
+    """The fields of `POST /v1/images/variations` beside its file."""
 
-
-def _shown(value: object) -> str:
-    """A wrong value for a message: ASCII, short, and containers only by their kind."""
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "a list"
-    try:
-        return _cut(ascii(value))
-    except ValueError:  # an int of more digits than Python prints
-        return "a huge number"
-
-
-def _plain(name: object) -> str:
-    """A field's name for a message: ASCII and short, without quotes."""
-    return _cut(str(name).encode("ascii", "backslashreplace").decode("ascii"))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + "…"
+    keep: float = Field(default=0.5, ge=0, lt=1, description="The share of the picture, from the top, that stays.")

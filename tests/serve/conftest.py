@@ -58,13 +58,14 @@ def service(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
             warnings.simplefilter(
                 "ignore", ResourceWarning
             )  # Ray leaves the pipes of its processes to be closed at exit
-            from deployments.config import AppConfig, GatewayConfig, ModelConfig
+            from deployments.config import AppConfig, GatewayConfig, Limits, ModelConfig
             from deployments.local import LocalService, free_port
 
             config = AppConfig(
                 models=[ModelConfig(id="tiny", source=str(tiny_model))],
                 # As much as one request may ask for: a second large one is too much.
                 gateway=GatewayConfig(max_pending_images=64),
+                limits=Limits(max_best_of=64),
             )
             local = LocalService(config, port=free_port())
             local.start()

@@ -21,6 +21,9 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "The service": config.AppConfig,
     "A model": config.ModelConfig,
     "Limits of a request": config.Limits,
+    "Access": config.AccessConfig,
+    "Safety": config.SafetyConfig,
+    "Files": config.FilesConfig,
     "Every deployment": config.DeploymentConfig,
     "The gateway": config.GatewayConfig,
     "Every stage": config.StageConfig,
@@ -34,7 +37,7 @@ SETTINGS: dict[str, type[BaseModel]] = {
 def shown(default: Any) -> str:
     if isinstance(default, BaseModel) or (isinstance(default, list) and default and isinstance(default[0], BaseModel)):
         return "below"
-    if default is None or default is PydanticUndefined:
+    if default is None or default == [] or default is PydanticUndefined:
         return "–"
     return f"`{', '.join(default) if isinstance(default, list) else default}`"
 

@@ -32,17 +32,37 @@ def test_what_does_not_fit_is_refused_and_holds_no_place():
         assert admission.pending_images == 3
 
 
-def test_the_wait_follows_the_pace():
-    def wait_after(seconds_an_image: float) -> int:
+def test_the_wait_follows_the_pace_and_the_room_that_is_missing():
+    def wait_after(seconds_an_image: float, missing: int = 1) -> int:
         clock = Clock()
         admission = Admission(max_pending_images=10, clock=clock)
         for _ in range(20):
             with admission.admit(1):
                 clock.now += seconds_an_image
-        with admission.admit(10), pytest.raises(Overloaded) as refused, admission.admit(1):
+        with admission.admit(10), pytest.raises(Overloaded) as refused, admission.admit(missing):
             pass
         return refused.value.retry_after_s
 
-    assert wait_after(2.0) == 20
+    assert wait_after(2.0) == 2
+    assert wait_after(2.0, missing=10) == 20
     assert wait_after(0.001) == 1
     assert wait_after(1000.0) == MAX_RETRY_AFTER_S
+
+
+def test_images_that_are_drawn_side_by_side_count_together():
+    clock = Clock()
+    admission = Admission(max_pending_images=10, clock=clock)
+    for _ in range(20):
+        with admission.admit(5), admission.admit(5):
+            clock.now += 10.0
+    with admission.admit(10), pytest.raises(Overloaded) as refused, admission.admit(10):
+        pass
+    assert refused.value.retry_after_s == pytest.approx(10, abs=5)  # ten images in ten seconds
+
+
+def test_every_change_is_reported():
+    seen: list[int] = []
+    admission = Admission(max_pending_images=4, report=seen.append)
+    with admission.admit(3):
+        pass
+    assert seen == [3, 0]

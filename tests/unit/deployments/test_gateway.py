@@ -8,7 +8,7 @@ import pytest
 from ray import serve
 
 from deployments import errors
-from deployments.config import AppConfig, GatewayConfig, ModelConfig
+from deployments.config import AppConfig, GatewayConfig, Limits, ModelConfig
 from deployments.errors import DeadlineExceeded, MissingParameter, Overloaded, UnknownParameter
 from deployments.gateway import Gateway
 from model_core.errors import InvalidValue, ModelNotFound
@@ -19,7 +19,11 @@ from tests.unit.deployments.fakes import FakeStage, fake_stages
 def make_gateway(folder: Path, stages: dict[str, FakeStage] | None = None, **gateway: Any) -> Gateway:
     stages = stages or fake_stages()
     scorer = {} if "clip_scorer" in stages else {"clip_scorer": None}
-    config = AppConfig(models=[ModelConfig(id="fake", source=str(folder), **scorer)], gateway=GatewayConfig(**gateway))
+    config = AppConfig(
+        models=[ModelConfig(id="fake", source=str(folder), **scorer)],
+        gateway=GatewayConfig(**gateway),
+        limits=Limits(max_best_of=40),
+    )
     return Gateway(config, {"fake": stages})
 
 
@@ -59,7 +63,7 @@ def test_names_of_the_default_model(model_folder: Path, name: str | None):
     ("fields", "error", "param"),
     [
         ({"model": "other"}, ModelNotFound, None),
-        ({"size": "256x256"}, InvalidValue, "size"),
+        ({"size": "8x8"}, InvalidValue, "size"),
         ({"size": "\uff12x2"}, InvalidValue, "size"),
         ({"n": 11}, InvalidValue, "n"),
         ({"prompt": None}, MissingParameter, "prompt"),

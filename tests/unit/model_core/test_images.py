@@ -89,3 +89,64 @@ def test_reading_names_the_file_but_not_its_folder(tmp_path):
         images.read_image(path)
     with pytest.raises(FileNotFoundError):
         images.read_image(tmp_path / "absent.png")
+
+
+@pytest.mark.parametrize(("output_format", "magic"), [("png", b"\x89PNG"), ("jpeg", b"\xff\xd8"), ("webp", b"RIFF")])
+def test_files_come_in_three_formats(output_format, magic, picture):
+    data = images.encode(picture, output_format)
+    assert data.startswith(magic)
+    assert images.read_image(data).shape == picture.shape
+
+
+def test_compression_makes_smaller_files_and_leaves_png_alone(picture):
+    large = np.kron(picture, np.ones((9, 9, 1), np.uint8))
+    for output_format in ("jpeg", "webp"):
+        sizes = [len(images.encode(large, output_format, compression)) for compression in (0, 50, 100)]
+        assert sizes == sorted(set(sizes))
+    assert images.encode(large, "png", 100) == images.encode(large, "png", 100)
+
+
+def test_fitting_keeps_the_proportions_and_fills_with_the_borders_colour():
+    image = np.full((8, 8, 3), 50, np.uint8)
+    image[:, 0], image[:, -1] = 10, 200
+    wide = images.fit(image, 32, 16)
+    assert wide.shape == (16, 32, 3)
+    assert (wide[:, :8] == 10).all() and (wide[:, 24:] == 200).all()
+    np.testing.assert_allclose(wide[:, 14:18], 50, atol=2)
+    image[0], image[-1] = 20, 90
+    tall = images.fit(image, 16, 32)
+    assert (tall[:8] == 20).all() and (tall[24:] == 90).all()
+
+
+@pytest.mark.parametrize(("width", "height"), [(5, 7), (7, 5), (70, 50), (16, 16), (1, 3)])
+def test_fitting_gives_the_size_that_was_asked_for(width, height, picture):
+    assert images.fit(picture, width, height).shape == (height, width, 3)
+    assert images.fit(picture, 7, 5) is picture
+
+
+def test_a_square_is_cut_out_of_the_middle():
+    image = np.zeros((4, 10, 3), np.uint8)
+    image[:, 3:7] = 255
+    assert (images.square(image, 4) == 255).all()
+    assert images.square(image, 9).shape == (9, 9, 3)
+
+
+def test_a_veil_covers_what_is_not_drawn_and_nothing_else(picture):
+    large = np.kron(picture, np.ones((8, 8, 1), np.uint8))
+    for rows in (0, 1, 20, 40):
+        veiled = images.veil(large, rows)
+        np.testing.assert_array_equal(veiled[:rows], large[:rows])
+        if rows < 40:
+            assert np.ptp(veiled[rows:].astype(int), axis=1).max() <= np.ptp(large.astype(int))
+            np.testing.assert_allclose(veiled[-1], np.tile(images.VEIL, (56, 1)), atol=60)
+    np.testing.assert_array_equal(images.veil(large, 0)[-1, 0], images.VEIL)
+
+
+def test_reading_with_alpha_tells_what_is_clear():
+    clear = encoded(Image.new("RGBA", (3, 2), (255, 0, 0, 0)), format="PNG")
+    image, alpha = images.read_with_alpha(clear, "mask", 100)
+    assert (image == 255).all() and alpha is not None and alpha.shape == (2, 3) and not alpha.any()
+    assert images.read_with_alpha(encoded(Image.new("RGB", (3, 2)), format="JPEG"), "image", 100)[1] is None
+    with pytest.raises(InvalidValue, match="at most 5") as error:
+        images.read_with_alpha(clear, "mask", 5)
+    assert error.value.param == "mask"

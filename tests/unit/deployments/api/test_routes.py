@@ -1,66 +1,20 @@
 """The HTTP app over ASGI, before a service that answers at once."""
 
-import asyncio
+from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from fastapi import FastAPI
 
 from deployments.api.errors import TABLE
-from deployments.api.routes import build_api
-from deployments.config import Limits
+from deployments.api.reply_schemas import Health, Model, ModelList, Readiness
+from deployments.config import AccessConfig, AppConfig, Limits
 from deployments.errors import Overloaded
-from model_core.errors import InvalidValue, ModelNotFound
-
-GENERATIONS = "/v1/images/generations"
-
-
-class FakeService:
-    """Draws the prompt's letters as bytes; raises `error` where there is one."""
-
-    limits = Limits(max_body_bytes=2000)
-    error: Exception | None = None
-    is_ready = True
-
-    async def generate(self, request: dict[str, Any]) -> dict[str, Any]:
-        if self.error:
-            raise self.error
-        return {"created": 1, "data": [{"image": request["prompt"].encode(), "seed": 7, "clip_score": 0.5}]}
-
-    def list_models(self) -> list[dict[str, Any]]:
-        return [self.describe_model("fake/one")]
-
-    def describe_model(self, name: str) -> dict[str, Any]:
-        if name != "fake/one":
-            raise ModelNotFound("There is no such model.")
-        return {"id": name, "object": "model"}
-
-    async def readiness(self) -> dict[str, Any]:
-        return {"ready": self.is_ready, "stages": {}}
+from model_core.errors import InvalidValue
+from tests.unit.deployments.api.fake_service import GENERATIONS, FakeService, ask, assert_envelope
 
 
-def ask(service: FakeService, method: str, path: str, **options: Any) -> httpx.Response:
-    async def send(api: FastAPI) -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://service") as client:
-            return await client.request(method, path, **options)
-
-    return asyncio.run(send(build_api(service)))
-
-
-def assert_envelope(reply: httpx.Response, status: int, code: str) -> None:
-    assert reply.status_code == status
-    error = reply.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
-    assert error["code"] == code
-    assert error["message"] and error["type"]
-    assert "Traceback" not in reply.text
-
-
-def test_an_image_is_drawn():
-    reply = ask(FakeService(), "POST", GENERATIONS, json={"prompt": "avocado"}, params={"api-version": "2024"})
-    assert reply.status_code == 200
-    assert reply.json()["data"] == [{"b64_json": "YXZvY2Fkbw==", "seed": 7, "clip_score": 0.5}]
+def small_bodies(**limits: Any) -> FakeService:
+    return FakeService(AppConfig(limits=Limits(max_body_bytes=limits.pop("max_body_bytes", 2000), **limits)))
 
 
 @pytest.mark.parametrize(
@@ -76,15 +30,14 @@ def test_an_image_is_drawn():
     ],
 )
 def test_a_broken_body_is_refused(body: bytes, message: str):
-    reply = ask(FakeService(), "POST", GENERATIONS, content=body, headers={"content-type": "application/json"})
+    reply = ask(small_bodies(), "POST", GENERATIONS, content=body, headers={"content-type": "application/json"})
     assert_envelope(reply, 400, "invalid_value")
     assert message in reply.json()["error"]["message"]
 
 
 def test_a_number_with_too_many_digits_is_refused():
-    service = FakeService()
-    service.limits = Limits(max_body_bytes=10_000)
     body = b'{"n": ' + b"9" * 5000 + b"}"
+    service = small_bodies(max_body_bytes=10_000)
     reply = ask(service, "POST", GENERATIONS, content=body, headers={"content-type": "application/json"})
     assert_envelope(reply, 400, "invalid_value")
     assert "too many digits" in reply.json()["error"]["message"]
@@ -101,7 +54,7 @@ def test_a_number_with_too_many_digits_is_refused():
     ],
 )
 def test_bodies_of_the_wrong_kind_are_refused(options: dict[str, Any], status: int, code: str):
-    assert_envelope(ask(FakeService(), "POST", GENERATIONS, **options), status, code)
+    assert_envelope(ask(small_bodies(), "POST", GENERATIONS, **options), status, code)
 
 
 def test_pages_and_methods_that_are_not_there():
@@ -115,11 +68,13 @@ def test_pages_and_methods_that_are_not_there():
 def test_every_line_of_the_table(error: type[Exception], status: int, code: str):
     service = FakeService()
     service.error = Overloaded("busy", 17) if error is Overloaded else error("it is so")
-    reply = ask(service, "POST", GENERATIONS, json={"prompt": "avocado"})
-    assert_envelope(reply, status, code)
-    assert ("retry-after" in reply.headers) == (status in (408, 429, 503))
-    if error is Overloaded:
-        assert reply.headers["retry-after"] == "17"
+    for stream in (False, True):
+        reply = ask(service, "POST", GENERATIONS, json={"prompt": "avocado", "stream": stream})
+        assert_envelope(reply, status, code)
+        assert ("retry-after" in reply.headers) == (status in (429, 503))
+        assert reply.headers.get("x-should-retry") == ("false" if status == 408 else None)
+        if error is Overloaded:
+            assert reply.headers["retry-after"] == "17"
 
 
 def test_the_field_to_blame_is_named():
@@ -138,11 +93,9 @@ def test_an_unforeseen_error_tells_its_id_and_no_more(caplog: pytest.LogCaptureF
 
 def test_models():
     service = FakeService()
-    assert ask(service, "GET", "/v1/models").json() == {
-        "object": "list",
-        "data": [{"id": "fake/one", "object": "model"}],
-    }
-    assert ask(service, "GET", "/v1/models/fake%2Fone").json()["id"] == "fake/one"
+    ModelList.model_validate(ask(service, "GET", "/v1/models").json())
+    found = Model.model_validate(ask(service, "GET", "/v1/models/fake%2Fone").json())
+    assert found.id == "fake/one"
     reply = ask(service, "GET", "/v1/models/other")
     assert_envelope(reply, 404, "model_not_found")
     assert reply.json()["error"]["param"] == "model"
@@ -150,8 +103,8 @@ def test_models():
 
 def test_health_and_readiness():
     service = FakeService()
-    assert ask(service, "GET", "/health").status_code == 200
-    assert ask(service, "GET", "/ready").status_code == 200
+    Health.model_validate(ask(service, "GET", "/health").json())
+    Readiness.model_validate(ask(service, "GET", "/ready").json())
     service.is_ready = False
     reply = ask(service, "GET", "/ready")
     assert reply.status_code == 503
@@ -159,6 +112,45 @@ def test_health_and_readiness():
     assert ask(service, "GET", "/health").status_code == 200
 
 
-def test_the_description_holds_the_request():
-    body = ask(FakeService(), "GET", "/openapi.json").json()["paths"][GENERATIONS]["post"]["requestBody"]
-    assert "best_of" in body["content"]["application/json"]["schema"]["properties"]
+def test_every_reply_says_how_long_it_took():
+    for path in ("/health", "/nope"):
+        assert int(ask(FakeService(), "GET", path).headers["openai-processing-ms"]) >= 0
+
+
+def test_pages_from_elsewhere_may_call_only_where_that_is_wished():
+    wish = {"origin": "https://elsewhere.example", "access-control-request-method": "POST"}
+    assert "access-control-allow-origin" not in ask(FakeService(), "GET", "/health", headers=wish).headers
+    assert ask(FakeService(), "OPTIONS", GENERATIONS, headers=wish).status_code == 405
+    config = AppConfig(access=AccessConfig(cors_origins=["https://elsewhere.example"]))
+    allowed = ask(FakeService(config), "OPTIONS", GENERATIONS, headers=wish)
+    assert allowed.headers["access-control-allow-origin"] == "https://elsewhere.example"
+    wish["origin"] = "https://third.example"
+    assert "access-control-allow-origin" not in ask(FakeService(config), "OPTIONS", GENERATIONS, headers=wish).headers
+
+
+def test_only_this_machine_is_answered_without_keys():
+    remote = ("10.1.2.3", 9)
+    assert_envelope(ask(FakeService(), "GET", "/v1/models", client=remote), 403, "access_denied")
+    assert ask(FakeService(), "GET", "/health", client=remote).status_code == 200
+    for here in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
+        assert ask(FakeService(), "GET", "/v1/models", client=(here, 9)).status_code == 200
+    everybody = FakeService(AppConfig(access=AccessConfig(allow_remote=True)))
+    assert ask(everybody, "GET", "/v1/models", client=remote).status_code == 200
+
+
+def test_with_keys_only_their_holders_are_answered(tmp_path: Path):
+    file = tmp_path / "keys"
+    file.write_text("a-key-of-some-length 4\n")
+    service = FakeService(AppConfig(access=AccessConfig(keys_file=str(file))))
+    for header in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic !"}):
+        reply = ask(service, "POST", GENERATIONS, json={"prompt": "a"}, headers=header)
+        assert_envelope(reply, 401, "invalid_api_key")
+        assert reply.headers["www-authenticate"] == "Bearer"
+    mine = {"authorization": "Bearer a-key-of-some-length"}
+    assert ask(service, "GET", "/v1/models", headers=mine, client=("10.1.2.3", 9)).status_code == 200
+    assert ask(service, "POST", GENERATIONS, json={"prompt": "a", "n": 3}, headers=mine).status_code == 200
+    refused = ask(service, "POST", GENERATIONS, json={"prompt": "a", "n": 2}, headers=mine)
+    assert_envelope(refused, 429, "rate_limit_exceeded")
+    assert 1 <= int(refused.headers["retry-after"]) <= 30
+    assert_envelope(ask(service, "POST", GENERATIONS, json={"prompt": "a", "n": 5}, headers=mine), 400, "invalid_value")
+    assert ask(service, "POST", GENERATIONS, json={"prompt": "a"}, headers=mine).status_code == 200

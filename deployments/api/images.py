@@ -1,0 +1,104 @@
+"""The routes that draw: generations, edits, variations, and the files behind image URLs.
+
+Knows nothing of how images are drawn.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.exceptions import HTTPException
+
+from deployments.api.body import read_json_object
+from deployments.api.errors import late_error
+from deployments.api.events import event_stream
+from deployments.api.keys import Caller
+from deployments.api.parsing import parse
+from deployments.api.schemas import DrawingRequest, EditRequest, GenerationRequest, VariationRequest
+from deployments.api.service import Service
+from deployments.api.uploads import read_form
+from deployments.canvas import Upload
+from deployments.image_store import SUFFIXES
+from deployments.replies import Event, Publish, wire_event, wire_reply
+from model_core.errors import InvalidValue
+
+FILES = "/images"  # short-lived and open: the name is the key
+
+
+def image_routes(service: Service) -> APIRouter:
+    """Makes the routes."""
+    router = APIRouter()
+    limits = service.config.limits
+
+    @router.post("/v1/images/generations")
+    async def create_image(request: Request, caller: Annotated[Caller, Depends(service.keys)]) -> Response:
+        fields = await read_json_object(request, limits.max_body_bytes)
+        asked = parse(GenerationRequest, fields, limits)
+        return await _answer(service, request, caller, asked, None, "image_generation")
+
+    @router.post("/v1/images/edits")
+    async def edit_image(request: Request, caller: Annotated[Caller, Depends(service.keys)]) -> Response:
+        texts, upload = await read_form(request, limits, may_mask=True)
+        asked = parse(EditRequest, texts, limits, as_text=True)
+        return await _answer(service, request, caller, asked, upload, "image_edit")
+
+    @router.post("/v1/images/variations")
+    async def vary_image(request: Request, caller: Annotated[Caller, Depends(service.keys)]) -> Response:
+        texts, upload = await read_form(request, limits, may_mask=False)
+        asked = parse(VariationRequest, texts, limits, as_text=True)
+        return await _answer(service, request, caller, asked, upload, "image_generation")
+
+    @router.get(FILES + "/{name}")
+    async def image_file(name: str) -> Response:
+        file = await asyncio.to_thread(service.images.get, name) if service.images else None
+        if file is None:
+            raise HTTPException(404)
+        headers = {"cache-control": "private, max-age=600"}
+        return Response(file, media_type=SUFFIXES[name.rpartition(".")[2]], headers=headers)
+
+    return router
+
+
+async def _answer(
+    service: Service, request: Request, caller: Caller, asked: DrawingRequest, upload: Upload | None, event_prefix: str
+) -> Response:
+    publish = _publisher(service, request, asked)
+    with caller.charged(asked.num_drawn):
+        if asked.stream:
+            return await _stream(service, asked, upload, event_prefix)
+        reply = await service.draw(asked, upload)
+    return JSONResponse(await asyncio.to_thread(wire_reply, reply, asked.response_format, publish))
+
+
+async def _stream(service: Service, asked: DrawingRequest, upload: Upload | None, prefix: str) -> StreamingResponse:
+    events = service.stream(asked, upload)
+
+    async def on_the_wire() -> AsyncGenerator[Event, None]:
+        try:
+            async for event in events:
+                yield await asyncio.to_thread(wire_event, event, prefix)
+        finally:
+            await events.aclose()
+
+    return await event_stream(on_the_wire(), late_error)
+
+
+def _publisher(service: Service, request: Request, asked: DrawingRequest) -> Publish | None:
+    """Makes URLs on the origin that the client called, or the public one; None where they cannot be had.
+
+    Raises:
+      InvalidValue: nothing but URLs is asked for, and they cannot be had.
+    """
+    store = service.images
+    if store is None:
+        if asked.response_format == "url":
+            raise InvalidValue(
+                "response_format 'url' is not offered here: there are several gateways, and no folder that they share "
+                "(files.url_folder). Ask for 'b64_json'.",
+                "response_format",
+            )
+        return None
+    origin = (service.config.files.public_url or str(request.base_url)).rstrip("/")
+    return lambda file: f"{origin}{FILES}/{store.put(file, asked.file_format)}"

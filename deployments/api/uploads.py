@@ -1,0 +1,101 @@
+"""Reading a multipart body: its texts and its files, each once and within limits.
+
+Knows nothing of what the fields mean, nor of what is in the files.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
+from starlette.types import Message
+
+from deployments.api.body import check_media_type
+from deployments.api.parsing import plain
+from deployments.canvas import Upload
+from deployments.config import Limits
+from deployments.errors import MissingParameter, UnknownParameter
+from model_core.errors import InvalidValue
+
+MAX_IMAGES = 16
+MAX_TEXTS = 64
+_IMAGE = re.compile(r"image(\[[0-9]{0,2}\])?", re.ASCII)  # OpenAI's clients send a list as image[], others repeat image
+
+
+@dataclass(slots=True)
+class _Form:
+    texts: dict[str, str] = field(default_factory=dict)
+    images: list[bytes] = field(default_factory=list)
+    mask: bytes | None = None
+
+
+async def read_form(request: Request, limits: Limits, *, may_mask: bool) -> tuple[dict[str, str], Upload]:
+    """Reads the body as a form with at least one image.
+
+    Args:
+      may_mask: whether there may be a mask beside the images.
+
+    Raises:
+      HTTPException: 413, it is too large; 415, it is no form.
+      InvalidValue: it is broken, or a part is not what it should be.
+      MissingParameter: there is no image.
+      UnknownParameter: a file that the endpoint does not know.
+    """
+    check_media_type(request, "multipart/form-data")
+    bounded = Request(request.scope, _Bounded(request, limits.max_upload_bytes).receive)
+    form = _Form()
+    try:
+        async with bounded.form(
+            max_files=MAX_IMAGES + 1, max_fields=MAX_TEXTS, max_part_size=limits.max_body_bytes
+        ) as parts:
+            for name, part in parts.multi_items():
+                await _add(form, name, part, may_mask)
+    except MultiPartException as error:
+        raise InvalidValue(f"The form cannot be read: {plain(error.message)}") from None
+    except HTTPException as error:
+        if error.status_code != 400:
+            raise
+        raise InvalidValue(f"The form cannot be read: {plain(error.detail)}") from None
+    if not form.images:
+        raise MissingParameter("Missing required parameter: 'image'.", "image")
+    if len(form.images) > MAX_IMAGES:
+        raise InvalidValue(f"image must be at most {MAX_IMAGES} files.", "image")
+    return form.texts, Upload(images=form.images, mask=form.mask)
+
+
+async def _add(form: _Form, name: str, part: UploadFile | str, may_mask: bool) -> None:
+    is_image, is_mask = _IMAGE.fullmatch(name) is not None, may_mask and name == "mask"
+    if isinstance(part, str):
+        if is_image or is_mask:
+            raise InvalidValue(f"{plain(name)} must be a file.", plain(name))
+        if name in form.texts:
+            raise InvalidValue(f"{plain(name)} is given twice.", plain(name))
+        form.texts[name] = part
+        return
+    if not is_image and not is_mask:
+        raise UnknownParameter(f"No file is expected under the name {plain(name)}.", plain(name))
+    content = await part.read()
+    if is_image:
+        form.images.append(content)
+    elif form.mask is not None:
+        raise InvalidValue("mask is given twice.", "mask")
+    else:
+        form.mask = content
+
+
+class _Bounded:
+    """Passes a body on until it is too long."""
+
+    def __init__(self, request: Request, max_bytes: int):
+        self._receive = request.receive
+        self._max_bytes = max_bytes
+        self._left = max_bytes
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            raise HTTPException(413, f"The body must have at most {self._max_bytes} bytes.")
+        return message

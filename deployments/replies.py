@@ -1,0 +1,63 @@
+"""The replies of the gateway: what Python callers get, and what goes over the wire.
+
+Over the wire an image's bytes become `b64_json`, a `url`, or both. Knows nothing of how images are drawn.
+"""
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+Event = dict[str, Any]
+Publish = Callable[[bytes], str]  # a file becomes a URL
+
+
+def usage(text_tokens: int, image_tokens: int, output_tokens: int) -> dict[str, Any]:
+    """The `usage` of a reply."""
+    return {
+        "input_tokens": text_tokens + image_tokens,
+        "input_tokens_details": {"text_tokens": text_tokens, "image_tokens": image_tokens},
+        "output_tokens": output_tokens,
+        "output_tokens_details": {"text_tokens": 0, "image_tokens": output_tokens},
+        "total_tokens": text_tokens + image_tokens + output_tokens,
+    }
+
+
+def completed_events(reply: dict[str, Any]) -> list[Event]:
+    """A reply as the last events of a stream. The first carries its usage, the others none, so that sums are right."""
+    everywhere = {name: value for name, value in reply.items() if name not in ("created", "data", "usage")}
+    return [
+        {
+            "type": "completed",
+            "image_index": place,
+            "created_at": reply["created"],
+            **image,
+            **everywhere,
+            "usage": reply["usage"] if place == 0 else usage(0, 0, 0),
+        }
+        for place, image in enumerate(reply["data"])
+    ]
+
+
+def wire_reply(reply: dict[str, Any], response_format: str, publish: Publish | None) -> dict[str, Any]:
+    """A reply as HTTP callers get it.
+
+    Args:
+      response_format: `url`, `b64_json`, or "" for both.
+      publish: makes URLs; None where there are none.
+    """
+    return reply | {"data": [_wire_image(entry, response_format, publish) for entry in reply["data"]]}
+
+
+def wire_event(event: Event, prefix: str) -> Event:
+    """An event as HTTP callers get it; `prefix` is `image_generation` or `image_edit`."""
+    return _wire_image(event, "b64_json", None) | {"type": f"{prefix}.{event['type']}"}
+
+
+def _wire_image(entry: dict[str, Any], response_format: str, publish: Publish | None) -> dict[str, Any]:
+    file = entry["image"]
+    pictures = {}
+    if response_format != "url" or publish is None:
+        pictures["b64_json"] = base64.b64encode(file).decode("ascii")
+    if response_format != "b64_json" and publish is not None:
+        pictures["url"] = publish(file)
+    return pictures | {name: value for name, value in entry.items() if name != "image"}

@@ -1,0 +1,130 @@
+import asyncio
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import Request
+
+from deployments.api.keys import KEYS_VARIABLE, Keys, check_exposure, read_keys
+from deployments.config import AccessConfig
+from deployments.errors import AccessDenied, InvalidKey, Overloaded
+from model_core.errors import DalleServeError, InvalidValue
+
+KEY, OTHER = "first-key-of-many-letters", "second-key-of-many-letters"
+
+
+class Clock:
+    """Stands still until told."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def admit(keys: Keys, authorization: str | None = None, client: tuple[str, int] | None = ("127.0.0.1", 1)) -> Any:
+    headers = [] if authorization is None else [(b"authorization", authorization.encode())]
+    return asyncio.run(keys(Request({"type": "http", "headers": headers, "client": client})))
+
+
+def with_file(tmp_path: Path, text: str, clock: Clock | None = None, **access: Any) -> tuple[Keys, Path]:
+    file = tmp_path / "keys"
+    file.write_text(text)
+    return Keys(AccessConfig(keys_file=str(file), **access), clock or Clock()), file
+
+
+def test_a_key_comes_as_a_bearers_or_as_http_basic(tmp_path: Path):
+    keys, _ = with_file(tmp_path, f"# ours\n{KEY}\n\n{OTHER} 5\n")
+    for pair in (f"me:{OTHER}", f"{KEY}:", KEY):
+        assert admit(keys, "Basic " + base64.b64encode(pair.encode()).decode())
+    for header in (f"Bearer {KEY}", f"bearer  {OTHER} "):
+        assert admit(keys, header)
+    for header in (None, "", KEY, "Bearer", f"Bearer {KEY[:-1]}", f"Digest {KEY}", "Basic \ufffd"):
+        with pytest.raises(InvalidKey):
+            admit(keys, header)
+
+
+def test_keys_change_without_a_restart_and_never_open_the_door(tmp_path: Path):
+    clock = Clock()
+    keys, file = with_file(tmp_path, KEY, clock)
+    for text in (OTHER, ""):  # an emptied file changes nothing
+        file.write_text(text)
+        clock.now += 2
+        assert admit(keys, f"Bearer {OTHER}")
+        with pytest.raises(InvalidKey):
+            admit(keys, f"Bearer {KEY}")
+    file.unlink()
+    clock.now += 2
+    assert admit(keys, f"Bearer {OTHER}")
+
+
+def test_keys_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(KEYS_VARIABLE, f"{KEY},{OTHER} 7")
+    keys = Keys(AccessConfig())
+    assert [key.images_per_minute for key in keys.keys] == [None, 7]
+    assert admit(keys, f"Bearer {OTHER}")
+
+
+@pytest.mark.parametrize("text", ["", "# none\n", "short\n", f"{KEY} five\n", f"{KEY} 0\n", f"{KEY} 1 2\n"])
+def test_a_file_that_is_no_list_of_keys_is_refused_without_showing_it(tmp_path: Path, text: str):
+    with pytest.raises(DalleServeError) as raised:
+        with_file(tmp_path, text)
+    assert KEY not in str(raised.value)
+    with pytest.raises(DalleServeError, match="cannot be read"):
+        Keys(AccessConfig(keys_file=str(tmp_path / "absent")))
+
+
+def test_nothing_of_a_key_is_kept():
+    (key,) = read_keys(KEY)
+    assert KEY not in repr(key)
+
+
+def test_a_budget_counts_images_and_fills_up(tmp_path: Path):
+    clock = Clock()
+    keys, _ = with_file(tmp_path, f"{KEY} 60\n{OTHER}\n", clock, images_per_minute=6)
+    mine = admit(keys, f"Bearer {KEY}")
+    with mine.charged(50):
+        pass
+    with pytest.raises(Overloaded) as refused, admit(keys, f"Bearer {KEY}").charged(20):
+        pass
+    assert refused.value.retry_after_s == 10  # ten are missing, one comes in a second
+    clock.now += 10
+    with mine.charged(20):
+        pass
+    with pytest.raises(InvalidValue, match="60 images"), mine.charged(61):
+        pass
+    with admit(keys, f"Bearer {OTHER}").charged(6):  # has its own, of the size that the settings say
+        pass
+    with pytest.raises(Overloaded) as refused, admit(keys, f"Bearer {OTHER}").charged(6):
+        pass
+    assert refused.value.retry_after_s == 30  # a minute it would take, but nobody is told more than this
+
+
+def test_what_is_refused_costs_nothing(tmp_path: Path):
+    keys, _ = with_file(tmp_path, f"{KEY} 4")
+    caller = admit(keys, f"Bearer {KEY}")
+    for error in (Overloaded("busy", 1), InvalidValue("no", "n")):
+        with pytest.raises(type(error)), caller.charged(4):
+            raise error
+    with caller.charged(4):
+        pass
+
+
+def test_without_keys_only_this_machine_is_let_in():
+    keys = Keys(AccessConfig())
+    for client in (("127.0.0.1", 1), ("::1", 1), ("::ffff:127.0.0.1", 1), None):
+        assert admit(keys, client=client)
+    for client in (("10.0.0.1", 1), ("fe80::1%eth0", 1), ("somewhere", 1)):
+        with pytest.raises(AccessDenied, match="keys_file"):
+            admit(keys, client=client)
+        assert admit(Keys(AccessConfig(allow_remote=True)), client=client)
+
+
+def test_a_service_is_not_opened_to_others_by_accident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    check_exposure("127.0.0.1", AccessConfig())
+    with pytest.raises(DalleServeError, match="--allow-remote"):
+        check_exposure("0.0.0.0", AccessConfig())
+    check_exposure("0.0.0.0", AccessConfig(allow_remote=True))
+    monkeypatch.setenv(KEYS_VARIABLE, KEY)
+    check_exposure("0.0.0.0", AccessConfig())

@@ -5,33 +5,15 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from typer.core import TyperGroup
-
-from model_core.errors import DalleServeError
-
-
-class ExplainingGroup(TyperGroup):
-    """Turns errors raised on purpose into one line and exit status 1, Ctrl-C into 130."""
-
-    def invoke(self, ctx):
-        try:
-            return super().invoke(ctx)
-        except DalleServeError as error:
-            Console(stderr=True, highlight=False).print("[red]Error:[/]", escape(str(error)), soft_wrap=True)
-            raise typer.Exit(1) from error
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
-
 
 app = typer.Typer(
-    cls=ExplainingGroup,
     no_args_is_help=True,
     help="Train the models: data, then vqgan, dalle-bart, clip, then export.",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Build a data set.")
 app.add_typer(data_app, name="data")
 console = Console()
+SHOWN = 10  # of the pictures left out
 
 DataFolder = Annotated[Path, typer.Option("--data", help="A data set made by `train data …`.")]
 RunFolder = Annotated[Path, typer.Option("--run", help="Folder of the training run; an existing one is resumed.")]
@@ -59,17 +41,22 @@ def build_emoji_data(
 
 @data_app.command("folder")
 def build_folder_data(
-    images: Annotated[Path, typer.Argument(help="Pictures with a .txt caption beside each, or captions.csv/.jsonl.")],
+    images: Annotated[Path, typer.Argument(help="Pictures with .txt captions, captions.csv or .jsonl, or tar files.")],
     out: Annotated[Path, typer.Argument(help="Folder of the new data set.")],
     size: Annotated[int, typer.Option(help="Side of the pictures, in pixels.")] = 128,
+    validation: Annotated[float, typer.Option(help="Share of the concepts that is kept back to measure with.")] = 0.0,
 ) -> None:
     """Turn your own captioned pictures into a data set."""
-    from model_core.training.data import build_folder
+    from model_core.training.folder import LEFT_OUT, build_folder
 
-    report = build_folder(images, out, size)
-    console.print(f"{report.num_items} pictures in {out}")
-    for name, reason in report.skipped:
-        console.print(f"  left out: {name}: {reason}")
+    report = build_folder(images, out, size, validation)
+    console.print(f"{report.num_items} pictures in {out}, {report.num_validation} of them for validation")
+    if report.num_duplicates:
+        console.print(f"  {report.num_duplicates} equal to one of these: their captions were added to it")
+    if report.skipped:
+        console.print(f"  {len(report.skipped)} left out, all listed in {out / LEFT_OUT}:")
+    for name, reason in report.skipped[:SHOWN]:
+        console.print(f"    {name}: {reason}", markup=False)
 
 
 @app.command("vqgan")

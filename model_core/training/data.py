@@ -4,7 +4,7 @@ A data set is a folder with `dataset.jsonl` (one item a line) and the pictures i
 one size, stored without loss. Knows neither where the pictures came from nor which model learns from them.
 """
 
-import csv
+import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,8 +17,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from model_core.errors import InvalidValue
 
 INDEX = "dataset.jsonl"
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
-CAPTION_FILES = ("captions.csv", "captions.jsonl")
 SPLITS = ("train", "validation", "unseen")
 
 
@@ -76,7 +74,7 @@ class Dataset:
         Raises:
           InvalidValue: a picture is missing or broken, or its size differs from the others'.
         """
-        pixels = [np.asarray(_read_picture(self.folder / item.image)) for item in items]
+        pixels = [np.asarray(read_picture(self.folder / item.image, item.image)) for item in items]
         shapes = {array.shape for array in pixels}
         if len(shapes) != 1:
             raise InvalidValue(f"pictures to load together must have one size; got {sorted(shapes) or 'no picture'}.")
@@ -97,55 +95,24 @@ def write_index(folder: Path, items: Iterable[Item]) -> None:
     partial.replace(Path(folder) / INDEX)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FolderReport:
-    """What became of a user's pictures.
+def read_picture(source: Path | bytes, name: str) -> Image.Image:
+    """Reads a picture upright and laid on white, as RGB.
 
-    Attributes:
-      num_items: pictures taken into the data set.
-      skipped: picture and reason, for each picture left out.
-    """
-
-    num_items: int
-    skipped: tuple[tuple[str, str], ...]
-
-
-def build_folder(images: Path, out: Path, size: int) -> FolderReport:
-    """Turns a folder of captioned pictures into a data set of `size` × `size` pictures.
-
-    Captions are the text file beside each picture (`cat.png`, `cat.txt`) or, for all of them, one `captions.csv`
-    (`file,caption`) or `captions.jsonl` (`{"file": …, "caption": …}`). Pictures are turned upright, put on white,
-    resized and centre-cropped.
-
-    Returns:
-      how many were taken and, for every other picture, why not.
+    Args:
+      source: a file, or its bytes.
+      name: what to call it in an error.
 
     Raises:
-      InvalidValue: the folder or its captions cannot be read, or no picture is usable; every reason is named.
+      InvalidValue: there is no such file, or it is no picture that can be read.
     """
-    images, out = Path(images), Path(out)
-    if size < 1:
-        raise InvalidValue(f"size must be at least 1 pixel; got {size}.", "size")
-    if not images.is_dir():
-        raise InvalidValue(f"no such folder: {images}. Name a folder of pictures.")
-    (out / "images").mkdir(parents=True, exist_ok=True)
-    items, skipped = [], []
-    for file, caption in _captions(images):
-        try:
-            if not caption.strip():
-                raise InvalidValue("it has no caption: write one in a .txt file beside it, or in captions.csv")
-            picture = _square(_read_picture(images / file), size)
-        except InvalidValue as error:
-            skipped.append((file, str(error)))
-            continue
-        name = f"images/{len(items):06d}.png"
-        picture.save(out / name)
-        items.append(Item(image=name, prompts=((caption.strip(), 1.0),), concept=Path(file).stem))
-    if not items:
-        reasons = "".join(f"\n  {file}: {reason}" for file, reason in skipped)
-        raise InvalidValue(f"no usable picture in {images} ({', '.join(PICTURE_SUFFIXES)}).{reasons}")
-    write_index(out, items)
-    return FolderReport(num_items=len(items), skipped=tuple(skipped))
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
+            upright = ImageOps.exif_transpose(picture).convert("RGBA")
+    except FileNotFoundError as error:
+        raise InvalidValue(f"no such picture: {name}") from error
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        raise InvalidValue(f"not a readable picture: {name} ({error})") from error
+    return Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
 
 
 def _parse_item(line: str, place: str) -> Item:
@@ -160,49 +127,3 @@ def _parse_item(line: str, place: str) -> Item:
     if item.split not in SPLITS:
         raise InvalidValue(f"{place}: split is {item.split!r}; allowed are {', '.join(SPLITS)}.")
     return item
-
-
-def _read_picture(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as picture:
-            upright = ImageOps.exif_transpose(picture).convert("RGBA")
-    except FileNotFoundError as error:
-        raise InvalidValue(f"no such picture: {path}") from error
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise InvalidValue(f"not a readable picture: {path} ({error})") from error
-    return Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
-
-
-def _square(picture: Image.Image, size: int) -> Image.Image:
-    return ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
-
-
-def _captions(images: Path) -> list[tuple[str, str]]:
-    """(file, caption) of every picture; an empty caption where there is none."""
-    found = [images / name for name in CAPTION_FILES if (images / name).is_file()]
-    if len(found) > 1:
-        raise InvalidValue(f"both {' and '.join(CAPTION_FILES)} are in {images}: keep one.")
-    if found:
-        return _read_caption_file(found[0])
-    pictures = sorted(path for path in images.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
-    beside = {path: path.with_suffix(".txt") for path in pictures}
-    return [(path.name, _read_text(text) if text.is_file() else "") for path, text in beside.items()]
-
-
-def _read_caption_file(path: Path) -> list[tuple[str, str]]:
-    text = _read_text(path)
-    try:
-        if path.suffix == ".csv":
-            rows = list(csv.DictReader(text.splitlines(), strict=True))
-        else:
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-        return [(str(row["file"]), str(row["caption"] or "")) for row in rows]
-    except (ValueError, TypeError, KeyError, csv.Error) as error:
-        raise InvalidValue(f"{path} cannot be read: every row needs `file` and `caption` ({error!r}).") from error
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidValue(f"{path} is not UTF-8 text ({error.reason}): save it as UTF-8.") from error

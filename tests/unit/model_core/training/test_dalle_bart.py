@@ -111,11 +111,8 @@ def test_a_prompt_stays_with_its_own_picture():
     assert set(batch["codes"][:, 0].tolist()) == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adafactor"])
-def test_steps_on_one_batch_lower_the_loss(optimizer: str):
-    recipe = DalleBartRecipe(
-        steps=60, batch_size=8, optimizer=optimizer, warm_up_steps=2, learning_rate=3e-3, heavy_share=0.0
-    )
+def test_steps_on_one_batch_lower_the_loss():
+    recipe = DalleBartRecipe(steps=60, batch_size=8, warm_up_steps=2, learning_rate=3e-3, heavy_share=0.0)
     batch, _ = draw_batch(recipe)
     state = dalle_bart.initial_state(CONFIG, recipe)
     start = jax.tree.map(np.asarray, state["params"])
@@ -129,6 +126,22 @@ def test_steps_on_one_batch_lower_the_loss(optimizer: str):
     moved = jax.tree.map(lambda old, new: bool((old != np.asarray(new)).any()), start, state["params"])
     assert any(jax.tree.leaves(moved))
     jax.tree.map(lambda average, now: np.testing.assert_equal(average.shape, now.shape), state["ema"], state["params"])
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor"])
+def test_an_optimizer_finds_the_minimum_of_a_bowl(name: str):
+    method = dalle_bart.optimizer(
+        DalleBartRecipe(optimizer=name, steps=300, warm_up_steps=10, learning_rate=0.03, weight_decay=0.0)
+    )
+    params = {"w": jnp.array([1.0, -2.0])}
+
+    def step(carry, _):
+        params, state = carry
+        updates, state = method.update(jax.tree.map(lambda w: 2 * w, params), state, params)
+        return (jax.tree.map(jnp.add, params, updates), state), None
+
+    (params, _), _ = jax.lax.scan(step, (params, method.init(params)), length=300)
+    assert float(jnp.abs(params["w"]).max()) < 0.05
 
 
 def test_an_unknown_optimizer_is_named():

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from model_core.errors import InvalidValue
-from model_core.training.data import INDEX, Dataset, Item, build_folder, draw_prompt, write_index
+from model_core.training.data import INDEX, Dataset, Item, draw_prompt, write_index
 
 
 def save_picture(path: Path, color: str = "red", shape: tuple[int, int] = (8, 8), mode: str = "RGB") -> None:
@@ -101,87 +101,3 @@ def test_a_missing_or_broken_picture_is_named(tmp_path: Path, items: list[Item])
     (tmp_path / "images/a.png").unlink()
     with pytest.raises(InvalidValue, match=r"no such picture.*a\.png"):
         dataset.load_pixels(items)
-
-
-def test_a_folder_is_taken_with_the_captions_beside_its_pictures(tmp_path: Path):
-    save_picture(tmp_path / "in/cat.jpg")
-    save_picture(tmp_path / "in/dog.png")
-    save_picture(tmp_path / "in/uncaptioned.png")
-    (tmp_path / "in/cat.txt").write_text("a cat\n")
-    (tmp_path / "in/dog.txt").write_text("ein süßer Hund")
-    (tmp_path / "in/broken.webp").write_bytes(b"RIFF")
-    (tmp_path / "in/broken.txt").write_text("a broken picture")
-    report = build_folder(tmp_path / "in", tmp_path / "out", size=4)
-    assert report.num_items == 2
-    reasons = dict(report.skipped)
-    assert reasons.keys() == {"broken.webp", "uncaptioned.png"}
-    assert "not a readable picture" in reasons["broken.webp"]
-    assert "no caption" in reasons["uncaptioned.png"]
-    dataset = Dataset.open(tmp_path / "out")
-    assert [item.prompts[0][0] for item in dataset.items] == ["a cat", "ein süßer Hund"]
-    assert dataset.load_pixels(dataset.items).shape == (2, 4, 4, 3)
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("captions.csv", 'file,caption\ncat.png,"a cat, sitting"\ngone.png,a dog\n'),
-        ("captions.jsonl", '{"file": "cat.png", "caption": "a cat, sitting"}\n{"file": "gone.png", "caption": "a"}\n'),
-    ],
-)
-def test_a_folder_is_taken_with_one_file_of_captions(tmp_path: Path, name: str, content: str):
-    save_picture(tmp_path / "in/cat.png")
-    (tmp_path / "in" / name).write_text(content)
-    report = build_folder(tmp_path / "in", tmp_path / "out", size=4)
-    (item,) = Dataset.open(tmp_path / "out").items
-    assert item.prompts == (("a cat, sitting", 1.0),)
-    ((file, reason),) = report.skipped
-    assert file == "gone.png"
-    assert "no such picture" in reason
-
-
-def test_a_picture_is_cropped_at_its_centre_and_put_on_white(tmp_path: Path):
-    picture = Image.new("RGBA", (30, 10), "red")
-    picture.paste((0, 0, 0, 0), (10, 0, 20, 10))  # the middle third is transparent
-    (tmp_path / "in").mkdir()
-    picture.save(tmp_path / "in/wide.png")
-    (tmp_path / "in/wide.txt").write_text("wide")
-    build_folder(tmp_path / "in", tmp_path / "out", size=10)
-    dataset = Dataset.open(tmp_path / "out")
-    assert (dataset.load_pixels(dataset.items) == 255).all()
-
-
-def test_a_folder_without_a_usable_picture_leaves_no_data_set(tmp_path: Path):
-    save_picture(tmp_path / "in/cat.png")
-    with pytest.raises(InvalidValue, match=r"(?s)no usable picture.*cat\.png: it has no caption"):
-        build_folder(tmp_path / "in", tmp_path / "out", size=4)
-    with pytest.raises(InvalidValue, match="Build one first"):
-        Dataset.open(tmp_path / "out")
-
-
-def test_captions_that_cannot_be_read_are_named(tmp_path: Path):
-    save_picture(tmp_path / "cat.png")
-    for name, content in [
-        ("captions.csv", b"name,text\n1,2\n"),
-        ("captions.jsonl", b"[1]"),
-        ("cat.txt", b"\xff\xfe\xff"),
-    ]:
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(InvalidValue, match=name):
-            build_folder(tmp_path, tmp_path / "out", size=4)
-        (tmp_path / name).unlink()
-
-
-def test_two_files_of_captions_are_refused(tmp_path: Path):
-    save_picture(tmp_path / "cat.png")
-    (tmp_path / "captions.csv").write_text("file,caption\n")
-    (tmp_path / "captions.jsonl").write_text("")
-    with pytest.raises(InvalidValue, match="keep one"):
-        build_folder(tmp_path, tmp_path / "out", size=4)
-
-
-def test_a_size_below_one_and_a_missing_folder_are_refused(tmp_path: Path):
-    with pytest.raises(InvalidValue, match="at least 1 pixel; got 0"):
-        build_folder(tmp_path, tmp_path / "out", size=0)
-    with pytest.raises(InvalidValue, match="no such folder"):
-        build_folder(tmp_path / "gone", tmp_path / "out", size=4)

@@ -16,7 +16,8 @@ INSTALLED := $(VENV)/installed
 PYTEST    := $(BIN)/python -m pytest -q
 ALL_CORES := --numprocesses auto --dist loadscope
 UV_PIN    := $(shell sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)
-BROWSER   := $(wildcard tests/browser/test_*.py)
+# A browser, or what installs one
+CHROMIUM  := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome || { [ "$$(id -u)" = 0 ] && command -v apt-get; })
 
 .DEFAULT_GOAL := check
 
@@ -70,7 +71,7 @@ test: ## Set up, then run every test, with the time of each group
 	  "install:3:setup" \
 	  "unit + parity:5:unit parity" \
 	  "serve:5:serve-test" \
-	  $(if $(BROWSER),"browser:2:browser-test") \
+	  $(if $(CHROMIUM),"browser:2:browser-test") \
 	  "train-smoke:3:train-smoke"
 
 .PHONY: unit
@@ -86,8 +87,13 @@ serve-test: setup ## Tests on a real Ray cluster on this machine
 	@$(PYTEST) tests/serve
 
 .PHONY: browser-test
-browser-test: setup ## Tests of the page in a headless Chromium
+browser-test: setup chromium ## Tests of the page in a headless Chromium
 	@$(PYTEST) tests/browser
+
+.PHONY: chromium
+chromium: ## Install Chromium where it is missing (Debian and Ubuntu, as root)
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null || { apt-get -qq update && apt-get -qq install --no-install-recommends chromium; } || \
+	  { echo "Chromium is missing, which the page's tests need: install it, then try again" >&2; exit 1; }
 
 .PHONY: train-smoke
 train-smoke: setup ## From captioned pictures to a model that draws, in a minute or two

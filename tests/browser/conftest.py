@@ -1,0 +1,105 @@
+"""A headless Chromium, and a service for it to look at; both once for all tests here."""
+
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from pydantic import PydanticDeprecatedSince20
+
+with warnings.catch_warnings():  # here once, so that the tests may import it with warnings as errors
+    warnings.simplefilter("ignore", PydanticDeprecatedSince20)  # Ray's settings use a keyword that pydantic gave up
+    import ray.serve  # noqa: F401
+
+from deployments.config import AppConfig, GatewayConfig
+from tests.browser.studio import ROWS, Studio
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+DESKTOP = {"width": 1280, "height": 860}
+PATIENCE_MS = 30_000
+EXPECTED = "Failed to load resource: the server responded with a status of 4"  # Chromium notes every refusal
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.timeout(120))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    assert program, "Chromium is missing. On Debian and Ubuntu: apt install chromium"
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []  # root may not use the sandbox
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def running_studio() -> Iterator[Studio]:
+    with Studio(AppConfig(gateway=GatewayConfig(images_in_flight=16))) as studio:
+        yield studio
+
+
+@pytest.fixture
+def studio(running_studio: Studio) -> Iterator[Studio]:
+    """The service, drawing at once unless the test says otherwise."""
+    yield running_studio
+    running_studio.sampler.rows_allowed = ROWS
+    for stage in (running_studio.encoder, running_studio.sampler):
+        stage.errors.clear()
+        stage.row_errors.clear()
+
+
+@pytest.fixture
+def open_page(browser: Browser, studio: Studio) -> Iterator[Callable[..., Page]]:
+    """Opens the page in a browser that has never seen it; fails on any error of its own and any foreign request."""
+    contexts: list[BrowserContext] = []
+    troubles: list[str] = []
+
+    def open_page(path: str = "/", url: str = studio.url, **options: Any) -> Page:
+        options = {"viewport": DESKTOP, "reduced_motion": "reduce"} | options  # moving pictures take much of the time
+        context = browser.new_context(**options)
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE_MS)
+        page = context.new_page()
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("console", lambda note: troubles.append(note.text) if note.type == "error" else None)
+        page.on("request", lambda request: troubles.append(request.url) if not allowed(request.url, url) else None)
+        page.goto(url + path)
+        page.locator("#examples button").first.wait_for()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert [trouble for trouble in troubles if not trouble.startswith(EXPECTED)] == []
+
+
+def allowed(address: str, url: str) -> bool:
+    """Whether the page may ask for it: from its own service, or out of itself."""
+    return address.startswith((f"{url}/", "data:", "blob:"))
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Page]) -> Page:
+    return open_page()
+
+
+@pytest.fixture
+def look(request: pytest.FixtureRequest) -> Callable[[Page, str], None]:
+    """Keeps a screenshot to be looked at, in the folder that BROWSER_SHOTS names."""
+
+    def look(page: Page, name: str) -> None:
+        if folder := os.environ.get("BROWSER_SHOTS"):
+            page.screenshot(path=Path(folder) / f"{name}.png")
+
+    return look

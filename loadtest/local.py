@@ -47,7 +47,7 @@ def service(*options: str) -> Iterator[str]:
     process = subprocess.Popen([command, "serve", "--port", str(port), *options])
     try:
         url = f"http://127.0.0.1:{port}"
-        _wait_until_ready(process, url)
+        wait_until_ready(process, url)
         yield url
     finally:
         process.terminate()
@@ -57,7 +57,8 @@ def service(*options: str) -> Iterator[str]:
             process.kill()
 
 
-def _wait_until_ready(process: subprocess.Popen, url: str) -> None:
+def wait_until_ready(process: subprocess.Popen, url: str) -> None:
+    """Waits until the service can draw; ends the program where it does not get so far."""
     deadline = time.monotonic() + START_TIMEOUT_S
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would not reach this machine
     while process.poll() is None and time.monotonic() < deadline:

@@ -186,6 +186,8 @@ class Arrivals(Drawer):
     def arrive(self) -> None:
         """Waits for the next one, who then is on his own."""
         time.sleep(random.expovariate(self._options.rate))
+        if not self.comes():
+            return
         (way,) = random.choices(list(WEIGHTS), list(WEIGHTS.values()))
         if self._under_way.full():
             self.environment.events.request.fire(
@@ -198,6 +200,10 @@ class Arrivals(Drawer):
             )
         else:
             self._under_way.spawn(way, self)
+
+    def comes(self) -> bool:
+        """Whether the next one comes at all; always, unless a subclass says otherwise."""
+        return True
 
     def on_stop(self) -> None:
         """Gives up what is under way."""

@@ -1,0 +1,60 @@
+"""One picture of an autoscaling run: load, queue, replicas and latency over the same time.
+
+Knows nothing of how the numbers were gathered.
+"""
+
+from pathlib import Path
+from typing import Any
+
+WINDOW_S = 5.0  # over which rates are averaged
+
+
+def draw(rows: list[dict[str, Any]], answers: list[tuple[float, float, str]], path: Path, title: str) -> None:
+    """Writes the picture.
+
+    Args:
+      rows: seconds, arrived and answered so far, pending, waiting, and `replicas NAME`, a row for each moment.
+      answers: when, after how many seconds, of what kind.
+      path: of a PNG file.
+      title: above it.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (load, queue, replicas, latency) = pyplot.subplots(4, 1, sharex=True, figsize=(9, 10), layout="constrained")
+    seconds = [row["seconds"] for row in rows]
+    load.plot(seconds, rates(rows, "arrived"), label="requests sent /s")
+    load.plot(seconds, rates(rows, "answered"), label="answered /s")
+    load.set_ylabel("load")
+    queue.plot(seconds, [row["pending"] for row in rows], label="images pending")
+    queue.plot(seconds, [row["waiting"] for row in rows], label="of them waiting for a slot")
+    queue.set_ylabel("queue")
+    names = sorted({name for row in rows for name in row if name.startswith("replicas ")})
+    for place, name in enumerate(names):
+        counts = [row.get(name, 0) + 0.04 * place for row in rows]  # lines side by side where they are equal
+        replicas.step(seconds, counts, where="post", label=name.removeprefix("replicas "))
+    replicas.set_ylabel("replicas")
+    for kind in sorted({kind for _, _, kind in answers}):
+        ended = [(when, took) for when, took, other in answers if other == kind]
+        latency.scatter(*zip(*ended, strict=True), s=9, label=kind)
+    latency.set_ylabel("latency, s")
+    latency.set_xlabel("seconds")
+    for axes in (load, queue, replicas, latency):
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+        axes.legend(loc="upper left", fontsize="small")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def rates(rows: list[dict[str, Any]], name: str) -> list[float]:
+    """A running count → how much it rose a second, over the last seconds."""
+    found = []
+    for place, row in enumerate(rows):
+        first = next(other for other in rows[: place + 1] if other["seconds"] >= row["seconds"] - WINDOW_S)
+        elapsed = row["seconds"] - first["seconds"]
+        found.append((row[name] - first[name]) / elapsed if elapsed else 0.0)
+    return found

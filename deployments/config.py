@@ -122,9 +122,23 @@ class TextEncoderConfig(StageConfig):
     batch_size: int = Field(default=2, ge=1, description="Prompts encoded together; a request has two.")
 
 
-class TokenSamplerConfig(StageConfig):
+class TokenSamplerConfig(DeploymentConfig):
     """Encoder states → image codes: the stage that takes the time."""
 
+    slots: int = Field(
+        default=4, ge=1, description="Images under guidance drawn at a time; one without takes half a slot."
+    )
+    codes_per_advance: int = Field(
+        default=16, ge=1, description="Codes drawn between two moments at which images come, go and are shown."
+    )
+    deterministic: bool | None = Field(
+        default=None,
+        description="Always compute all slots, so that no bit of an image depends on its company; else on CPUs only.",
+    )
+    dtype: DType = Field(default="float32", description="Number format of the weights and of most of the arithmetic.")
+    max_stall_s: float = Field(
+        default=120, gt=0, description="How long `codes_per_advance` codes may take before the replica is replaced."
+    )
     target_ongoing_requests: float = Field(
         default=3, gt=0, description="Busy slots in one replica that autoscaling aims at; three quarters of them."
     )
@@ -132,13 +146,20 @@ class TokenSamplerConfig(StageConfig):
         default=30, gt=0, description="Seconds within which autoscaling wants what waits for a slot to be drawn."
     )
     num_cpus: float = Field(default=0.8, ge=0, description="Cores reserved for a replica; a promise, not a cage.")
-    batch_wait_timeout_s: float = Field(
-        default=0.02, ge=0, description="How long a call waits for others to share a batch."
-    )
-    max_ongoing_requests: int = Field(default=8, ge=1, description="Images that one replica accepts at a time.")
+    # More than `images_in_flight` of one request, so that an image of another finds room, and then the next free slot.
+    max_ongoing_requests: int = Field(default=16, ge=1, description="Images that one replica accepts at a time.")
     graceful_shutdown_timeout_s: float = Field(
         default=60, ge=0, description="How long a leaving replica may finish its work."
     )
+
+    @model_validator(mode="after")
+    def _slots_can_fill(self) -> "TokenSamplerConfig":
+        if self.max_ongoing_requests < self.slots:
+            raise ValueError(
+                f"max_ongoing_requests {self.max_ongoing_requests} is less than slots {self.slots}: "
+                "they could never all be used"
+            )
+        return self
 
     def autoscaling_policy(self) -> dict[str, Any]:
         """What says how many replicas there should be."""
@@ -169,7 +190,7 @@ class ModelConfig(Settings):
         return self.source or self.id
 
     @property
-    def stages(self) -> dict[str, StageConfig]:
+    def stages(self) -> dict[str, DeploymentConfig]:
         """The stages that this model has, by name, in the order of the data."""
         stages = {
             "text_encoder": self.text_encoder,

@@ -1,4 +1,4 @@
-"""The stage that turns image codes into finished images: a shim over `model_core.stages.ImageDecoder`.
+"""The stage that turns image codes into images, and back: a shim over `model_core.stages.ImageDecoder`.
 
 Knows nothing of the other stages or of HTTP. The models are imported when a replica starts, not with this module.
 """
@@ -10,7 +10,7 @@ from deployments.config import ImageDecoderConfig
 
 
 class ImageDecoder:
-    """Decodes image codes."""
+    """Decodes image codes, and encodes images."""
 
     def __init__(self, model: str, config: ImageDecoderConfig):
         from model_core import bundles, stages
@@ -19,10 +19,18 @@ class ImageDecoder:
         self._stage = stages.ImageDecoder(folder, dtype=config.dtype, batch_size=config.batch_size)
         self._stage.warm_up()
         self._decode_batched = batched(self._decode, config)
+        self._encode_batched = batched(self._encode, config)
 
     async def decode(self, codes: np.ndarray) -> np.ndarray:
         """Turns image codes int32 [N] into an image, uint8 [height, width, 3]."""
         return await self._decode_batched(codes)
 
+    async def encode(self, image: np.ndarray) -> np.ndarray:
+        """Turns an image of the model's size, uint8 [height, width, 3], into the codes that come nearest, int32 [N]."""
+        return await self._encode_batched(image)
+
     def _decode(self, codes: list[np.ndarray]) -> list[np.ndarray]:
         return list(self._stage.decode(np.stack(codes)))
+
+    def _encode(self, images: list[np.ndarray]) -> list[np.ndarray]:
+        return list(self._stage.encode(np.stack(images)))

@@ -7,20 +7,22 @@ it. Knows nothing of HTTP; how a call is made again is in `calls.py`, how a pict
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict, Unpack
 
 import numpy as np
 
 from deployments.calls import Result, all_of, result, retried
-from deployments.errors import DeadlineExceeded
+from deployments.circuit import Circuit
+from deployments.errors import DeadlineExceeded, StageUnavailable
 from deployments.previews import Preview, Previews
 from deployments.telemetry import PipelineMetrics
 from deployments.text_encoder import EncodedPrompt
 from deployments.token_sampler import Sampling
 
 SEEDS = 2**32
+SCORER_PATIENCE_S = 10.0  # once the image is there, and where images may go unranked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -74,15 +76,28 @@ class Pipeline:
       stages: handles by stage name; without `clip_scorer` images come unranked, in the order of their seeds.
       images_in_flight: how many images of one request are in the stages at a time.
       model: its id, for what is counted.
+      sleepy: stages that may have scaled to zero; a request wakes them all at once, not each when its turn comes.
+      unranked_if_scorer_down: whether images are then returned without scores, rather than an error.
     """
 
-    def __init__(self, stages: Mapping[str, Any], images_in_flight: int, model: str = ""):
+    def __init__(
+        self,
+        stages: Mapping[str, Any],
+        images_in_flight: int,
+        model: str = "",
+        *,
+        sleepy: Sequence[str] = (),
+        unranked_if_scorer_down: bool = False,
+    ):
         self._encoder = stages["text_encoder"]
         self._sampler = stages["token_sampler"]
         self._streaming_sampler = self._sampler.options(stream=True)
         self._decoder = stages["image_decoder"]
         self._scorer = stages.get("clip_scorer")
         self._images_in_flight = images_in_flight
+        self._sleepy = [stages[name] for name in sleepy]
+        self._scorer_may_fail = unranked_if_scorer_down
+        self._scorer_circuit = Circuit()
         self._metrics = PipelineMetrics(model)
 
     async def generate(self, prompt: str, **wishes: Unpack[Wishes]) -> list[RankedImage]:
@@ -98,7 +113,7 @@ class Pipeline:
 
     async def stream(
         self, prompt: str, *, preview_rows: tuple[int, ...], preview_images: int, **wishes: Unpack[Wishes]
-    ) -> AsyncIterator[Preview | list[RankedImage]]:
+    ) -> AsyncGenerator[Preview | list[RankedImage], None]:
         """Draws as `generate` does, and raises what it raises; shows pictures while they are drawn.
 
         Previews never hold up the drawing: where the decoder or the reader is slow, they are skipped. Close the
@@ -136,6 +151,8 @@ class Pipeline:
     async def _generate(
         self, prompt: str, wishes: Wishes, sample: Callable[[_Job, int, int], Awaitable[np.ndarray]]
     ) -> list[RankedImage]:
+        for stage in self._sleepy:
+            stage.wake.remote()
         async with _deadline(wishes["timeout_s"]) as time_left_s:
             text, negative = await all_of(self._encode(words) for words in (prompt, wishes["negative_prompt"]))
             job = _Job(
@@ -152,12 +169,12 @@ class Pipeline:
             async def draw(index: int, seed: int) -> RankedImage:
                 async with window:
                     codes = await sample(job, index, seed)
-                    image, score = await self._call("image_decoder", lambda: self._decode_and_score(codes, prompt))
-                if score is not None:
-                    self._metrics.scored(score)
+                    image, score = await self._finish(codes, prompt)
                 return RankedImage(image=image, codes=codes, seed=seed, score=score)
 
             drawn = await all_of(draw(*one) for one in zip(range(wishes["best_of"]), wishes["seeds"], strict=True))
+        if self._scorer and any(image.score is None for image in drawn):
+            self._metrics.unranked()
         return rank(drawn)[: wishes["n"]]
 
     async def _encode(self, words: str) -> EncodedPrompt:
@@ -209,16 +226,32 @@ class Pipeline:
 
         return await self._call("token_sampler", sample)
 
-    async def _decode_and_score(self, codes: np.ndarray, prompt: str) -> tuple[np.ndarray, float | None]:
+    async def _finish(self, codes: np.ndarray, prompt: str) -> tuple[np.ndarray, float | None]:
+        """Turns codes into an image and its score."""
+        if self._scorer and (not self._scorer_may_fail or self._scorer_circuit.allows()):
+            try:
+                image, score = await self._call("image_decoder", lambda: self._decode_and_score(codes, prompt))
+            except (StageUnavailable, TimeoutError):
+                if not self._scorer_may_fail:
+                    raise
+                self._scorer_circuit.failed()
+            else:
+                self._scorer_circuit.succeeded()
+                self._metrics.scored(score)
+                return image, score
+        return await self._call("image_decoder", lambda: result(self._decoder.decode.remote(codes))), None
+
+    async def _decode_and_score(self, codes: np.ndarray, prompt: str) -> tuple[np.ndarray, float]:
         """The image goes from decoder to scorer by reference, and only once is it read here."""
         image = self._decoder.decode.remote(codes)
-        score = self._scorer.score.remote(prompt, image) if self._scorer else None
+        score = self._scorer.score.remote(prompt, image)
         try:
-            return await image, (await score if score else None)
+            pixels = await image
+            async with asyncio.timeout(SCORER_PATIENCE_S if self._scorer_may_fail else None):
+                return pixels, await score
         finally:
             image.cancel()
-            if score:
-                score.cancel()
+            score.cancel()
 
     async def _call(self, stage: str, attempt: Callable[[], Awaitable[Result]]) -> Result:
         return await retried(attempt, on_retry=lambda: self._metrics.retried(stage))

@@ -1,17 +1,20 @@
-"""The stage that draws image codes: a shim over `model_core.stages.TokenSampler`.
+"""The stage that draws image codes: a shim over `model_core.engine.Engine`, which draws many images at once.
 
 Knows nothing of the other stages or of HTTP. The models are imported when a replica starts, not with this module.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from deployments.batching import batched
+from deployments.autoscaling import SamplerLoad
 from deployments.config import TokenSamplerConfig
+from deployments.errors import DeadlineExceeded
+from deployments.telemetry import SamplerMetrics, SlotCounts
 from deployments.text_encoder import EncodedPrompt
-from model_core.errors import CheckpointMismatch, InvalidValue
+from model_core.errors import CheckpointMismatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,41 +28,33 @@ class Sampling:
 
 
 class TokenSampler:
-    """Draws the codes of images; an image does not depend on the others in its batch."""
+    """Draws the codes of images, each as soon as there is room, whoever else is being drawn."""
 
     def __init__(self, model: str, config: TokenSamplerConfig):
         from model_core import bundles, stages
+        from model_core.engine import Engine
         from model_core.json_files import read_json
         from model_core.vqgan import VQGANConfig
 
         bundle = bundles.resolve(model)
         vqgan = VQGANConfig.from_dict(read_json(bundle.vqgan, "config.json"))
-        self._new_job = stages.SamplerJob
-        self._stage = stages.TokenSampler(
-            bundle.dalle_bart, dtype=config.dtype, batch_size=config.batch_size, num_codes=vqgan.n_embed
+        stage = stages.TokenSampler(
+            bundle.dalle_bart,
+            dtype=config.dtype,
+            batch_size=config.slots,
+            num_codes=vqgan.n_embed,
+            deterministic=config.deterministic,
         )
-        drawn, decoded = self._stage.config.image_length, vqgan.grid**2
+        drawn, decoded = stage.config.image_length, vqgan.grid**2
         if drawn != decoded:
             raise CheckpointMismatch(f"{model}: DalleBart draws {drawn} codes an image, the VQGAN takes {decoded}.")
-        self._stage.warm_up()
-        self._sample_batched = batched(self._sample, config)
-
-    async def sample_rows(
-        self,
-        prompt: EncodedPrompt,
-        negative: EncodedPrompt,
-        seed: int,
-        sampling: Sampling,
-        *,
-        rows: tuple[int, ...],
-        fixed_codes: np.ndarray | None = None,
-        request_id: str = "",
-        timeout_s: float | None = None,
-    ) -> AsyncIterator[np.ndarray]:
-        """Draws as `sample` does."""
-        yield await self.sample(
-            prompt, negative, seed, sampling, fixed_codes=fixed_codes, request_id=request_id, timeout_s=timeout_s
-        )
+        self._new_job = stages.SamplerJob
+        self._row_length = vqgan.grid
+        self._slots = config.slots
+        self._metrics = SamplerMetrics()
+        self._load = SamplerLoad(codes_per_image=drawn)
+        self._engine = Engine(stage.rows, codes_per_advance=config.codes_per_advance, max_stall_s=config.max_stall_s)
+        self._engine.start()
 
     async def sample(
         self,
@@ -79,18 +74,89 @@ class TokenSampler:
           negative: what guidance leads away from; the empty prompt where nothing else was asked for.
           seed: of this image, below 2^32; the same seed gives the same codes whatever else is drawn.
           sampling: how to draw.
+          fixed_codes: int32 [N], what the image has to have; -1 where codes are drawn.
+          request_id: images of one request share its turns, so that a large one leaves room for others.
+          timeout_s: how long it may take from now on.
+
+        Raises:
+          InvalidValue: the image cannot be drawn.
+          DeadlineExceeded: it took longer than `timeout_s`.
+          EngineFailed: the replica is about to be replaced; another can draw the image.
         """
-        if fixed_codes is not None:
-            raise InvalidValue("This sampler cannot fix codes.")
+        drawing = self.sample_rows(
+            prompt,
+            negative,
+            seed,
+            sampling,
+            rows=(1,),  # so that the time to the first row is measured
+            fixed_codes=fixed_codes,
+            request_id=request_id,
+            timeout_s=timeout_s,
+        )
+        async with aclosing(drawing):
+            return [codes async for codes in drawing][-1]
+
+    async def sample_rows(
+        self,
+        prompt: EncodedPrompt,
+        negative: EncodedPrompt,
+        seed: int,
+        sampling: Sampling,
+        *,
+        rows: tuple[int, ...],
+        fixed_codes: np.ndarray | None = None,
+        request_id: str = "",
+        timeout_s: float | None = None,
+    ) -> AsyncGenerator[np.ndarray, None]:
+        """Draws one image as `sample` does, and raises what it raises; shows the codes on the way.
+
+        Args:
+          rows: after how many rows of codes; where the engine passes several at once, it shows the last of them.
+
+        Yields:
+          Codes int32 [N], -1 for those to come; what was yielded can be given as `fixed_codes` to go on from there. At
+          the end, always, those of the whole image.
+        """
         job = self._new_job(
             states=prompt[0],
             mask=prompt[1],
             uncond_states=negative[0],
             uncond_mask=negative[1],
             seed=seed,
+            fixed_codes=fixed_codes,
             **asdict(sampling),
         )
-        return await self._sample_batched(job)
+        stops = tuple(row * self._row_length for row in rows)
+        with self._metrics.image() as first_row:
+            drawing = self._engine.stream(job, request_id=request_id, timeout_s=timeout_s, stops=stops)
+            is_first = True
+            try:
+                async with aclosing(drawing):
+                    async for codes in drawing:
+                        if is_first:
+                            first_row()
+                        is_first = False
+                        yield codes
+            except TimeoutError as error:
+                raise DeadlineExceeded("The image took longer than it may, and was given up.") from error
 
-    def _sample(self, jobs: list) -> list[np.ndarray]:
-        return list(self._stage.sample(jobs))
+    async def wake(self) -> None:
+        """Does nothing; being called brings the stage back where it has scaled to zero."""
+
+    def check_health(self) -> None:
+        """Called by Serve, which replaces the replica where this raises `EngineFailed`."""
+        self._engine.check_health()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve about once a second: how full the replica is, for the autoscaler and for metrics."""
+        stats = self._engine.stats()
+        counts = SlotCounts(
+            slots=self._slots, active=stats.running, waiting=stats.waiting, codes_drawn=stats.codes_drawn
+        )
+        self._metrics.publish(counts)
+        return self._load.stats(counts)
+
+    def __del__(self) -> None:
+        engine = getattr(self, "_engine", None)  # the constructor may have failed
+        if engine:
+            engine.close()

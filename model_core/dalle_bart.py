@@ -178,7 +178,7 @@ def generate(
         states_uncond = encode(config, params, text_tokens_uncond, text_mask_uncond)
     weights = decoder_weights(params)
     drawing = start(config, weights, states, text_mask, states_uncond, text_mask_uncond, how)
-    return advance(config, weights, drawing, config.image_length, gumbel).codes
+    return advance(config, weights, drawing, config.image_length, gumbel).codes[:batch]
 
 
 def _check_text(config, text_tokens, text_mask):

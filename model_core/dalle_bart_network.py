@@ -222,7 +222,7 @@ class DalleBart(nn.Module):
     ) -> Float[Array, "B L V"]:
         return self.lm_head(self.model.decoder(codes, states, text_mask[:, None, None])).astype(jnp.float32)
 
-    def embed_codes(self, codes: Int[Array, "R 1"], positions: Int[Array, "R 1"]) -> Float[Array, "R 1 D"]:
+    def embed_codes(self, codes: Int[Array, "R L"], positions: Int[Array, "R L"]) -> Float[Array, "R L D"]:
         """The front of the decoder alone, for drivers that run its layers themselves."""
         return self.model.decoder.embed(codes, positions)
 

@@ -39,7 +39,8 @@ class DecodeState:
 
     Attributes:
       position: the place of the id that each row feeds next; 0 takes the start token. At most N - 1.
-      cache: per layer, keys and values [R, H, N, K] of the positions before `position`; what lies beyond is never read.
+      cache: per layer, keys and values [R, H, S, K] of the positions before `position`; what lies beyond is never read.
+        S may be less than N as long as every position is below it: a step takes time for all S.
       text: per layer, keys and values [R, H, T, K] of the encoder states.
       text_mask: which of the T text positions are real.
     """
@@ -62,9 +63,11 @@ def decoder_weights(params: Any) -> DecoderWeights:
 
 
 def _unstack(stacked):
-    leaves = jax.tree.leaves(stacked)
-    on_cpu = all(device.platform == "cpu" for leaf in leaves for device in jnp.asarray(leaf).devices())
-    cut = _view if on_cpu else lambda leaf, i: jnp.asarray(leaf)[i]
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(stacked)]
+    on_one_cpu = all(leaf.is_fully_addressable and len(leaf.devices()) == 1 for leaf in leaves) and all(
+        device.platform == "cpu" for leaf in leaves for device in leaf.devices()
+    )
+    cut = _view if on_one_cpu else lambda leaf, i: jnp.asarray(leaf)[i]
     return tuple(jax.tree.map(lambda leaf, i=i: cut(leaf, i), stacked) for i in range(len(leaves[0])))
 
 
@@ -77,17 +80,53 @@ def prefill(
     config: DalleBartConfig, weights: DecoderWeights, states: Float[Array, "R T D"], text_mask: Bool[Array, "R T"]
 ) -> DecodeState:
     """Makes the state before the first code from encoder states."""
-    layer = DecoderLayer(*config.decoder_sizes)
-    text = tuple(layer.bind({"params": w}).text_keys_values(states) for w in weights.layers)
     rows = states.shape[0]
-    heads, head_size = config.decoder_attention_heads, config.d_model // config.decoder_attention_heads
-    empty = jnp.zeros((rows, heads, config.image_length, head_size), states.dtype)
     return DecodeState(
         position=jnp.zeros(rows, jnp.int32),
-        cache=tuple(KeysValues(keys=empty, values=empty) for _ in weights.layers),
-        text=text,
+        cache=empty_cache(config, rows, config.image_length, states.dtype),
+        text=text_keys_values(config, weights, states),
         text_mask=text_mask,
     )
+
+
+def text_keys_values(
+    config: DalleBartConfig, weights: DecoderWeights, states: Float[Array, "R T D"]
+) -> tuple[KeysValues, ...]:
+    """What the layers look at of a text: the same for all of its images, at every position."""
+    layer = DecoderLayer(*config.decoder_sizes)
+    return tuple(layer.bind({"params": w}).text_keys_values(states) for w in weights.layers)
+
+
+def empty_cache(config: DalleBartConfig, rows: int, length: int, dtype: Any) -> tuple[KeysValues, ...]:
+    """A cache for so many rows and positions, with nothing in it."""
+    heads, head_size = config.decoder_attention_heads, config.d_model // config.decoder_attention_heads
+    shape = (rows, heads, length, head_size)
+    return tuple(
+        KeysValues(keys=jnp.zeros(shape, dtype), values=jnp.zeros(shape, dtype)) for _ in range(config.decoder_layers)
+    )
+
+
+def read_prefix(
+    config: DalleBartConfig,
+    weights: DecoderWeights,
+    text: tuple[KeysValues, ...],
+    text_mask: Bool[Array, "R T"],
+    codes: Int[Array, "R P"],
+) -> tuple[KeysValues, ...]:
+    """What the cache holds after steps 0…P-1, which feed the start token and all of `codes` but the last; in one pass.
+
+    Entries from a position on do not depend on what `codes` says there and later.
+    """
+    network = DalleBart(config).bind({"params": weights.shared})
+    layer = DecoderLayer(*config.decoder_sizes)
+    rows, length = codes.shape
+    fed = jnp.concatenate([jnp.full((rows, 1), config.decoder_start_token_id), codes[:, :-1]], axis=1)
+    x = network.embed_codes(fed, jnp.broadcast_to(jnp.arange(length), fed.shape))  # [R, P, D]
+    cache = []
+    for layer_weights, kept in zip(weights.layers, text, strict=True):
+        x, seen = layer.bind({"params": layer_weights}).read(x, kept, text_mask[:, None, None])
+        cache.append(seen)
+    return tuple(cache)
 
 
 def decode_step(

@@ -1,5 +1,7 @@
-"""A batch of images drawn together, code by code, from the first to the last: the static driver of `decode_step`.
+"""Rows of image codes, drawn one code a step: the step that every driver of `decode_step` makes, and the static driver.
 
+An image under guidance is two rows, which take the same codes under different texts; without guidance it is one. The
+static driver starts a batch of images together and ends them together; the engine moves rows in and out between steps.
 Knows nothing of prompts, text encoding or pixels.
 """
 
@@ -19,20 +21,41 @@ from model_core.sampling import SamplingParams, draw
 
 AnyArray = Array | np.ndarray
 
+TO_BE_DRAWN = -1  # in place of a code
+
+
+@struct.dataclass
+class Images:
+    """Which of R rows make up which of up to M images, and how each image is drawn.
+
+    Attributes:
+      count: how many images there are; what lies beyond in the arrays of M means nothing.
+      row: of each image, under its own text.
+      uncond: the row that guidance leads away from; `row` where there is no guidance.
+      sampling: of each image.
+      of_row: the image whose codes a row takes.
+    """
+
+    count: Int[Array, ""]
+    row: Int[Array, " M"]
+    uncond: Int[Array, " M"]
+    sampling: SamplingParams
+    of_row: Int[Array, " R"]
+
 
 @struct.dataclass
 class Drawing:
-    """B images on their way.
+    """R rows on their way, each at a position of its own.
 
     Attributes:
-      state: of B decoder rows, or of 2·B where there is guidance: first the conditional, then the unconditional ones.
-      codes: drawn so far; what lies at and after an image's position is still to come.
-      sampling: how each image is drawn.
+      state: of the decoder.
+      codes: of each row; -1 where one is to be drawn. What is there already when its turn comes is kept.
+      images: that the rows make up.
     """
 
     state: DecodeState
-    codes: Int[Array, "B N"]
-    sampling: SamplingParams
+    codes: Int[Array, "R N"]
+    images: Images
 
 
 def start(
@@ -44,7 +67,7 @@ def start(
     text_mask_uncond: Int[AnyArray, "B T"] | None,
     sampling: SamplingParams,
 ) -> Drawing:
-    """Takes encoder states to images of which no code is drawn yet.
+    """Takes encoder states to images of which no code is drawn yet: row i is image i, and row B + i its unconditional.
 
     Where every guidance scale is 1 the unconditional half is not used, may be None, and takes no rows: there are two
     compiled programs for each batch size, one with guidance and one without.
@@ -52,6 +75,8 @@ def start(
     Raises:
       InvalidValue: there is guidance, but nothing unconditional or only something of another shape.
     """
+    images = np.arange(sampling.seed.shape[0], dtype=np.int32)
+    uncond = of_row = images
     if has_guidance(sampling):
         if states_uncond is None or text_mask_uncond is None:
             raise InvalidValue("Guidance needs an unconditional text; give one, or a scale of 1.", "guidance_scale")
@@ -61,7 +86,15 @@ def start(
             )
         states = jnp.concatenate([states, states_uncond])
         text_mask = jnp.concatenate([text_mask, text_mask_uncond])
-    return _start(config, weights, states, text_mask, sampling)
+        uncond, of_row = images + images.size, np.tile(images, 2)
+    return _start(config, weights, states, text_mask, wire(images.size, images, uncond, sampling, of_row))
+
+
+def wire(count: int, row: np.ndarray, uncond: np.ndarray, sampling: SamplingParams, of_row: np.ndarray) -> Images:
+    """Brings onto the device which rows make up which images."""
+    numbers = (np.int32(count), row.astype(np.int32), uncond.astype(np.int32), of_row.astype(np.int32))
+    count_, row_, uncond_, of_row_ = map(jnp.asarray, numbers)
+    return Images(count=count_, row=row_, uncond=uncond_, sampling=jax.tree.map(jnp.asarray, sampling), of_row=of_row_)
 
 
 def advance(
@@ -71,14 +104,14 @@ def advance(
     steps: int,
     gumbel: Float[AnyArray, "B N V"] | None = None,
 ) -> Drawing:
-    """Draws the next `steps` codes of every image. `drawing` is used up: its buffers move on to the result.
+    """Draws the next `steps` codes of every row. `drawing` is used up: its buffers move on to the result.
 
     Args:
-      steps: with those before, at most `config.image_length`.
+      steps: any number; rows that reach their end stay there.
       gumbel: noise of all N positions, to use in place of the seeds'.
     """
     for _ in range(steps):
-        drawing = _draw_next(config, weights, drawing, gumbel)
+        drawing = draw_next(config, weights, drawing, gumbel)
     return drawing
 
 
@@ -88,26 +121,48 @@ def has_guidance(sampling: SamplingParams) -> bool:
 
 
 @partial(jax.jit, static_argnums=0)
-def _start(config, weights, states, text_mask, sampling):
-    codes = jnp.zeros((sampling.seed.shape[0], config.image_length), jnp.int32)
-    return Drawing(state=prefill(config, weights, states, text_mask.astype(bool)), codes=codes, sampling=sampling)
+def _start(config, weights, states, text_mask, images):
+    return Drawing(
+        state=prefill(config, weights, states, text_mask.astype(bool)),
+        codes=jnp.full((states.shape[0], config.image_length), TO_BE_DRAWN, jnp.int32),
+        images=images,
+    )
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=2)
-def _draw_next(config, weights, drawing, gumbel):
-    images = jnp.arange(drawing.codes.shape[0])
-    position = drawing.state.position[: images.size]
-    before = drawing.codes[images, position - 1]
-    before = jnp.where(position == 0, config.decoder_start_token_id, before)
-    branches = drawing.state.position.size // images.size  # 2 with guidance, else 1
-    logits, state = decode_step(config, weights, drawing.state, jnp.tile(before, branches))
-    conditional, unconditional = jnp.split(logits, branches) if branches == 2 else (logits, None)
-    codes = draw(
-        drawing.sampling,
-        conditional,
-        unconditional,
-        position,
-        eos_token_id=config.eos_token_id,
-        gumbel=None if gumbel is None else gumbel[images, position],
-    )
-    return replace(drawing, state=state, codes=drawing.codes.at[images, position].set(codes))
+def draw_next(
+    config: DalleBartConfig,
+    weights: DecoderWeights,
+    drawing: Drawing,
+    gumbel: Float[AnyArray, "M N V"] | None = None,
+) -> Drawing:
+    """Draws the next code of every row, one compiled program for each shape of `drawing`, which is used up."""
+    rows, last = jnp.arange(drawing.codes.shape[0]), config.image_length - 1
+    position = jnp.minimum(drawing.state.position, last)  # rows at their end go over their last code again
+    before = jnp.where(position == 0, config.decoder_start_token_id, drawing.codes[rows, position - 1])
+    logits, state = decode_step(config, weights, replace(drawing.state, position=position), before)
+    drawn = _draw(config, drawing.images, logits, position, gumbel)[drawing.images.of_row]
+    given = drawing.codes[rows, position]
+    codes = drawing.codes.at[rows, position].set(jnp.where(given == TO_BE_DRAWN, drawn, given))
+    return replace(drawing, state=state, codes=codes)
+
+
+def _draw(config, images, logits, position, gumbel):
+    """One code for each image. Where all could be without guidance, but are not, half of the work is saved."""
+    num_images, half = images.row.size, logits.shape[0] // 2
+
+    def draw_first(count):
+        row = images.row[:count]
+        drawn = draw(
+            jax.tree.map(lambda leaf: leaf[:count], images.sampling),
+            logits[row],
+            logits[images.uncond[:count]],
+            position[row],
+            eos_token_id=config.eos_token_id,
+            gumbel=None if gumbel is None else gumbel[jnp.arange(count), position[row]],
+        )
+        return jnp.pad(drawn, (0, num_images - count))
+
+    if num_images <= half or half == 0:
+        return draw_first(num_images)
+    return jax.lax.cond(images.count <= half, lambda: draw_first(half), lambda: draw_first(num_images))

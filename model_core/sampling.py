@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from model_core.errors import InvalidValue
 
+AnyArray = Array | np.ndarray
 PerImage = float | Sequence[float] | np.ndarray | Array  # one value for all images of a batch, or one each
 
 _COLDEST = 1e-20  # keeps logits / temperature finite; as good as greedy
@@ -38,13 +39,13 @@ class SamplingParams:
       greedy: take the likeliest id and draw nothing.
     """
 
-    guidance_scale: Float[Array, " B"]
-    temperature: Float[Array, " B"]
-    top_k: Int[Array, " B"]
-    top_p: Float[Array, " B"]
-    num_codes: Int[Array, " B"]
-    seed: UInt32[Array, " B"]
-    greedy: Bool[Array, " B"]
+    guidance_scale: Float[AnyArray, " B"]
+    temperature: Float[AnyArray, " B"]
+    top_k: Int[AnyArray, " B"]
+    top_p: Float[AnyArray, " B"]
+    num_codes: Int[AnyArray, " B"]
+    seed: UInt32[AnyArray, " B"]
+    greedy: Bool[AnyArray, " B"]
 
 
 def sampling_params(
@@ -58,7 +59,7 @@ def sampling_params(
     seeds: Any = None,
     greedy: bool = False,
 ) -> SamplingParams:
-    """Checks sampling parameters, scalars or one per image, and spreads them over `batch` images.
+    """Checks sampling parameters, scalars or one per image, and spreads them over `batch` images, as numpy arrays.
 
     Args:
       seeds: one integer in 0…2³²−1 per image; None takes fresh ones from the operating system.
@@ -77,11 +78,11 @@ def sampling_params(
     _require(limit >= 0, "top_k", top_k, "0 (off) or more")
     _require(np.array(num_codes > 0), "num_codes", num_codes, "1 or more")
     return SamplingParams(
-        **{name: jnp.asarray(values, jnp.float32) for name, values in per_image.items()},
-        top_k=jnp.asarray(np.minimum(limit, np.iinfo(np.int32).max), jnp.int32),
-        num_codes=jnp.full(batch, num_codes, jnp.int32),
-        seed=jnp.asarray(_seeds(seeds, batch), jnp.uint32),
-        greedy=jnp.full(batch, greedy, bool),
+        **{name: values.astype(np.float32) for name, values in per_image.items()},
+        top_k=np.minimum(limit, np.iinfo(np.int32).max).astype(np.int32),
+        num_codes=np.full(batch, num_codes, np.int32),
+        seed=_seeds(seeds, batch).astype(np.uint32),
+        greedy=np.full(batch, greedy, bool),
     )
 
 
@@ -113,7 +114,7 @@ def draw(
 
 
 def guide(
-    logits: Float[Array, "B V"], logits_uncond: Float[Array, "B V"], scale: Float[Array, " B"]
+    logits: Float[Array, "B V"], logits_uncond: Float[Array, "B V"], scale: Float[AnyArray, " B"]
 ) -> Float[Array, "B V"]:
     """Moves logits away from the unconditional ones; a scale of 1 leaves them bit for bit."""
     scale = scale[:, None]
@@ -122,7 +123,10 @@ def guide(
 
 @jax.jit
 def warp(
-    logits: Float[Array, "B V"], temperature: Float[Array, " B"], top_k: Int[Array, " B"], top_p: Float[Array, " B"]
+    logits: Float[Array, "B V"],
+    temperature: Float[AnyArray, " B"],
+    top_k: Int[AnyArray, " B"],
+    top_p: Float[AnyArray, " B"],
 ) -> Float[Array, "B V"]:
     """Applies temperature, then top_k, then top_p; ids that fall out become -inf, at least one stays."""
     logits = logits / jnp.maximum(temperature, _COLDEST)[:, None]
@@ -146,7 +150,7 @@ def _keep_likeliest(logits, top_k, top_p):
     return jnp.where(stays, logits, -jnp.inf)
 
 
-def gumbel_noise(seed: UInt32[Array, " B"], position: Int[Array, " B"], size: int) -> Float[Array, "B {size}"]:
+def gumbel_noise(seed: UInt32[AnyArray, " B"], position: Int[Array, " B"], size: int) -> Float[Array, "B {size}"]:
     """The noise of each image at its position: a function of the two alone, whoever else is in the batch."""
 
     def one(seed, position):

@@ -7,17 +7,19 @@ every computation has the same shape: what comes out for one item depends on tha
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int32, UInt8
 
 from model_core import checkpoint, clip, dalle_bart, vqgan
+from model_core.engine_rows import Rows, Seat
 from model_core.errors import InvalidValue
 from model_core.images import to_uint8
+from model_core.sampler_job import SamplerJob
 from model_core.text import Tokenizer
 
 OnCodes = Callable[[list[int], Int32[np.ndarray, "rows drawn"]], None]
@@ -34,21 +36,6 @@ class EncodedText:
 
     states: Float32[np.ndarray, "B T D"]
     mask: Int32[np.ndarray, "B T"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SamplerJob:
-    """One image to draw, with the encoder's view of the prompt and of what guidance leads away from."""
-
-    states: Float32[np.ndarray, "T D"]
-    mask: Int32[np.ndarray, " T"]
-    uncond_states: Float32[np.ndarray, "T D"]
-    uncond_mask: Int32[np.ndarray, " T"]
-    seed: int
-    guidance_scale: float = 10.0
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
 
 
 class TextEncoder:
@@ -78,96 +65,82 @@ class TextEncoder:
 
 
 class TokenSampler:
-    """Encoder states to image codes."""
+    """Encoder states to image codes, for one caller at a time. `rows` serves the engine, for many."""
 
-    def __init__(self, folder: Path, dtype: str = "float32", batch_size: int = 4, num_codes: int | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        dtype: str = "float32",
+        batch_size: int = 4,
+        num_codes: int | None = None,
+        deterministic: bool | None = None,
+    ):
         """Loads the decoder.
 
         Args:
+          batch_size: images under guidance that are drawn together.
           num_codes: ids from here on are never drawn: the size of the codebook that the codes are for.
+          deterministic: compute `batch_size` images however few there are, so that no bit of one depends on the others.
+            None: where the decoder is on a CPU.
         """
         self.config, params = checkpoint.load_dalle_bart(folder, dtype)
-        self.batch_size = batch_size
         codes = self.config.image_vocab_size
-        self.num_codes = codes if num_codes is None else min(num_codes, codes)
-        self._dtype = params["lm_head"]["kernel"].dtype
-        self._weights = dalle_bart.decoder_weights(params)
+        if deterministic is None:
+            deterministic = all(device.platform == "cpu" for device in params["lm_head"]["kernel"].devices())
+        self.rows = Rows(
+            self.config,
+            dalle_bart.decoder_weights(params),
+            num_codes=codes if num_codes is None else min(num_codes, codes),
+            max_rows=2 * batch_size,
+            deterministic=deterministic,
+        )
 
     def warm_up(self) -> None:
-        """Compiles what `sample` runs, with guidance and without."""
-        length, width = self.config.max_text_length, self.config.d_model
-        states, mask = np.zeros((length, width), np.float32), np.ones(length, np.int32)
-        for scale in (10.0, 1.0):
-            job = SamplerJob(
-                states=states, mask=mask, uncond_states=states, uncond_mask=mask, seed=0, guidance_scale=scale
-            )
-            drawing = self._start([job])
-            dalle_bart.advance(self.config, self._weights, drawing, 1).codes.block_until_ready()
+        """Compiles what `sample` runs."""
+        self.rows.warm_up()
 
     def sample(self, jobs: Sequence[SamplerJob], on_codes: OnCodes | None = None) -> Int32[np.ndarray, "B N"]:
-        """Draws the codes of every job.
+        """Draws the codes of every job; those that have to wait join as others leave.
 
         Args:
-          on_codes: called after each row of codes with the positions in `jobs` of those being drawn, and their codes so
-            far. What it raises ends the drawing.
+          on_codes: called after each row of codes, for each job that is being drawn, with its place in `jobs` and its
+            codes so far. What it raises ends the drawing.
 
         Raises:
-          InvalidValue: a sampling parameter is out of range.
+          InvalidValue: a job cannot be drawn.
         """
-        codes = np.zeros((len(jobs), self.config.image_length), np.int32)
-        for group in self._groups(jobs):
-            drawing = self._start([jobs[index] for index in group])
-            for before, drawn in pairwise(self._row_edges()):
-                drawing = dalle_bart.advance(self.config, self._weights, drawing, drawn - before)
-                if on_codes:
-                    on_codes(group, np.asarray(drawing.codes)[: len(group), :drawn])
-            codes[group] = np.asarray(drawing.codes)[: len(group)]
+        checked = [self.rows.check(job) for job in jobs]
+        codes = np.stack([job.codes for job in checked])
+        waiting = deque(index for index, job in enumerate(checked) if job.prefix_length < self.config.image_length)
+        seats: dict[int, Seat] = {}
+        try:
+            while waiting or seats:
+                while waiting and self.rows.has_room(checked[waiting[0]]):
+                    index = waiting.popleft()
+                    seats[index] = self.rows.join(checked[index])
+                self.rows.advance(math.isqrt(self.config.image_length))
+                for index, seat in list(seats.items()):
+                    codes[index] = seat.codes
+                    if seat.position == self.config.image_length:
+                        self.rows.leave(seats.pop(index))
+                    if on_codes:
+                        on_codes([index], seat.codes[None, : seat.position])
+        finally:
+            for seat in seats.values():
+                self.rows.leave(seat)
         return codes
-
-    def _groups(self, jobs: Sequence[SamplerJob]) -> Iterator[list[int]]:
-        """Jobs that share a batch. Those without guidance run in a program of their own, of half the rows."""
-        for guided in (True, False):
-            alike = [index for index, job in enumerate(jobs) if (job.guidance_scale != 1) == guided]
-            for first in range(0, len(alike), self.batch_size):
-                yield alike[first : first + self.batch_size]
-
-    def _row_edges(self) -> list[int]:
-        length = self.config.image_length
-        side = math.isqrt(length)
-        return [*range(0, length, side), length]
-
-    def _start(self, jobs: list[SamplerJob]) -> dalle_bart.Drawing:
-        jobs = jobs + jobs[-1:] * (self.batch_size - len(jobs))
-        sampling = dalle_bart.sampling_params(
-            self.batch_size,
-            num_codes=self.num_codes,
-            guidance_scale=[job.guidance_scale for job in jobs],
-            temperature=[job.temperature for job in jobs],
-            top_k=[job.top_k for job in jobs],
-            top_p=[job.top_p for job in jobs],
-            seeds=[job.seed for job in jobs],
-        )
-        return dalle_bart.start(
-            self.config,
-            self._weights,
-            np.stack([job.states for job in jobs]).astype(self._dtype),
-            np.stack([job.mask for job in jobs]),
-            np.stack([job.uncond_states for job in jobs]).astype(self._dtype),
-            np.stack([job.uncond_mask for job in jobs]),
-            sampling,
-        )
 
 
 class ImageDecoder:
-    """Image codes to finished images."""
+    """Image codes to finished images, and back."""
 
     def __init__(self, folder: Path, dtype: str = "float32", batch_size: int = 4):
         self.config, self._params = checkpoint.load_vqgan(folder, dtype)
         self.batch_size = batch_size
 
     def warm_up(self) -> None:
-        """Compiles what `decode` runs."""
-        self.decode(np.zeros((1, self.config.grid**2), np.int32))
+        """Compiles what `decode` and `encode` run."""
+        self.encode(self.decode(np.zeros((1, self.config.grid**2), np.int32)))
 
     def decode(self, codes: Int[np.ndarray, "B N"]) -> UInt8[np.ndarray, "B height width 3"]:
         """Turns codes into uint8 images.
@@ -182,6 +155,23 @@ class ImageDecoder:
         parts = [
             to_uint8(np.asarray(vqgan.decode_codes(self.config, self._params, codes[rows])))[:count]
             for rows, count in _batches(len(codes), self.batch_size)
+        ]
+        return np.concatenate(parts)
+
+    def encode(self, images: UInt8[np.ndarray, "B height width 3"]) -> Int32[np.ndarray, "B N"]:
+        """Turns images of the model's size into the codes that spell them best.
+
+        Raises:
+          InvalidValue: the images are of another size.
+        """
+        side = self.config.resolution
+        if images.shape[1:3] != (side, side):
+            height, width = images.shape[1:3]
+            raise InvalidValue(f"The image has {width}×{height} pixels; this model takes {side}×{side}.", "image")
+        pixels = images.astype(np.float32) / 255
+        parts = [
+            np.asarray(vqgan.encode_pixels(self.config, self._params, pixels[rows]))[:count]
+            for rows, count in _batches(len(images), self.batch_size)
         ]
         return np.concatenate(parts)
 

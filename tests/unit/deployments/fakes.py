@@ -72,6 +72,7 @@ class FakeStage:
         self.options_given: list[dict[str, Any]] = []
         self.delay_s = 0.0
         self.responses: list[FakeResponse | FakeStream] = []
+        self.times_woken = 0
         self.running = 0
         self.most_running = 0
 
@@ -82,8 +83,15 @@ class FakeStage:
     sample = decode = score = encode
 
     @property
+    def wake(self) -> Any:
+        return SimpleNamespace(remote=self._woken)
+
+    @property
     def sample_rows(self) -> Any:
         return SimpleNamespace(remote=self._remote_rows)
+
+    def _woken(self) -> None:
+        self.times_woken += 1
 
     def options(self, *, stream: bool) -> "FakeStage":
         assert stream

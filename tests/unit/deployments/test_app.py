@@ -21,7 +21,7 @@ def test_every_stage_of_every_model_is_a_deployment_of_its_own():
 
 
 def test_a_stages_settings_reach_its_deployment():
-    model = ModelConfig.model_validate({"token_sampler": {"max_replicas": 3, "num_gpus": 1, "batch_size": 2}})
+    model = ModelConfig.model_validate({"token_sampler": {"max_replicas": 3, "num_gpus": 1, "slots": 2}})
     built = graph_of(build_app(AppConfig(models=[model])), name="dalle-serve")
     (sampler,) = [deployment for deployment in built.deployments if deployment.name == "emoji.token_sampler"]
     assert sampler._deployment_config.autoscaling_config.max_replicas == 3

@@ -52,7 +52,8 @@ def test_an_unknown_key_is_named(path: tuple[str | int, ...]):
         ({"models": [{"id": "a"}], "default_model": "b"}, "none of the models: a"),
         ({"limits": {"max_best_of": 1000}}, "could never be accepted"),
         ({"gateway": {"min_replicas": 3, "max_replicas": 2}}, "min_replicas 3 is more than max_replicas 2"),
-        ({"models": [{"token_sampler": {"batch_size": 64}}]}, "no batch could ever fill"),
+        ({"models": [{"image_decoder": {"batch_size": 64}}]}, "no batch could ever fill"),
+        ({"models": [{"token_sampler": {"slots": 64}}]}, "could never all be used"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(settings: dict[str, Any], message: str):

@@ -7,6 +7,7 @@ import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
+from deployments import pipeline as pipeline_module
 from deployments.calls import MAX_ATTEMPTS
 from deployments.errors import DeadlineExceeded, Overloaded, StageUnavailable
 from deployments.pipeline import SEEDS, Pipeline, RankedImage
@@ -318,3 +319,45 @@ def test_a_replica_whose_engine_failed_is_left_for_another():
     failed = EngineFailed("a step failed")
     stages["token_sampler"].errors = [RayTaskError("sample", "remote traceback", failed).as_instanceof_cause()]
     assert generate(stages, seed=9)[0].score == 9.0
+
+
+def test_a_request_wakes_all_sleepy_stages_at_once():
+    async def check() -> None:
+        stages = fake_stages()
+        stages["text_encoder"].delay_s = 600
+        pipeline = Pipeline(stages, 8, sleepy=["token_sampler", "clip_scorer"])
+        request = asyncio.ensure_future(pipeline.generate("avocado", **wishes()))
+        while not stages["text_encoder"].running:
+            await asyncio.sleep(0)
+        assert {name: stage.times_woken for name, stage in stages.items()} == {
+            "text_encoder": 0,
+            "token_sampler": 1,
+            "image_decoder": 0,
+            "clip_scorer": 1,
+        }
+        request.cancel()
+        await asyncio.gather(request, return_exceptions=True)
+
+    asyncio.run(check())
+
+
+def test_where_the_operator_allows_it_a_dead_scorer_costs_only_the_order():
+    async def check() -> None:
+        stages = fake_stages()
+        stages["clip_scorer"].errors = [ActorDiedError() for _ in range(3 * MAX_ATTEMPTS)]
+        pipeline = Pipeline(stages, 1, unranked_if_scorer_down=True)
+        drawn = await pipeline.generate("avocado", **wishes(n=4, best_of=4, seed=5))
+        assert [(image.seed, image.score) for image in drawn] == [(seed, None) for seed in (5, 6, 7, 8)]
+        assert len(stages["clip_scorer"].responses) == 3 * MAX_ATTEMPTS  # then it is left alone for a while
+
+    asyncio.run(check())
+
+
+def test_a_scorer_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pipeline_module, "SCORER_PATIENCE_S", 0.01)
+    stages = fake_stages()
+    stages["clip_scorer"].delay_s = 600
+    pipeline = Pipeline(stages, 8, unranked_if_scorer_down=True)
+    (drawn,) = asyncio.run(pipeline.generate("avocado", **wishes()))
+    assert drawn.score is None
+    assert all(response.cancelled for response in stages["clip_scorer"].responses)

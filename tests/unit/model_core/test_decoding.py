@@ -1,5 +1,6 @@
 """One position at a time gives what all positions at once give."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -58,6 +59,27 @@ def test_rows_may_be_at_different_positions(tiny_dalle_bart, begun, codes, full_
         np.testing.assert_array_equal(mixed.position, positions)
         logits, mixed = step(tiny_dalle_bart.config, weights, mixed, codes[np.arange(3), positions])
         np.testing.assert_allclose(logits, full_logits[np.arange(3), positions], atol=1e-4)
+
+
+def test_a_prefix_read_at_once_leaves_what_steps_leave(tiny_dalle_bart, begun, codes, full_logits):
+    config, length = tiny_dalle_bart.config, 5
+    weights, state = begun
+    prefix = jnp.zeros((3, length + 2), jnp.int32).at[:, : length - 1].set(codes[:, 1:length])  # what follows is unused
+    read = jax.jit(partial(decoding.read_prefix, config))(weights, state.text, state.text_mask, prefix)
+    cache = jax.tree.map(lambda kept, new: kept.at[:, :, : length + 2].set(new), state.cache, read)
+    state = replace(state, cache=cache, position=jnp.full(3, length, jnp.int32))
+    for position in range(length, config.image_length):
+        logits, state = step(config, weights, state, codes[:, position])
+        np.testing.assert_allclose(logits, full_logits[:, position], atol=1e-4)
+
+
+def test_a_shorter_cache_is_enough_for_early_positions(tiny_dalle_bart, begun, codes, full_logits):
+    config = tiny_dalle_bart.config
+    weights, state = begun
+    state = replace(state, cache=decoding.empty_cache(config, 3, 4, jnp.float32))
+    for position in range(4):
+        logits, state = step(config, weights, state, codes[:, position])
+        np.testing.assert_allclose(logits, full_logits[:, position], atol=1e-4)
 
 
 def test_later_codes_do_not_change_earlier_logits(tiny_dalle_bart, tiny_text, codes, full_logits):

@@ -1,9 +1,13 @@
 """Drawing a batch code by code."""
 
+from dataclasses import replace
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from model_core import dalle_bart
+from model_core.drawing import TO_BE_DRAWN
 from model_core.errors import InvalidValue
 
 
@@ -28,11 +32,40 @@ def test_steps_in_any_portions_are_the_same(tiny_dalle_bart, tiny_text):
     np.testing.assert_array_equal(drawing.codes, at_once)
 
 
-def test_codes_to_come_are_zero(tiny_dalle_bart, tiny_text):
+def test_codes_to_come_are_marked(tiny_dalle_bart, tiny_text):
     config, weights, drawing = start(tiny_dalle_bart, tiny_text)
     drawing = dalle_bart.advance(config, weights, drawing, 4)
-    assert not np.asarray(drawing.codes[:, 4:]).any()
-    assert np.asarray(drawing.codes[:, :4]).any()
+    assert (np.asarray(drawing.codes[:, 4:]) == TO_BE_DRAWN).all()
+    assert (np.asarray(drawing.codes[:, :4]) >= 0).all()
+
+
+def test_the_rows_of_an_image_take_the_same_codes(tiny_dalle_bart, tiny_text):
+    config, weights, drawing = start(tiny_dalle_bart, tiny_text)
+    codes = np.asarray(dalle_bart.advance(config, weights, drawing, config.image_length).codes)
+    np.testing.assert_array_equal(codes[:3], codes[3:])
+
+
+def test_rows_at_their_end_stay_there(tiny_dalle_bart, tiny_text):
+    config, weights, drawing = start(tiny_dalle_bart, tiny_text)
+    drawing = dalle_bart.advance(config, weights, drawing, config.image_length)
+    done = np.asarray(drawing.codes)
+    np.testing.assert_array_equal(dalle_bart.advance(config, weights, drawing, 2).codes, done)
+
+
+def test_codes_that_are_given_are_kept_and_followed(tiny_dalle_bart, tiny_text):
+    """What is drawn after a given code is what is drawn after the same code drawn."""
+    config, weights, drawing = start(tiny_dalle_bart, tiny_text)
+    free = np.asarray(dalle_bart.advance(config, weights, drawing, config.image_length).codes)
+    given = np.full_like(free, TO_BE_DRAWN)
+    given[:, [0, 1, 5]] = free[:, [0, 1, 5]]
+    config, weights, drawing = start(tiny_dalle_bart, tiny_text)
+    drawing = dalle_bart.advance(config, weights, replace(drawing, codes=jnp.asarray(given)), config.image_length)
+    np.testing.assert_array_equal(drawing.codes, free)
+    given[:, 5] = (free[:, 5] + 1) % 19
+    config, weights, drawing = start(tiny_dalle_bart, tiny_text)
+    drawing = dalle_bart.advance(config, weights, replace(drawing, codes=jnp.asarray(given)), config.image_length)
+    np.testing.assert_array_equal(drawing.codes[:, :5], free[:, :5])
+    np.testing.assert_array_equal(drawing.codes[:, 5], given[:, 5])
 
 
 @pytest.mark.parametrize(("scale", "rows"), [(3.0, 6), ([1.0, 1.0, 2.0], 6), (1.0, 3)])

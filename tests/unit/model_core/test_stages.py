@@ -122,6 +122,20 @@ def test_codes_outside_the_codebook_are_refused(image_decoder, code):
         image_decoder.decode(np.full((1, 64), code, np.int32))
 
 
+def test_an_images_codes_do_not_depend_on_other_images(image_decoder):
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    together = image_decoder.encode(images)
+    assert together.shape == (3, 64)
+    assert together.dtype == np.int32
+    for i in range(3):
+        np.testing.assert_array_equal(image_decoder.encode(images[i : i + 1])[0], together[i])
+
+
+def test_an_image_of_another_size_is_refused(image_decoder):
+    with pytest.raises(InvalidValue, match="40×32 pixels; this model takes 32×32"):
+        image_decoder.encode(np.zeros((1, 32, 40, 3), np.uint8))
+
+
 def test_scores_do_not_depend_on_other_images(clip_scorer):
     pictures = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), np.uint8)
     together = clip_scorer.score("a red fox", pictures)

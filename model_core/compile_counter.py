@@ -1,0 +1,35 @@
+"""Counts what XLA compiles for one thread: after a warm-up it should be nothing.
+
+Knows nothing of what is compiled. A program that comes from the compilation cache on disk counts too, for it also makes
+its caller wait.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+
+_EVENT = "/jax/core/compile/backend_compile_duration"
+
+
+class CompileCounter:
+    """How many programs were compiled inside `watch`, by the thread that was there."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._thread: int | None = None
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Counts until the end of the block."""
+        self._thread = threading.get_ident()
+        jax.monitoring.register_event_duration_secs_listener(self._listen)
+        try:
+            yield
+        finally:
+            jax.monitoring.unregister_event_duration_listener(self._listen)
+
+    def _listen(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
+        if event == _EVENT and threading.get_ident() == self._thread:
+            self.count += 1

@@ -1,0 +1,167 @@
+"""Jobs that share rows: each gets what it would get alone, and nothing is compiled for them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from model_core import dalle_bart, engine_rows
+from model_core.engine_rows import Rows
+from model_core.sampler_job import SamplerJob
+
+NUM_CODES = 20
+
+
+@pytest.fixture(scope="module")
+def weights(tiny_dalle_bart):
+    return dalle_bart.decoder_weights(tiny_dalle_bart.params)
+
+
+@pytest.fixture(scope="module")
+def exact_rows(tiny_dalle_bart, weights) -> Rows:
+    """As many rows as `generate` has for two images under guidance."""
+    rows = Rows(tiny_dalle_bart.config, weights, num_codes=NUM_CODES, max_rows=4, deterministic=True)
+    rows.warm_up()
+    return rows
+
+
+@pytest.fixture(scope="module")
+def fitted_rows(tiny_dalle_bart, weights) -> Rows:
+    """2 or 4 rows, with caches for 5 or all 9 positions."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(engine_rows, "NUM_LENGTHS", 2)
+    rows = Rows(tiny_dalle_bart.config, weights, num_codes=NUM_CODES, max_rows=4, deterministic=False)
+    patch.undo()
+    rows.warm_up()
+    return rows
+
+
+@pytest.fixture(scope="module")
+def jobs(tiny_dalle_bart, tiny_text) -> list[SamplerJob]:
+    """Six images of three texts, the last one without guidance."""
+    config, params = tiny_dalle_bart
+    states = np.asarray(dalle_bart.encode(config, params, tiny_text.tokens, tiny_text.mask))
+    uncond = np.asarray(dalle_bart.encode(config, params, tiny_text.tokens_uncond, tiny_text.mask_uncond))
+    settings = [
+        {},
+        {"temperature": 0.5},
+        {"top_k": 3},
+        {"guidance_scale": 2.0},
+        {"top_p": 0.8},
+        {"guidance_scale": 1.0},
+    ]
+    return [
+        SamplerJob(
+            states=states[i % 3],
+            mask=tiny_text.mask[i % 3],
+            uncond_states=uncond[0],
+            uncond_mask=tiny_text.mask_uncond[0],
+            seed=i,
+            **({"guidance_scale": 3.0} | settings[i]),
+        )
+        for i in range(6)
+    ]
+
+
+def draw(rows: Rows, jobs: list[SamplerJob], steps: int = 3) -> list[np.ndarray]:
+    """All jobs, each as soon as there is room."""
+    waiting = [(index, rows.check(job)) for index, job in enumerate(jobs)]
+    seats, done = {}, {}
+    while waiting or seats:
+        while waiting and rows.has_room(waiting[0][1]):
+            index, job = waiting.pop(0)
+            seats[index] = rows.join(job)
+        rows.advance(steps)
+        for index, seat in list(seats.items()):
+            if seat.position == seat.codes.size:
+                done[index] = seat.codes
+                rows.leave(seats.pop(index))
+    return [done[index] for index in range(len(jobs))]
+
+
+@pytest.fixture(scope="module")
+def alone(exact_rows, jobs) -> list[np.ndarray]:
+    return [draw(exact_rows, [job])[0] for job in jobs]
+
+
+def test_rows_draw_what_the_static_driver_draws(tiny_dalle_bart, tiny_text, alone):
+    """To the last code: both run one compiled step over as many rows."""
+    expected = dalle_bart.generate(
+        *tiny_dalle_bart,
+        *tiny_text.rows(0, 1),
+        guidance_scale=3.0,
+        temperature=[1.0, 0.5],
+        seeds=[0, 1],
+        num_codes=NUM_CODES,
+    )
+    np.testing.assert_array_equal(alone[:2], expected)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 9])
+def test_company_changes_nothing(exact_rows, jobs, alone, steps):
+    np.testing.assert_array_equal(draw(exact_rows, jobs, steps), alone)
+    np.testing.assert_array_equal(draw(exact_rows, jobs[::-1], steps)[::-1], alone)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_fewer_rows_and_shorter_caches_draw_the_same(fitted_rows, jobs, alone, steps):
+    """Here a code might differ where two are within rounding of each other; none of these are."""
+    np.testing.assert_array_equal(draw(fitted_rows, jobs, steps), alone)
+    np.testing.assert_array_equal(draw(fitted_rows, jobs[-1:], steps), alone[-1:])
+
+
+def test_who_leaves_early_disturbs_nobody(fitted_rows, jobs, alone):
+    first, second = (fitted_rows.join(fitted_rows.check(job)) for job in jobs[:2])
+    fitted_rows.advance(3)
+    fitted_rows.leave(first)
+    fitted_rows.advance(1)
+    third = fitted_rows.join(fitted_rows.check(jobs[2]))
+    for _ in range(3):
+        fitted_rows.advance(4)
+    np.testing.assert_array_equal([second.codes, third.codes], alone[1:3])
+    for seat in (second, third):
+        fitted_rows.leave(seat)
+    assert fitted_rows.num_taken == 0
+
+
+@pytest.mark.parametrize("kind", ["exact_rows", "fitted_rows"])
+@pytest.mark.parametrize("length", [1, 3, 8])
+def test_a_fixed_prefix_is_read_at_once_and_followed(request, kind, jobs, alone, length):
+    rows = request.getfixturevalue(kind)
+    for job, expected in zip(jobs[4:], alone[4:], strict=True):
+        fixed = np.where(np.arange(9) < length, expected, -1).astype(np.int32)
+        seat = rows.join(rows.check(with_fixed(job, fixed)))
+        assert seat.position == length
+        assert rows.advance(9) == 9 - length
+        rows.leave(seat)
+        np.testing.assert_array_equal(seat.codes, expected)
+
+
+def test_fixed_codes_stay_and_what_comes_before_them_too(exact_rows, jobs, alone):
+    fixed = np.full(9, -1, np.int32)
+    fixed[[5, 8]] = (alone[0][[5, 8]] + 1) % 19
+    (codes,) = draw(exact_rows, [with_fixed(jobs[0], fixed)])
+    np.testing.assert_array_equal(codes[[5, 8]], fixed[[5, 8]])
+    np.testing.assert_array_equal(codes[:5], alone[0][:5])
+
+
+def test_a_texts_keys_and_values_are_made_once(tiny_dalle_bart, weights, jobs, monkeypatch):
+    rows = Rows(tiny_dalle_bart.config, weights, num_codes=NUM_CODES, max_rows=4, deterministic=True)
+    made = []
+    make = rows._text
+    monkeypatch.setattr(rows, "_text", lambda states: made.append(states) or make(states))
+    for _ in range(2):
+        draw(rows, [jobs[0], jobs[3], jobs[0]])  # one text and one unconditional one
+    assert len(made) == 2
+
+
+def test_nothing_is_compiled_after_the_warm_up(exact_rows, fitted_rows, jobs):
+    for rows in (exact_rows, fitted_rows):
+        before = rows.num_compiles
+        draw(rows, jobs)
+        draw(rows, [with_fixed(jobs[0], np.array([3, 4] + [-1] * 7, np.int32)), jobs[5]], steps=2)
+        assert rows.num_compiles == before == 0
+
+
+def with_fixed(job: SamplerJob, fixed: np.ndarray) -> SamplerJob:
+    return dataclasses.replace(job, fixed_codes=fixed)

@@ -5,6 +5,9 @@ PORT   ?= 8000
 PROMPT ?= an avocado
 USERS  ?= 4
 TIME   ?= 60s
+SHAPE  ?= step
+PEAK   ?= 2
+MINUTES ?= 30
 
 export PROMPT
 export UV_PYTHON_DOWNLOADS = never
@@ -99,11 +102,28 @@ chromium: ## Install Chromium where it is missing (Debian and Ubuntu, as root)
 train-smoke: setup ## From captioned pictures to a model that draws, in a minute or two
 	@$(PYTEST) tests/train_smoke
 
+.PHONY: train-robustness
+train-robustness: setup ## Kill training at random moments; train as two processes (a few minutes)
+	@$(PYTEST) -n0 tests/train_robustness
+
+.PHONY: chaos
+chaos: setup ## Kill, overload, update and leave the service while clients draw (half an hour; results in out/chaos.jsonl)
+	@$(PYTEST) -n0 -s tests/chaos --ignore tests/chaos/test_nodes.py
+	@$(PYTEST) -n0 -s tests/chaos/test_nodes.py
+
+.PHONY: soak
+soak: setup ## Use the service for a while and see that nothing grows (MINUTES=30)
+	@SOAK_MINUTES=$(MINUTES) $(PYTEST) -n0 -s tests/chaos/test_soak.py
+
 ##@ Measure
 
 .PHONY: loadtest
 loadtest: setup ## Start the service, load it with locust (USERS=4 TIME=60s), stop it
 	@$(BIN)/python -m loadtest.local --users $(USERS) --time $(TIME)
+
+.PHONY: autoscale
+autoscale: setup ## Watch the stages follow a load: a picture in out/loadtest (SHAPE=step PEAK=2)
+	@$(BIN)/python -m loadtest.autoscale --start cluster/scaling.yaml --shape $(SHAPE) --peak $(PEAK)
 
 .PHONY: bench-memory
 bench-memory: setup ## Peak memory of loading a full-size mini, and the time of its first image

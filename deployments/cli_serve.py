@@ -23,16 +23,22 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Port = 8000,
     model: Model = "emoji",
+    keys_file: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="File of API keys, one a line: only who sends one is let in.")
+    ] = None,
     allow_remote: Annotated[bool, typer.Option("--allow-remote", help="Let other machines in, without a key.")] = False,
 ) -> None:
-    """Runs the service until Ctrl-C."""
-    from deployments.local import LocalService, is_free, is_loopback
+    """Runs the service until Ctrl-C. Other machines are let in with keys only, or with --allow-remote."""
+    from deployments.api.keys import Keys, check_exposure
+    from deployments.config import AccessConfig
+    from deployments.local import LocalService, is_free
 
-    if not is_loopback(host) and not allow_remote:
-        raise DalleServeError(f"{host} can be reached from other machines. If you mean it, add --allow-remote.")
+    access = AccessConfig(keys_file=str(keys_file.resolve()) if keys_file else None, allow_remote=allow_remote)
+    Keys(access)  # raises where the file has none
+    check_exposure(host, access)
     if not is_free(host, port):
         raise DalleServeError(f"Port {port} on {host} is taken. Stop what listens there, or choose another: --port.")
-    config = config_for(model)
+    config = config_for(model).model_copy(update={"access": access})
     with stoppable(), LocalService(config, host=host, port=port, report=steps()) as service:
         errors.print(f"Ready at [bold]{service.url}[/] (Ctrl-C stops it): open it in a browser, or try")
         errors.print(

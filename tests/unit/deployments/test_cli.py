@@ -1,6 +1,7 @@
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -38,7 +39,15 @@ def test_a_taken_port_is_named():
 def test_other_machines_are_let_in_on_purpose_only(host: str):
     result = run("serve", "--host", host)
     assert result.exit_code == 1
-    assert "--allow-remote" in result.stderr
+    assert "allow" in result.stderr and host in result.stderr
+
+
+def test_a_file_of_keys_must_be_there_and_hold_keys(tmp_path: Path):
+    (tmp_path / "short").write_text("hunter2\n")
+    for keys, words in ((tmp_path / "none", "none cannot be read"), (tmp_path / "short", "line 1 is no key")):
+        result = run("serve", "--keys-file", str(keys))
+        assert result.exit_code == 1, result.output
+        assert words in result.stderr
 
 
 @pytest.mark.parametrize("command", [("serve", "--port", "0"), ("generate",), ("generate", "x", "-n", "0"), ("paint",)])

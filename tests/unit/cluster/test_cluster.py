@@ -1,0 +1,146 @@
+"""The files of `cluster/`: what can be known of them without a cluster."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import yaml
+from ray._private.accelerators.tpu import TPUAcceleratorManager  # what `ray up` asks before it makes a TPU machine
+from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.serve.schema import ServeDeploySchema
+
+from deployments.config import AppConfig
+from deployments.telemetry import PREFIX, PipelineMetrics, RequestMetrics, SamplerMetrics
+from tests.unit.deployments.test_config import unknown_keys
+
+ROOT = Path(__file__).parents[3]
+CLUSTER = ROOT / "cluster"
+MONITORING = CLUSTER / "monitoring"
+KINDS = ("gpu", "tpu")
+
+
+def load(path: str) -> Any:
+    return yaml.safe_load((CLUSTER / path).read_text())
+
+
+def ray_service(kind: str) -> dict[str, Any]:
+    (service, _policy) = yaml.safe_load_all((CLUSTER / f"kuberay/{kind}.yaml").read_text())
+    return service["spec"]
+
+
+def exported_names() -> set[str]:
+    """The names of our metrics, as Ray exports them."""
+    names = set()
+    for owner in (RequestMetrics(), PipelineMetrics("x"), SamplerMetrics()):
+        metrics = [value for value in vars(owner).values() if hasattr(value, "info")]
+        names |= {f"ray_{m.info['name']}" + "_total" * (type(m).__name__ == "Counter") for m in metrics}
+    return names
+
+
+def named_in(text: str) -> set[str]:
+    """The metrics in queries, without the endings of a histogram's parts."""
+    return {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\bray_[a-z_]+", text)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kubernetes_serves_what_the_plain_file_says(kind: str):
+    inside, plain = yaml.safe_load(ray_service(kind)["serveConfigV2"]), load(f"{kind}.yaml")
+    assert unknown_keys(inside, ServeDeploySchema) == []
+    ServeDeploySchema.model_validate(inside)
+    (application,) = inside["applications"]
+    config = AppConfig.model_validate(application["args"])
+    assert config.access.keys_file  # the port is open to more than the machine
+    del application["args"]["access"]
+    assert inside.pop("http_options") == plain.pop("http_options") | {"host": "0.0.0.0"}
+    assert inside == plain
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_kubernetes_nothing_is_open_root_or_of_another_version(kind: str):
+    cluster = ray_service(kind)["rayClusterConfig"]
+    assert cluster["rayVersion"] == ray.__version__
+    assert cluster["authOptions"] == {"mode": "token"}
+    assert cluster["gcsFaultToleranceOptions"]["redisAddress"]
+    pods = [cluster["headGroupSpec"]["template"], *(group["template"] for group in cluster["workerGroupSpecs"])]
+    for pod in pods:
+        volumes = {volume["name"] for volume in pod["spec"]["volumes"]}
+        for container in pod["spec"]["containers"]:
+            assert container["securityContext"]["runAsNonRoot"] and container["securityContext"]["runAsUser"] != 0
+            assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+            assert container["resources"]["limits"].keys() == container["resources"]["requests"].keys()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_replica_fits_a_worker(kind: str):
+    """Of each stage at least one replica, and the gateway, fit the workers that there are at first."""
+    cluster = ray_service(kind)["rayClusterConfig"]
+    (group,) = cluster["workerGroupSpecs"]
+    limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+    chips = float(limits.get("nvidia.com/gpu", 0)), float(limits.get("google.com/tpu", 0))
+    config = AppConfig.model_validate(load(f"{kind}.yaml")["applications"][0]["args"])
+    wanted = [config.gateway, *config.models[0].stages.values()]
+    assert all(
+        stage.num_cpus <= float(limits["cpu"])
+        and stage.num_gpus <= chips[0]
+        and stage.resources.get("TPU", 0) <= chips[1]
+        for stage in wanted
+    )
+    for need, there in (
+        (lambda stage: stage.num_cpus, float(limits["cpu"])),
+        (lambda stage: stage.num_gpus, chips[0]),
+        (lambda stage: stage.resources.get("TPU", 0), chips[1]),
+    ):
+        assert sum(stage.min_replicas * need(stage) for stage in wanted) <= group["replicas"] * there
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ray_up_takes_the_file(kind: str):
+    content = load(f"ray-up/{kind}.yaml")
+    validate_config(prepare_config(content))
+    for machine in content["available_node_types"].values():
+        kind_of_chip = machine["node_config"].get("acceleratorType", "v6e-1")
+        assert TPUAcceleratorManager.is_valid_tpu_accelerator_type(kind_of_chip)
+    starts = content["head_start_ray_commands"][-1], content["worker_start_ray_commands"][-1]
+    assert all("RAY_AUTH_MODE=token" in start for start in starts)
+    assert "--dashboard-host=127.0.0.1" in starts[0]
+
+
+def test_ray_up_refuses_what_it_does_not_know():
+    with pytest.raises(Exception, match="max_wrokers"):
+        validate_config(prepare_config(load("ray-up/gpu.yaml") | {"max_wrokers": 3}))
+
+
+def test_the_image_copies_what_exists_and_never_runs_as_root():
+    text = (CLUSTER / "Dockerfile").read_text()
+    copied = [name for line in re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE) for name in line.split()]
+    assert copied and all((ROOT / name).exists() for name in copied)
+    targets = dict(re.findall(r"^FROM base AS (\w+)\n(.*?)(?=^FROM|\Z)", text, re.M | re.S))
+    assert set(targets) == {"cpu", "gpu", "tpu"}
+    assert all(re.search(r"^USER 1000$", body, re.MULTILINE) for body in targets.values())
+
+
+def test_the_dashboard_shows_every_metric_and_no_other_of_ours():
+    dashboard = json.loads((MONITORING / "grafana-dashboard.json").read_text())
+    shown = named_in(" ".join(target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])))
+    assert {name for name in shown if name.startswith(f"ray_{PREFIX}")} == exported_names()
+
+
+def test_alerts_use_metrics_that_exist_and_lead_to_the_runbook():
+    rules = [rule for group in load("monitoring/alerts.yml")["groups"] for rule in group["rules"]]
+    ours = {name for rule in rules for name in named_in(rule["expr"]) if name.startswith(f"ray_{PREFIX}")}
+    assert ours <= exported_names()
+    headings = re.findall(r"^#+ (.*)$", (ROOT / "docs/runbook.md").read_text(), re.MULTILINE)
+    anchors = {f"docs/runbook.md#{heading.lower().replace(' ', '-')}" for heading in headings}
+    assert {rule["annotations"]["runbook"] for rule in rules} <= anchors
+
+
+def test_prometheus_reads_the_file_that_ray_writes_and_these_alerts():
+    content = load("monitoring/prometheus.yml")
+    assert content["rule_files"] == ["alerts.yml"]
+    (files,) = content["scrape_configs"][0]["file_sd_configs"]
+    from ray._private.ray_constants import PROMETHEUS_SERVICE_DISCOVERY_FILE
+
+    assert files["files"] == [f"/tmp/ray/{PROMETHEUS_SERVICE_DISCOVERY_FILE}"]

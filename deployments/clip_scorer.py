@@ -27,6 +27,9 @@ class ClipScorer:
         """Says how well an image, uint8 [height, width, 3], shows its prompt; larger is better."""
         return await self._score_batched(prompt, image)
 
+    async def wake(self) -> None:
+        """Does nothing: being called brings the stage back where it has scaled to zero."""
+
     def _score(self, prompts: list[str], images: list[np.ndarray]) -> list[float]:
         """Images of the same prompt go together; the scores come back in the order of the images."""
         scores = [0.0] * len(images)

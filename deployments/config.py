@@ -183,6 +183,9 @@ class ModelConfig(Settings):
     token_sampler: TokenSamplerConfig = TokenSamplerConfig()
     image_decoder: ImageDecoderConfig = ImageDecoderConfig()
     clip_scorer: ClipScorerConfig | None = Field(default=ClipScorerConfig(), description="null: images are not ranked.")
+    unranked_if_scorer_down: bool = Field(
+        default=False, description="While the scorer is down, return images without scores rather than an error."
+    )
 
     @property
     def location(self) -> str:

@@ -29,6 +29,9 @@ class ImageDecoder:
         """Turns an image of the model's size, uint8 [height, width, 3], into the codes that come nearest, int32 [N]."""
         return await self._encode_batched(image)
 
+    async def wake(self) -> None:
+        """Does nothing: being called brings the stage back where it has scaled to zero."""
+
     def _decode(self, codes: list[np.ndarray]) -> list[np.ndarray]:
         return list(self._stage.decode(np.stack(codes)))
 

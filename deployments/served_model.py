@@ -53,7 +53,13 @@ class ServedModel:
         self.id = config.id
         self.bundle = bundles.resolve(config.location)
         self.stages = config.stages
-        self.pipeline = Pipeline(stages, images_in_flight, config.id)
+        self.pipeline = Pipeline(
+            stages,
+            images_in_flight,
+            config.id,
+            sleepy=[name for name, stage in config.stages.items() if stage.min_replicas == 0],
+            unranked_if_scorer_down=config.unranked_if_scorer_down,
+        )
         self.decoding_uploads = asyncio.Semaphore(DECODERS)
         self._scorer = stages.get("clip_scorer")
 

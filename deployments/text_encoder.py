@@ -26,6 +26,9 @@ class TextEncoder:
         """Turns a prompt into its encoder states [T, D] and their mask [T]."""
         return await self._encode_batched(prompt)
 
+    async def wake(self) -> None:
+        """Does nothing: being called brings the stage back where it has scaled to zero."""
+
     def _encode(self, prompts: list[str]) -> list[EncodedPrompt]:
         encoded = self._stage.encode(prompts)
         return list(zip(encoded.states, encoded.mask, strict=True))

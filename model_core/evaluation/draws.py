@@ -16,7 +16,7 @@ from jaxtyping import Float32, Int32
 from model_core.bundles import Bundle
 from model_core.errors import InvalidValue
 from model_core.pipeline import MAX_IMAGES, Pipeline
-from model_core.training.loop import write_atomically
+from model_core.training.files import write_atomically
 
 
 @dataclass(frozen=True, slots=True, eq=False)

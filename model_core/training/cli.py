@@ -1,22 +1,37 @@
 """`dalle-serve train …`: from a data set to a model that can be served, on the command line."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Train the models: data, then vqgan, dalle-bart, clip, then export.",
-)
+app = typer.Typer(no_args_is_help=True)
 data_app = typer.Typer(no_args_is_help=True, help="Build a data set.")
 app.add_typer(data_app, name="data")
 console = Console()
 SHOWN = 10  # of the pictures left out
 
+
+@app.callback()
+def prepare(
+    coordinator: Annotated[str | None, typer.Option(help="host:port of process 0, where there are several.")] = None,
+    num_processes: Annotated[int, typer.Option(min=1, help="How many processes train together.")] = 1,
+    process: Annotated[int, typer.Option(min=0, help="Which of them this is.")] = 0,
+) -> None:
+    """Train the models: data, then vqgan, dalle-bart, clip, then export."""
+    if coordinator:
+        from model_core.training.devices import connect
+
+        connect(coordinator, num_processes, process)
+
+
 DataFolder = Annotated[Path, typer.Option("--data", help="A data set made by `train data …`.")]
 RunFolder = Annotated[Path, typer.Option("--run", help="Folder of the training run; an existing one is resumed.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="A value of the recipe, as name=value; may be given again.")
+]
 PresetName = Annotated[str, typer.Option("--preset", help="Sizes and recipe: emoji, or smoke (tiny, seconds).")]
 
 
@@ -60,27 +75,27 @@ def build_folder_data(
 
 
 @app.command("vqgan")
-def train_vqgan(data: DataFolder, run: RunFolder, preset: PresetName = "emoji") -> None:
+def train_vqgan(data: DataFolder, run: RunFolder, preset: PresetName = "emoji", settings: Settings = None) -> None:
     """Learn to spell pictures with image codes."""
-    _open(data, run, preset).train_vqgan()
+    _open(data, run, preset, "vqgan_recipe", settings).train_vqgan()
 
 
 @app.command("decoder")
-def train_decoder(data: DataFolder, run: RunFolder, preset: PresetName = "emoji") -> None:
+def train_decoder(data: DataFolder, run: RunFolder, preset: PresetName = "emoji", settings: Settings = None) -> None:
     """Draw pixels from the codes better, without changing the codes; may run at any time after vqgan."""
-    _open(data, run, preset).train_decoder()
+    _open(data, run, preset, "vqgan_recipe", settings).train_decoder()
 
 
 @app.command("dalle-bart")
-def train_dalle_bart(data: DataFolder, run: RunFolder, preset: PresetName = "emoji") -> None:
+def train_dalle_bart(data: DataFolder, run: RunFolder, preset: PresetName = "emoji", settings: Settings = None) -> None:
     """Learn to draw the codes of a prompt."""
-    _open(data, run, preset).train_dalle_bart()
+    _open(data, run, preset, "dalle_bart_recipe", settings).train_dalle_bart()
 
 
 @app.command("clip")
-def train_clip(data: DataFolder, run: RunFolder, preset: PresetName = "emoji") -> None:
+def train_clip(data: DataFolder, run: RunFolder, preset: PresetName = "emoji", settings: Settings = None) -> None:
     """Learn to judge how well a picture shows a prompt."""
-    _open(data, run, preset).train_clip()
+    _open(data, run, preset, "clip_recipe", settings).train_clip()
 
 
 @app.command("export")
@@ -100,12 +115,16 @@ def train_all(data: DataFolder, run: RunFolder, preset: PresetName = "emoji") ->
     console.print(f"model in {training.export()}")
 
 
-def _open(data: Path, run: Path, preset: str):
-    """The run, with its imports delayed so that `--help` is quick."""
+def _open(data: Path, run: Path, preset: str, recipe: str = "", settings: list[str] | None = None):
+    """The run, with its imports delayed so that `--help` is quick; `settings` are of the preset's `recipe`."""
     from model_core.training.data import Dataset
     from model_core.training.presets import PRESETS
     from model_core.training.run import TrainingRun
+    from model_core.training.settings import with_settings
 
     if preset not in PRESETS:
         raise typer.BadParameter(f"{preset!r} is not one of {', '.join(PRESETS)}.", param_hint="--preset")
-    return TrainingRun(run, Dataset.open(data), PRESETS[preset])
+    chosen = PRESETS[preset]
+    if settings:
+        chosen = dataclasses.replace(chosen, **{recipe: with_settings(getattr(chosen, recipe), settings)})
+    return TrainingRun(run, Dataset.open(data), chosen)

@@ -20,6 +20,7 @@ from model_core import dalle_bart
 from model_core.dalle_bart import DalleBartConfig, Params
 from model_core.text import Tokenizer
 from model_core.training.data import Item, draw_prompt
+from model_core.training.gradients import mean_gradient
 from model_core.training.loop import LoopConfig, Metrics, State, train
 
 Batch = dict[str, Array | np.ndarray]
@@ -40,6 +41,9 @@ class DalleBartRecipe:
     heavy_share: float = 0.5  # of the sequences lose 40–100 % of their input codes …
     light_corruption: float = 0.1  # … the others this share
     clean_fraction: float = 0.15  # of the steps, at the end, over which corruption fades to nothing
+    accumulation: int = 1  # pieces that a batch is cut into, one after another
+    remat: bool = False  # compute activations again rather than keep them
+    dtype: str = "auto"  # bfloat16 on accelerators, float32 on CPUs; parameters and optimizer are float32
     seed: int = 0
 
 
@@ -110,11 +114,14 @@ def train_step(
     shown = corrupt(codes, start, shares, corrupt_key)
     decoder_codes = jnp.pad(shown[:, :-1], ((0, 0), (1, 0)), constant_values=start)
 
-    def loss_fn(params: Params) -> Array:
-        logits = dalle_bart.forward(config, params, batch["text_tokens"], batch["text_mask"], decoder_codes)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, codes).mean()
+    rows = {name: batch[name] for name in ("text_tokens", "text_mask")} | {"shown": decoder_codes, "codes": codes}
 
-    loss, grads = jax.value_and_grad(loss_fn)(state["params"])
+    def loss_fn(params: Params, rows: dict[str, Array]) -> Array:
+        tokens, mask = rows["text_tokens"], rows["text_mask"]
+        logits = dalle_bart.forward(config, params, tokens, mask, rows["shown"], remat=recipe.remat)
+        return optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), rows["codes"]).mean()
+
+    loss, grads = mean_gradient(loss_fn, state["params"], rows, pieces=recipe.accumulation, dtype=recipe.dtype)
     updates, optimizer_state = optimizer(recipe).update(grads, state["optimizer"], state["params"])
     params = optax.apply_updates(state["params"], updates)
     # The average starts fast, so that a short run is not mostly its beginning.

@@ -6,8 +6,6 @@ that was not.
 """
 
 import contextlib
-import json
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -21,9 +19,11 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from model_core.errors import CorruptCheckpoint
+from model_core.training import devices
+from model_core.training.curves import Curves, Metrics
+from model_core.training.files import write_atomically
 
 State = dict[str, Any]  # a tree of arrays, with `step` (int32) among them
-Metrics = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,17 +34,6 @@ class LoopConfig:
     seed: int = 0
     log_every: int = 50  # steps between looks at the metrics; each look waits for the device
     save_every_s: float = 300.0
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replaces `path` in one move, so that a kill at any moment leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def save_state(path: Path, state: State) -> None:
@@ -84,76 +73,71 @@ def train(
     step: Callable[[State, Any, jax.Array], tuple[State, Metrics]],
     *,
     name: str,
-    on_log: Callable[[State], None] | None = None,
+    on_save: Callable[[State], None] | None = None,
 ) -> State:
     """Trains from `folder`'s last saved state, or from `state`, to `config.steps`; returns the final state.
 
     Writes `state.msgpack` (atomically; every `save_every_s` seconds, at the end, and on SIGTERM or Ctrl-C before it
-    stops) and one line a step to `metrics.jsonl`, which never says more than once what a step came to.
+    stops) and one line a step to `metrics.jsonl`, which never says more than once what a step came to. Where there are
+    several devices, each takes its share of every batch; where there are several processes, the first one keeps the
+    curves, and a signal to any of them stops all after the same step.
 
     Args:
       make_batch: (generator, step) -> batch.
       step: (state, batch, key) -> (state, metrics); the loop counts `state["step"]` itself.
       name: what the progress bar says.
-      on_log: called with the state every `log_every` steps, for pictures of progress.
+      on_save: called with the state, on the host, whenever it was time to save it, for pictures of progress.
 
     Raises:
       CorruptCheckpoint: the folder holds the state of another run.
       KeyboardInterrupt: stopped by a signal; the state was saved.
     """
-    path, curve = folder / "state.msgpack", folder / "metrics.jsonl"
+    path = folder / "state.msgpack"
     if path.exists():
         state = load_state(path, state)
+        if int(state["step"]) >= config.steps:
+            return state
     first, saved_at, kept = int(state["step"]), time.monotonic(), []
-    _forget_metrics_after(curve, first)
+    state = devices.replicate(state)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
         _signals_kept() as interrupted,
-        Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[metrics]}")) as progress,
+        contextlib.closing(Curves(folder, first)) if devices.is_first() else contextlib.nullcontext() as curves,
+        Progress(
+            *columns, TimeRemainingColumn(), TextColumn("{task.fields[metrics]}"), disable=curves is None
+        ) as progress,
     ):
         bar = progress.add_task(name, total=config.steps, completed=first, metrics="")
         for i in range(first, config.steps):
             key = jax.random.fold_in(jax.random.key(config.seed), i)
-            state, metrics = step(state, make_batch(batch_rng(config.seed, i), i), key)
-            state["step"] = jax.numpy.int32(i + 1)
+            batch = devices.split(make_batch(batch_rng(config.seed, i), i))
+            state, metrics = step(state, batch, key)
+            state["step"] = devices.replicate(jax.numpy.int32(i + 1))
             kept.append({"step": i + 1} | metrics)
             progress.advance(bar)
-            is_time_to_log = (i + 1) % config.log_every == 0 or i + 1 == config.steps
-            stop = interrupted()
+            stop = devices.agree(interrupted())
             is_time_to_save = stop or time.monotonic() - saved_at > config.save_every_s
-            if is_time_to_log or is_time_to_save:
-                progress.update(bar, metrics=_write_metrics(curve, kept))
+            if (i + 1) % config.log_every == 0 or i + 1 == config.steps or is_time_to_save:
+                if curves:
+                    progress.update(bar, metrics=curves.write(kept))
                 kept = []
-            if is_time_to_log and on_log:
-                on_log(state)
             if is_time_to_save:
-                save_state(path, state)
+                _save(path, state)
                 saved_at = time.monotonic()
             if stop:
                 progress.console.print(f"{name}: stopped after step {i + 1}; the same command goes on from there.")
                 raise KeyboardInterrupt
-    save_state(path, state)
+            if is_time_to_save and on_save:
+                on_save(jax.device_get(state))
+    _save(path, state)
     return state
 
 
-def _write_metrics(path: Path, kept: list[Metrics]) -> str:
-    """Appends a line for each of `kept` to a JSON-lines file; gives their means, to be shown."""
-    kept = jax.device_get(kept)
-    lines = [{key: float(value) if key != "step" else value for key, value in metrics.items()} for metrics in kept]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.writelines(json.dumps(line) + "\n" for line in lines)
-    names = [key for key in lines[-1] if key != "step"]
-    return " ".join(f"{key} {np.mean([line[key] for line in lines if key in line]):.4g}" for key in names)
-
-
-def _forget_metrics_after(path: Path, step: int) -> None:
-    """Drops what a killed run wrote of steps that are to be repeated."""
-    if path.exists():
-        lines = path.read_text().splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-        if len(kept) < len(lines):
-            write_atomically(path, "".join(kept).encode())
+def _save(path: Path, state: State) -> None:
+    """Saves the state, which is the same in every process, once."""
+    if devices.is_first():
+        save_state(path, state)
+    devices.wait_for_all()
 
 
 @contextlib.contextmanager

@@ -17,11 +17,12 @@ from model_core.dalle_bart import Params
 from model_core.errors import InvalidValue
 from model_core.images import to_uint8
 from model_core.text import Tokenizer, normalize
-from model_core.training import clip, dalle_bart, tokenizer
+from model_core.training import clip, dalle_bart, devices, tokenizer
 from model_core.training import vqgan as vqgan_training
 from model_core.training.data import Dataset
 from model_core.training.loop import load_state
 from model_core.training.presets import Preset
+from model_core.training.samples import NUM_SAMPLES, sampler
 
 BATCH = 16  # pictures at a time, when nothing is learned
 BART_SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
@@ -73,16 +74,27 @@ class TrainingRun:
             **dict.fromkeys(BART_SPECIAL_IDS, config.eos_token_id),
         }
         _write_json(folder / "config.json", raw)
-        if not (folder / "tokenizer.json").exists():  # a resumed run keeps its words, also on other data
+        if devices.is_first() and not (folder / "tokenizer.json").exists():  # a resumed run keeps its words
             corpus = (normalize(prompt) for prompt in tokenizer.read_corpus(self.dataset))
             tokenizer.train_tokenizer(corpus, folder, config.encoder_vocab_size, config.max_text_length)
+        devices.wait_for_all()
+        words = Tokenizer.from_folder(folder)
         params = dalle_bart.train_dalle_bart(
             self.items,
             codes,
-            Tokenizer.from_folder(folder),
+            words,
             self.folder / "dalle_bart",
             config,
             self.preset.dalle_bart_recipe,
+            on_save=sampler(
+                config,
+                words,
+                self._reconstruct,
+                [item.prompts[0][0] for item in self.items[:: max(1, len(self.items) // NUM_SAMPLES)]][:NUM_SAMPLES],
+                self.preset.vqgan.n_embed,
+                self.preset.sampling,
+                self.folder / "dalle_bart" / "samples",
+            ),
         )
         self._export("dalle_bart", params, raw)
 
@@ -95,9 +107,10 @@ class TrainingRun:
         _write_json(folder / "config.json", raw)
         _write_json(folder / "preprocessor_config.json", _published_preprocessor(preprocessor))
         length = config.text_config.max_position_embeddings
-        if not (folder / "tokenizer.json").exists():
+        if devices.is_first() and not (folder / "tokenizer.json").exists():
             corpus = tokenizer.read_corpus(self.dataset)
             tokenizer.train_clip_tokenizer(corpus, folder, config.text_config.vocab_size, length)
+        devices.wait_for_all()
         params = clip.train_clip(
             self.items,
             self.dataset.load_pixels(self.items),
@@ -147,10 +160,14 @@ class TrainingRun:
         self._save(part, params)
 
     def _save(self, part: str, params: Params) -> None:
-        checkpoint.save_params(self.model / part / "flax_model.msgpack", params, "float16")
+        if devices.is_first():
+            checkpoint.save_params(self.model / part / "flax_model.msgpack", params, "float16")
+        devices.wait_for_all()
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
+    if not devices.is_first():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -30,8 +30,10 @@ def step(state: dict, batch: jax.Array, key: jax.Array) -> tuple[dict, dict]:
     return {**state, "params": {"w": w}}, {"loss": jnp.sum(w**2)}
 
 
-def run(folder: Path, *, steps: int = STEPS, log_every: int = 5, make_batch=make_batch) -> dict:
-    config = LoopConfig(steps=steps, log_every=log_every, save_every_s=1e9)
+def run(
+    folder: Path, *, steps: int = STEPS, log_every: int = 5, save_every_s: float = 1e9, make_batch=make_batch
+) -> dict:
+    config = LoopConfig(steps=steps, log_every=log_every, save_every_s=save_every_s)
     return train(folder, config, initial_state(), make_batch, step, name="test")
 
 
@@ -41,4 +43,5 @@ def slowly(rng: np.random.Generator, i: int) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), log_every=1, make_batch=slowly)
+    every = 0.0 if "always-saving" in sys.argv else 1e9
+    run(Path(sys.argv[1]), log_every=1, save_every_s=every, make_batch=slowly)

@@ -8,6 +8,7 @@ import typer
 
 from deployments import cli_convert, cli_doctor, cli_generate, cli_models, cli_plan, cli_serve
 from deployments.terminal import ExplainingGroup
+from model_core.evaluation.cli import evaluate
 from model_core.training.cli import app as train_app
 
 app = typer.Typer(
@@ -22,5 +23,6 @@ app.command("demo")(cli_serve.demo)
 app.command("convert")(cli_convert.convert)
 app.command("doctor")(cli_doctor.doctor)
 app.command("plan")(cli_plan.plan)
+app.command("eval")(evaluate)
 app.add_typer(cli_models.app, name="models")
 app.add_typer(train_app, name="train")

@@ -1,14 +1,13 @@
 """A headless Chromium, and a service for it to look at; both once for all tests here."""
 
 import os
-import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 from pydantic import PydanticDeprecatedSince20
 
 with warnings.catch_warnings():  # here once, so that the tests may import it with warnings as errors
@@ -16,11 +15,10 @@ with warnings.catch_warnings():  # here once, so that the tests may import it wi
     import ray.serve  # noqa: F401
 
 from deployments.config import AppConfig, GatewayConfig
+from tests.browser.chromium import PATIENCE_MS, chromium
 from tests.browser.studio import ROWS, Studio
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 DESKTOP = {"width": 1280, "height": 860}
-PATIENCE_MS = 30_000
 EXPECTED = "Failed to load resource: the server responded with a status of 4"  # Chromium notes every refusal
 
 
@@ -31,16 +29,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(120))
 
 
-@pytest.fixture(scope="module")  # until it ends, its event loop keeps asyncio.run from working in this thread
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, NAMES)), None)
-    assert program, "Chromium is missing. On Debian and Ubuntu: apt install chromium"
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []  # root may not use the sandbox
-    expect.set_options(timeout=PATIENCE_MS)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

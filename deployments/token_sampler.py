@@ -3,6 +3,7 @@
 Knows nothing of the other stages or of HTTP. The models are imported when a replica starts, not with this module.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
@@ -14,7 +15,9 @@ from deployments.config import TokenSamplerConfig
 from deployments.errors import DeadlineExceeded
 from deployments.telemetry import SamplerMetrics, SlotCounts
 from deployments.text_encoder import EncodedPrompt
-from model_core.errors import CheckpointMismatch
+from model_core.errors import CheckpointMismatch, EngineFailed
+
+REFUSAL_S = 1.0  # a replica that refused at once, having failed, would look idle, and draw the others' calls to itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +142,9 @@ class TokenSampler:
                         yield codes
             except TimeoutError as error:
                 raise DeadlineExceeded("The image took longer than it may, and was given up.") from error
+            except EngineFailed:
+                await asyncio.sleep(REFUSAL_S)
+                raise
 
     async def wake(self) -> None:
         """Does nothing; being called brings the stage back where it has scaled to zero."""

@@ -144,7 +144,9 @@ class Engine:
           EngineFailed: nothing can.
         """
         expires = math.inf if timeout_s is None else self._clock() + timeout_s
-        ticket = Ticket(self._rows.check(job), listener, request_id, stops, expires)
+        checked = self._rows.check(job)
+        news = tuple(stop for stop in stops if stop > checked.prefix_length)
+        ticket = Ticket(checked, listener, request_id, news, expires)
         with self._changed:
             if self._failure or self._is_closed:
                 raise EngineFailed("The engine draws no more; its replica is being replaced.")

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import aclosing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from deployments.config import TokenSamplerConfig
 from deployments.errors import DeadlineExceeded
 from deployments.token_sampler import Sampling, TokenSampler
+from model_core import engine_rows
 from model_core.errors import CheckpointMismatch, EngineFailed, InvalidValue
 
 FIXTURES = Path(__file__).parents[2] / "parity" / "fixtures"
@@ -26,15 +28,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     for part, fixture in (("dalle_bart", "dalle-tiny"), ("vqgan", "vqgan-tiny")):
         shutil.copytree(FIXTURES / fixture, folder / part, ignore=shutil.ignore_patterns("goldens*"))
-    card = {"id": "tiny", "licence": "Apache-2.0", "size": 32, "sampling": {}, "description": "random weights"}
+    card = {"id": "tiny", "licence": "Apache-2.0", "size": 32, "sampling": asdict(SAMPLING), "description": "random"}
     (folder / "model.json").write_text(json.dumps(card))
     return folder
 
 
 @pytest.fixture(scope="module")
 def sampler(folder: Path) -> Iterator[TokenSampler]:
-    sampler = TokenSampler(str(folder), TokenSamplerConfig(slots=1, codes_per_advance=ROW))
-    yield sampler
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_rows, "NUM_LENGTHS", 1)  # one program for all prefixes
+        sampler = TokenSampler(str(folder), TokenSamplerConfig(slots=1, codes_per_advance=ROW))
+        yield sampler
     sampler.__del__()
 
 

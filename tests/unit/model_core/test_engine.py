@@ -237,7 +237,10 @@ def test_codes_that_are_given_are_not_told_as_news():
     for _ in range(2):
         engine._turn()
     assert primed.numbers == [9, 12]
-    assert engine.stats().codes_drawn == 7
+    submit(engine, resumed := Told(Wish(2, fixed=8)), "", None)
+    engine._turn()
+    assert resumed.numbers == [12]
+    assert engine.stats().codes_drawn == 11
 
 
 def test_an_image_of_given_codes_needs_no_device():

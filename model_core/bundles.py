@@ -1,6 +1,7 @@
 """A model's name → its parts on disk.
 
-A name is that of a shipped model ("emoji"), a folder, or a Hugging Face id ("org/name" or "org/name@revision").
+A name is that of a shipped model ("emoji"), a folder, a Hugging Face id ("org/name" or "org/name@revision"), or a
+Weights & Biases artifact ("entity/project/name:version").
 A model's folder holds `dalle_bart/`, `vqgan/`, `clip/` (optional), each as its public repository has it, and
 `model.json`. Nothing is downloaded unless asked for. Knows nothing of what is inside the weights, and imports no JAX.
 
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from model_core import wandb_artifacts
 from model_core.errors import CorruptCheckpoint, ModelNotFound
 from model_core.json_files import read_json
 
@@ -69,8 +71,9 @@ def resolve(name: str | os.PathLike, *, download: bool = False) -> Bundle:
     """Finds a whole model.
 
     Args:
-      name: a shipped model's name, a folder, or a Hugging Face id of a repository laid out like such a folder.
-      download: whether a Hugging Face repository may be fetched; else only the local cache is looked at.
+      name: a shipped model's name, a folder, or a Hugging Face id or Weights & Biases artifact laid out like such a
+        folder.
+      download: whether it may be fetched; else only the local cache is looked at.
 
     Raises:
       ModelNotFound: nothing of that name is here; says how to get it where it can be got.
@@ -79,7 +82,7 @@ def resolve(name: str | os.PathLike, *, download: bool = False) -> Bundle:
     if isinstance(name, str) and name in shipped():
         return _read_folder(_SHIPPED / name, name)
     folder = _locate(name, download)
-    return _read_folder(folder, os.fspath(name) if _is_hub_id(name) else folder.resolve().name)
+    return _read_folder(folder, _id_of(name, folder))
 
 
 def from_parts(
@@ -96,7 +99,7 @@ def from_parts(
     """
     dalle_bart_folder, vqgan_folder = _locate(dalle_bart, download), _locate(vqgan, download)
     return Bundle(
-        id=os.fspath(dalle_bart) if _is_hub_id(dalle_bart) else dalle_bart_folder.resolve().name,
+        id=_id_of(dalle_bart, dalle_bart_folder),
         dalle_bart=dalle_bart_folder,
         vqgan=vqgan_folder,
         clip=None if clip is None else _locate(clip, download),
@@ -106,15 +109,21 @@ def from_parts(
 
 
 def fetch(hub_id: str) -> Path:
-    """Downloads a Hugging Face repository, a whole model or one part, and gives its folder in the local cache.
+    """Downloads a whole model or one part, and gives its folder in the local cache.
 
-    Only the files that are read are fetched, with a progress bar; PyTorch's only where there are no Flax weights.
+    From Hugging Face only the files that are read are fetched, PyTorch's only where there are no Flax weights; from
+    Weights & Biases all of an artifact. A download that was broken off goes on where it stopped.
 
     Raises:
-      ModelNotFound: it is no Hugging Face id, or cannot be had.
+      ModelNotFound: it is neither a Hugging Face id nor an artifact, or cannot be had.
     """
+    if wandb_artifacts.is_reference(hub_id):
+        return wandb_artifacts.locate(hub_id, download=True)
     if not _is_hub_id(hub_id):
-        raise ModelNotFound(f"{hub_id!r} is no Hugging Face id; those look like org/name or org/name@revision.")
+        raise ModelNotFound(
+            f"{hub_id!r} is no Hugging Face id (org/name or org/name@revision), nor a Weights & Biases artifact "
+            "(entity/project/name:version)."
+        )
     return _hub_folder(hub_id, download=True)
 
 
@@ -124,10 +133,19 @@ def _locate(name: str | os.PathLike, download: bool) -> Path:
         return folder
     if _is_hub_id(name):
         return _hub_folder(os.fspath(name), download)
+    if wandb_artifacts.is_reference(name):
+        return wandb_artifacts.locate(os.fspath(name), download=download)
     raise ModelNotFound(
         f"There is no model {os.fspath(name)!r}: it is not a shipped one ({', '.join(shipped()) or 'none'}), not a "
-        "folder, and not a Hugging Face id (org/name)."
+        "folder, not a Hugging Face id (org/name), and not a Weights & Biases artifact (entity/project/name:version)."
     )
+
+
+def _id_of(name: str | os.PathLike, folder: Path) -> str:
+    """What a model without a card is called: its folder's name, or where it was fetched from."""
+    if _is_hub_id(name) or wandb_artifacts.is_reference(name):
+        return os.fspath(name).replace(":", "@")
+    return folder.resolve().name
 
 
 def _is_hub_id(name: str | os.PathLike) -> bool:

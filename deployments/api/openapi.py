@@ -149,8 +149,16 @@ def _operation(
 
 
 def _drawn() -> Json:
-    events = {"oneOf": [_ref(PartialImage), _ref(Completed), _ref(ErrorReply)]}
-    return _json(_ref(ImagesReply)) | {"text/event-stream": {"schema": {"type": "string"}, "x-event-data": events}}
+    data = {"oneOf": [_ref(PartialImage), _ref(Completed), _ref(ErrorReply)]}
+    event = {
+        "type": "object",
+        "properties": {
+            "event": {"type": "string"},
+            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": data},
+        },
+        "required": ["event", "data"],
+    }
+    return _json(_ref(ImagesReply)) | {"text/event-stream": {"schema": event}}
 
 
 def _json(schema: Json) -> Json:

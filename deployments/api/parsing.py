@@ -37,6 +37,8 @@ def parse(kind: type[Request], fields: Any, limits: Limits, *, as_text: bool = F
     if unknown:
         known = ", ".join(kind.model_fields)
         raise UnknownParameter(f"Unknown parameter: {', '.join(unknown[:5])}. Known are: {known}.", unknown[0])
+    if as_text:
+        _check_flags(kind, given)
     try:
         request = kind.model_validate_strings(given, strict=False) if as_text else kind.model_validate(given)
     except ValidationError as error:
@@ -69,6 +71,13 @@ def parse_size(size: str, native: int, limits: Limits) -> tuple[int, int]:
             "size",
         )
     return width, height
+
+
+def _check_flags(kind: type[DrawingRequest], texts: Mapping[str, str]) -> None:
+    """In a form `true` and `false` are what they say; pydantic would take `on`, `no`, `0` and more."""
+    for name, text in texts.items():
+        if kind.model_fields[name].annotation is bool and text.lower() not in ("true", "false"):
+            raise InvalidValue(f"{name} must be true or false, got {shown(text)}.", name)
 
 
 def _check_numbers(request: DrawingRequest, limits: Limits) -> None:

@@ -120,7 +120,15 @@ def test_forms_say_numbers_in_words():
     texts = {"prompt": "a", "n": "3", "top_p": "0.5", "stream": "true", "stream_multiple": "true", "keep": "0.25"}
     asked = parse(EditRequest, texts, LIMITS, as_text=True)
     assert (asked.n, asked.top_p, asked.stream, asked.keep) == (3, 0.5, True, 0.25)
-    for name, text in (("n", "x"), ("n", "\uff12"), ("n", ""), ("n", "9" * 5000), ("stream", "perhaps"), ("keep", "1")):
+    for name, text in (
+        ("n", "x"),
+        ("n", "\uff12"),
+        ("n", ""),
+        ("n", "9" * 5000),
+        ("stream", "perhaps"),
+        ("stream", "0"),
+        ("keep", "1"),
+    ):
         with pytest.raises(InvalidValue) as raised:
             parse(EditRequest, {"prompt": "a", name: text}, LIMITS, as_text=True)
         assert raised.value.param == name

@@ -201,17 +201,18 @@ class Pipeline:
         self, job: _Job, seed: int, rows: tuple[int, ...], on_codes: Callable[[np.ndarray], None]
     ) -> np.ndarray:
         """Samples with codes shown as they come. After a replica's death, another goes on from what has been shown."""
-        known = job.fixed_codes
+        shown: np.ndarray | None = None
 
         async def sample() -> np.ndarray:
-            nonlocal known
+            nonlocal shown
             codes = self._streaming_sampler.sample_rows.remote(
                 job.text,
                 job.negative,
                 seed,
                 job.sampling,
                 rows=rows,
-                fixed_codes=known,
+                fixed_codes=job.fixed_codes,
+                shown=shown,
                 request_id=job.request_id,
                 timeout_s=job.time_left_s(),
             )
@@ -219,6 +220,7 @@ class Pipeline:
                 async for known in codes:
                     if (known >= 0).all():
                         return known
+                    shown = known
                     on_codes(known)
             finally:
                 codes.cancel()
@@ -228,9 +230,10 @@ class Pipeline:
 
     async def _finish(self, codes: np.ndarray, prompt: str) -> tuple[np.ndarray, float | None]:
         """Turns codes into an image and its score."""
-        if self._scorer and (not self._scorer_may_fail or self._scorer_circuit.allows()):
+        scorer = self._scorer
+        if scorer and (not self._scorer_may_fail or self._scorer_circuit.allows()):
             try:
-                image, score = await self._call("image_decoder", lambda: self._decode_and_score(codes, prompt))
+                image, score = await self._call("image_decoder", lambda: self._decode_and_score(codes, scorer, prompt))
             except (StageUnavailable, TimeoutError):
                 if not self._scorer_may_fail:
                     raise
@@ -241,10 +244,10 @@ class Pipeline:
                 return image, score
         return await self._call("image_decoder", lambda: result(self._decoder.decode.remote(codes))), None
 
-    async def _decode_and_score(self, codes: np.ndarray, prompt: str) -> tuple[np.ndarray, float]:
+    async def _decode_and_score(self, codes: np.ndarray, scorer: Any, prompt: str) -> tuple[np.ndarray, float]:
         """The image goes from decoder to scorer by reference, and only once is it read here."""
         image = self._decoder.decode.remote(codes)
-        score = self._scorer.score.remote(prompt, image)
+        score = scorer.score.remote(prompt, image)
         try:
             pixels = await image
             async with asyncio.timeout(SCORER_PATIENCE_S if self._scorer_may_fail else None):

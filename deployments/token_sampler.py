@@ -53,6 +53,7 @@ class TokenSampler:
             raise CheckpointMismatch(f"{model}: DalleBart draws {drawn} codes an image, the VQGAN takes {decoded}.")
         self._new_job = stages.SamplerJob
         self._row_length = vqgan.grid
+        self._is_deterministic = stage.rows.is_deterministic
         self._slots = config.slots
         self._metrics = SamplerMetrics()
         self._load = SamplerLoad(codes_per_image=drawn)
@@ -107,6 +108,7 @@ class TokenSampler:
         sampling: Sampling,
         *,
         rows: tuple[int, ...],
+        shown: np.ndarray | None = None,
         fixed_codes: np.ndarray | None = None,
         request_id: str = "",
         timeout_s: float | None = None,
@@ -115,11 +117,15 @@ class TokenSampler:
 
         Args:
           rows: after how many rows of codes; where the engine passes several at once, it shows the last of them.
+          shown: the last that another replica yielded of this image. Nothing of it is yielded again. It is taken as it
+            is; or, where a seed means the same bits, drawn again, so that what follows is the same as well.
 
         Yields:
-          Codes int32 [N], -1 for those to come; what was yielded can be given as `fixed_codes` to go on from there. At
-          the end, always, those of the whole image.
+          Codes int32 [N], -1 for those to come. At the end, always, those of the whole image.
         """
+        num_shown = 0 if shown is None else int((shown < 0).argmax())
+        if shown is not None and not self._is_deterministic:
+            fixed_codes = shown
         job = self._new_job(
             states=prompt[0],
             mask=prompt[1],
@@ -129,7 +135,7 @@ class TokenSampler:
             fixed_codes=fixed_codes,
             **asdict(sampling),
         )
-        stops = tuple(row * self._row_length for row in rows)
+        stops = tuple(row * self._row_length for row in rows if row * self._row_length > num_shown)
         with self._metrics.image() as first_row:
             drawing = self._engine.stream(job, request_id=request_id, timeout_s=timeout_s, stops=stops)
             is_first = True

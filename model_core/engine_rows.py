@@ -70,7 +70,7 @@ class Rows:
         self._lengths = lengths[-1:] if deterministic else lengths
         counts = [2**power for power in range(1, max_rows.bit_length()) if 2**power < max_rows]
         self._counts = [max_rows] if deterministic else [*counts, max_rows]
-        self._deterministic = deterministic
+        self.is_deterministic = deterministic
         self._weights = weights
         self._dtype = weights.shared["lm_head"]["kernel"].dtype
         self._compiles = CompileCounter()
@@ -195,7 +195,7 @@ class Rows:
 
     def _max_images(self, count: int) -> int:
         """For so many rows. One count serves all where bits matter, as the codes of all are drawn in one program."""
-        return count // 2 if self._deterministic else count
+        return count // 2 if self.is_deterministic else count
 
     def _new_row(self, job: CheckedJob, text: Text) -> RowArrays:
         keys_values = self._texts.pop(text.key, None)

@@ -110,11 +110,16 @@ class FakeStage:
         return stream
 
     async def _rows(
-        self, args: tuple[Any, ...], rows: tuple[int, ...], fixed_codes: np.ndarray | None, **_: Any
+        self,
+        args: tuple[Any, ...],
+        rows: tuple[int, ...],
+        shown: np.ndarray | None,
+        fixed_codes: np.ndarray | None,
+        **_: Any,
     ) -> AsyncIterator[np.ndarray]:
         codes = await self._call(*args)
         codes = codes if fixed_codes is None else np.where(fixed_codes >= 0, fixed_codes, codes)
-        known = 0 if fixed_codes is None else int((fixed_codes >= 0).sum())
+        known = 0 if shown is None else int((shown >= 0).sum())
         items = [np.where(np.arange(codes.size) < row, codes, -1) for row in rows if row > known] + [codes]
         fails_after, error = self.row_errors.pop(0) if self.row_errors else (len(items), None)
         for item in items[:fails_after]:

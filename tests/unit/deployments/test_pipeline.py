@@ -221,9 +221,9 @@ def test_after_a_death_a_stream_goes_on_from_what_was_shown():
     *previews, (drawn,) = asyncio.run(_stream(stages, seed=5))
     assert [preview.num_codes for preview in previews] == [1, 2]
     assert drawn.codes.tolist() == [5, len("avocado"), 0]
-    known = [options["fixed_codes"] for options in stages["token_sampler"].options_given]
-    assert known[0] is None
-    assert [codes.tolist() for codes in known[1:]] == [[5, -1, -1]] * 2
+    shown = [options["shown"] for options in stages["token_sampler"].options_given]
+    assert shown[0] is None
+    assert [codes.tolist() for codes in shown[1:]] == [[5, -1, -1]] * 2
 
 
 def test_a_slow_decoder_skips_previews_and_holds_up_no_drawing():

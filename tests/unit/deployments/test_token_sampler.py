@@ -78,11 +78,17 @@ def test_many_calls_share_the_slots_and_change_nothing(sampler: TokenSampler, te
         np.testing.assert_array_equal(codes, run(sampler.sample(*texts, seed, SAMPLING)))
 
 
-def test_another_replica_goes_on_from_what_was_shown(sampler: TokenSampler, texts: Any):
+@pytest.mark.parametrize("is_deterministic", [True, False])
+def test_another_replica_goes_on_from_what_was_shown(
+    sampler: TokenSampler, texts: Any, is_deterministic: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sampler, "_is_deterministic", is_deterministic)
     shown, whole = run(rows_of(sampler, texts, (5,)))
-    *again, last = run(rows_of(sampler, texts, (5, 7), fixed_codes=shown))
-    assert [int((codes >= 0).sum()) for codes in again] == [7 * ROW]  # the fifth row is known, and not shown again
+    before = sampler._engine.stats().codes_drawn
+    *again, last = run(rows_of(sampler, texts, (5, 7), shown=shown))
+    assert [int((codes >= 0).sum()) for codes in again] == [7 * ROW]
     np.testing.assert_array_equal(last, whole)
+    assert sampler._engine.stats().codes_drawn - before == (LENGTH if is_deterministic else LENGTH - 5 * ROW)
 
 
 def test_a_stream_that_is_left_frees_its_slot(sampler: TokenSampler, texts: Any):

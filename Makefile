@@ -86,7 +86,7 @@ parity: setup ## Compare every stage with recorded results of the reference
 	@$(PYTEST) $(ALL_CORES) tests/parity
 
 .PHONY: serve-test
-serve-test: setup ## Tests on a real Ray cluster on this machine
+serve-test: setup $(if $(CHROMIUM),chromium) ## Tests on a real Ray cluster on this machine
 	@$(PYTEST) tests/serve
 
 .PHONY: browser-test
@@ -124,6 +124,10 @@ loadtest: setup ## Start the service, load it with locust (USERS=4 TIME=60s), st
 .PHONY: autoscale
 autoscale: setup ## Watch the stages follow a load: a picture in out/loadtest (SHAPE=step PEAK=2)
 	@$(BIN)/python -m loadtest.autoscale --start cluster/scaling.yaml --shape $(SHAPE) --peak $(PEAK)
+
+.PHONY: bench
+bench: setup ## Time the shipped model's stages beside what this machine could do
+	@for stage in engine decoder scorer; do $(BIN)/dalle-serve bench $$stage || exit 1; done
 
 .PHONY: bench-memory
 bench-memory: setup ## Peak memory of loading a full-size mini, and the time of its first image

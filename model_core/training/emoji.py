@@ -109,7 +109,6 @@ def read_tags(archive: Path) -> dict[str, list[str]]:
     return {
         entry["hexcode"].lower().removesuffix("-fe0f"): [_plain(tag) for tag in entry.get("tags", ())]
         for entry in entries
-        if "hexcode" in entry
     }
 
 

@@ -142,13 +142,16 @@ class TrainingRun:
 
     def _encode(self, pixels: UInt8[np.ndarray, "M height width 3"]) -> Int[np.ndarray, "M N"]:
         config, params = self._load_vqgan()
-        parts = [pixels[i : i + BATCH].astype(np.float32) / 255 for i in range(0, len(pixels), BATCH)]
-        return np.concatenate([np.asarray(vqgan.encode_pixels(config, params, part)) for part in parts])
+        parts = [
+            np.asarray(vqgan.encode_pixels(config, params, pixels[rows].astype(np.float32) / 255))
+            for rows in _batches(len(pixels))
+        ]
+        return np.concatenate(parts)[: len(pixels)]
 
     def _reconstruct(self, codes: Int[np.ndarray, "M N"]) -> UInt8[np.ndarray, "M height width 3"]:
         config, params = self._load_vqgan()
-        parts = [codes[i : i + BATCH] for i in range(0, len(codes), BATCH)]
-        return np.concatenate([to_uint8(np.asarray(vqgan.decode_codes(config, params, part))) for part in parts])
+        parts = [to_uint8(np.asarray(vqgan.decode_codes(config, params, codes[rows]))) for rows in _batches(len(codes))]
+        return np.concatenate(parts)[: len(codes)]
 
     def _load_vqgan(self) -> tuple[vqgan.VQGANConfig, Params]:
         if not (self.model / "vqgan").is_dir():
@@ -163,6 +166,11 @@ class TrainingRun:
         if devices.is_first():
             checkpoint.save_params(self.model / part / "flax_model.msgpack", params, "float16")
         devices.wait_for_all()
+
+
+def _batches(total: int) -> list[Int[np.ndarray, " rows"]]:
+    """Rows of batches of one size, for one compiled program; the last row is repeated to fill the last one."""
+    return [np.arange(first, first + BATCH).clip(max=total - 1) for first in range(0, total, BATCH)]
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -34,7 +35,7 @@ def sampler(
         if not is_first():
             return
         seeds = np.zeros(len(prompts), np.uint32)
-        settings = sampling | {"seeds": seeds, "num_codes": num_codes}
+        settings: dict[str, Any] = sampling | {"seeds": seeds, "num_codes": num_codes}
         codes = dalle_bart.generate(config, state["ema"], *tokens, **settings)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{int(state['step']):06d}.png"

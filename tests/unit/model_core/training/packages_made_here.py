@@ -43,7 +43,7 @@ def fill_cache(cache: Path) -> Path:
     words = [
         {"label": "Avocado", "hexcode": "1F951", "tags": ["food", "kiwi-green"]},
         {"label": "red apple", "hexcode": "1F34E", "tags": ["food", "apple"]},
-        {"label": "food"},
+        {"label": "food", "hexcode": "1F37D"},
     ]
     about = {"license": "MIT", "author": "A. Nobody"}
     short_names = {

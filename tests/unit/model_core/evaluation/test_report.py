@@ -1,0 +1,74 @@
+"""The report says what was measured, and shows it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model_core.evaluation.adherence import adherence
+from model_core.evaluation.evaluation import JudgeScores, PictureScores, Sheets
+from model_core.evaluation.networks import GroupScores
+from model_core.evaluation.report import write_report
+
+NETWORKS = GroupScores(
+    split="train",
+    style="flat",
+    num_pictures=239,
+    psnr=23.45,
+    ssim=0.928,
+    codes_used=0.99,
+    nll=0.161,
+    nll_wrong_prompt=1.18,
+    recall_at_1=None,
+    recall_at_5=None,
+)
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        return picture.size
+
+
+@pytest.fixture(scope="module")
+def pictures() -> PictureScores:
+    """Three prompts of four draws, judged by chance; two of the chosen are wrong."""
+    logits = np.random.default_rng(0).normal(size=(3, 4, 3))
+    scores = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
+    return PictureScores(
+        num_prompts=3,
+        num_draws=4,
+        judge=(JudgeScores(style="flat", num_pictures=200, top_1=0.84, top_5=0.92),),
+        adherence=tuple(adherence(logits, np.arange(3), scores, [1, 4])),
+        blanks=0.0125,
+        variety=0.03,
+        wrong=("pizza", "rocket"),
+        licences="| a table |\n",
+    )
+
+
+def test_everything_measured_is_in_the_report(tmp_path: Path, pictures: PictureScores):
+    sheets = Sheets(best=np.zeros((3, 128, 128, 3), np.uint8), first=np.zeros((2, 4, 128, 128, 3), np.uint8))
+    path = write_report(tmp_path, {"model": "emoji"}, [NETWORKS], pictures, sheets)
+    text = path.read_text()
+    assert "| model | emoji |" in text
+    assert "| train | flat | 239 | 23.4 | 0.928 | 99% | 0.161 | 1.180 | – | – |" in text
+    assert "| flat | 200 | 84.0% | 92.0% |" in text
+    assert "Blank pictures: 1.2%" in text
+    assert "(2): pizza, rocket." in text
+    for each in pictures.adherence:
+        assert f"| {each.best_of} | {each.top_1:.1%} (" in text
+    for name, size in (("best.png", (3 * 64, 64)), ("seeds.png", (4 * 64, 2 * 64))):
+        assert f"({name})" in text
+        assert size_of(tmp_path / name) == size
+    assert size_of(tmp_path / "adherence.png")[0] > 100
+    raw = json.loads((tmp_path / "evaluation.json").read_text())
+    assert raw["networks"][0]["psnr"] == 23.45
+    assert raw["pictures"]["adherence"][1]["best_of"] == 4
+
+
+def test_a_report_of_the_networks_alone(tmp_path: Path):
+    text = write_report(tmp_path, {"model": "emoji"}, [NETWORKS]).read_text()
+    assert "The pictures" not in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["evaluation.json", "evaluation.md"]

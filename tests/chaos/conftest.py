@@ -21,6 +21,13 @@ from tests.chaos.clients import Sketchbook
 from tests.serve.conftest import tiny_model  # noqa: F401 - a fixture
 from tests.serve.processes import alive, descendants
 
+set_environment()  # what Ray reads when it is imported
+del os.environ["JAX_COMPILATION_CACHE_DIR"]  # to be set again with a home of its own
+
+with warnings.catch_warnings():  # here once, so that the tests may import it with warnings as errors
+    warnings.simplefilter("ignore", PydanticDeprecatedSince20)  # Ray's settings use a keyword that pydantic gave up
+    import ray.serve  # noqa: F401
+
 RESULTS = Path("out/chaos.jsonl")
 HEALTH = {"health_check_period_s": 1.0, "health_check_timeout_s": 30.0}
 

@@ -17,7 +17,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from model_core.errors import UnsupportedConfig
-from model_core.layers import DecoderLayer, EncoderLayer, norm, scaled_norm
+from model_core.layers import DecoderLayer, EncoderLayer, dense, norm, scaled_norm
 
 # What the published models say and this code computes. A key that is absent means this value too.
 _ONLY: dict[str, Any] = {
@@ -209,7 +209,7 @@ class DalleBart(nn.Module):
     def setup(self):
         self.model = Bart(self.config, self.remat)
         init = nn.initializers.normal(self.config.init_std)
-        self.lm_head = nn.Dense(self.config.logits_width, use_bias=False, kernel_init=init)
+        self.lm_head = dense(self.config.logits_width, kernel_init=init)
 
     def __call__(self, text_tokens, text_mask, decoder_codes):
         return self.logits(decoder_codes, self.encode(text_tokens, text_mask), text_mask)

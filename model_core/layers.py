@@ -17,6 +17,28 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
+FEW_ROWS = 2
+
+
+def product(x, kernel, dimension_numbers, **options):
+    """`lax.dot_general` for a dense layer; one position of one or two rows takes a way of its own on a CPU.
+
+    There XLA's product of two rows copies the kernel piece by piece and takes twice the time that reading it does. Row
+    by row, the kernel comes from memory once and from the cache after; it is fast where `kernel` is the transpose of
+    what lies in memory, as `decoding.decoder_weights` keeps it.
+    """
+    multiply = partial(jax.lax.dot_general, dimension_numbers=dimension_numbers, **options)
+    if x.shape[-2] > 1 or x.size > FEW_ROWS * x.shape[-1]:
+        return multiply(x, kernel)
+    return jax.lax.platform_dependent(x, kernel, cpu=_row_by_row, default=multiply)
+
+
+def _row_by_row(x, kernel):
+    rows = [kernel.T @ row for row in x.reshape(-1, x.shape[-1])]
+    return jnp.stack(rows).reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+dense = partial(nn.Dense, use_bias=False, dot_general=product)
 scaled_norm = partial(nn.LayerNorm, epsilon=1e-5, use_fast_variance=False)
 norm = partial(scaled_norm, use_scale=False)  # in front of a product, whose kernel already scales
 
@@ -56,11 +78,11 @@ class Attention(nn.Module):
     init_std: float
 
     def setup(self):
-        dense = partial(nn.Dense, self.width, use_bias=False, kernel_init=nn.initializers.normal(self.init_std))
-        self.query = dense(name="q_proj")
-        self.key = dense(name="k_proj")
-        self.value = dense(name="v_proj")
-        self.out = dense(name="out_proj")
+        square = partial(dense, self.width, kernel_init=nn.initializers.normal(self.init_std))
+        self.query = square(name="q_proj")
+        self.key = square(name="k_proj")
+        self.value = square(name="v_proj")
+        self.out = square(name="out_proj")
 
     def keys_values(self, x: Float[Array, "R S D"]) -> KeysValues:
         return KeysValues(keys=self._split_heads(self.key(x)), values=self._split_heads(self.value(x)))
@@ -97,12 +119,12 @@ class GLU(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "R L D"]) -> Float[Array, "R L D"]:
-        dense = partial(nn.Dense, use_bias=False, kernel_init=nn.initializers.normal(self.init_std))
+        linear = partial(dense, kernel_init=nn.initializers.normal(self.init_std))
         x = norm(name="LayerNorm_0")(x)
-        gate = nn.gelu(dense(self.hidden, name="Dense_0")(x), approximate=False)
-        x = gate * dense(self.hidden, name="Dense_1")(x)
+        gate = nn.gelu(linear(self.hidden, name="Dense_0")(x), approximate=False)
+        x = gate * linear(self.hidden, name="Dense_1")(x)
         x = norm(name="LayerNorm_1")(x)
-        return dense(self.width, name="Dense_2")(x)
+        return linear(self.width, name="Dense_2")(x)
 
 
 class EncoderLayer(nn.Module):

@@ -18,6 +18,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from model_core.errors import InvalidValue
+from model_core.likeliest import keep_likeliest
 
 AnyArray = Array | np.ndarray
 PerImage = float | Sequence[float] | np.ndarray | Array  # one value for all images of a batch, or one each
@@ -131,23 +132,7 @@ def warp(
     """Applies temperature, then top_k, then top_p; ids that fall out become -inf, at least one stays."""
     logits = logits / jnp.maximum(temperature, _COLDEST)[:, None]
     is_filtered = jnp.any(top_k > 0) | jnp.any(top_p < 1)
-    return jax.lax.cond(is_filtered, _keep_likeliest, lambda logits, *_: logits, logits, top_k, top_p)
-
-
-def _keep_likeliest(logits, top_k, top_p):
-    """One sort serves both filters: each keeps a prefix of the ids in order of falling logits, lower ids first."""
-    size = logits.shape[-1]
-    falling = jnp.sort(logits, axis=-1, descending=True)
-    rank = jnp.arange(size)
-    limit = jnp.where(top_k > 0, jnp.minimum(top_k, size), size)[:, None]
-    probabilities = jax.nn.softmax(jnp.where(rank < limit, falling, -jnp.inf))
-    short_of_p = (jnp.cumsum(probabilities, -1) < top_p[:, None]).sum(-1, keepdims=True)
-    limit = jnp.where(top_p[:, None] < 1, jnp.minimum(limit, short_of_p + 1), limit)
-    last = jnp.take_along_axis(falling, limit - 1, axis=-1)  # the smallest logit that stays
-    is_tied = logits == last
-    room = limit - (logits > last).sum(-1, keepdims=True)
-    stays = (logits > last) | (is_tied & (jnp.cumsum(is_tied, -1) <= room))
-    return jnp.where(stays, logits, -jnp.inf)
+    return jax.lax.cond(is_filtered, keep_likeliest, lambda logits, *_: logits, logits, top_k, top_p)
 
 
 def gumbel_noise(seed: UInt32[AnyArray, " B"], position: Int[Array, " B"], size: int) -> Float[Array, "B {size}"]:

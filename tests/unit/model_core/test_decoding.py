@@ -113,13 +113,6 @@ def test_layers_are_cut_out_in_order(tiny_dalle_bart):
     params = tiny_dalle_bart.params
     weights = dalle_bart.decoder_weights(params)
     stacked = params["model"]["decoder"]["layers"]["FlaxBartDecoderLayers"]
-    restacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *weights.layers)
+    restacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *weights.published()[1])
     jax.tree.map(np.testing.assert_array_equal, restacked, stacked)
     assert "encoder" not in weights.shared["model"]
-
-
-def test_cutting_layers_out_takes_no_memory_on_a_cpu():
-    stacked = jnp.ones((3, 8, 16))
-    cut = decoding._unstack({"kernel": stacked})
-    addresses = [layer["kernel"].unsafe_buffer_pointer() for layer in cut]
-    assert addresses == [stacked.unsafe_buffer_pointer() + i * 8 * 16 * 4 for i in range(3)]

@@ -1,7 +1,9 @@
 """Jobs that share rows: each gets what it would get alone, and nothing is compiled for them."""
 
 import dataclasses
+from collections.abc import Callable, Iterator
 
+import jax
 import numpy as np
 import pytest
 
@@ -13,33 +15,47 @@ NUM_CODES = 20
 
 
 @pytest.fixture(scope="module")
-def weights(tiny_dalle_bart):
-    return dalle_bart.decoder_weights(tiny_dalle_bart.params)
-
-
-@pytest.fixture(scope="module")
-def exact_rows(tiny_dalle_bart, weights) -> Rows:
-    """As many rows as `generate` has for two images under guidance."""
-    rows = Rows(tiny_dalle_bart.config, weights, num_codes=NUM_CODES, max_rows=4, deterministic=True)
-    rows.warm_up()
-    return rows
-
-
-@pytest.fixture(scope="module")
-def fitted_rows(tiny_dalle_bart, weights) -> Rows:
-    """2 or 4 rows, with caches for 5 or all 9 positions."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(engine_rows, "NUM_LENGTHS", 2)
-    rows = Rows(tiny_dalle_bart.config, weights, num_codes=NUM_CODES, max_rows=4, deterministic=False)
-    patch.undo()
-    rows.warm_up()
-    return rows
-
-
-@pytest.fixture(scope="module")
-def jobs(tiny_dalle_bart, tiny_text) -> list[SamplerJob]:
-    """Six images of three texts, the last one without guidance."""
+def small(tiny_dalle_bart):
+    """The tiny model with one decoder layer, for the many programs that are compiled here."""
     config, params = tiny_dalle_bart
+    layers = params["model"]["decoder"]["layers"]
+    one_layer = jax.tree.map(lambda leaf: leaf[:1], layers)
+    decoder = params["model"]["decoder"] | {"layers": one_layer}
+    params = params | {"model": params["model"] | {"decoder": decoder}}
+    return type(tiny_dalle_bart)(dataclasses.replace(config, decoder_layers=1), params)
+
+
+@pytest.fixture(scope="module")
+def make_rows(small) -> Iterator[Callable[[bool], Rows]]:
+    """Rows for two images under guidance, with caches for 5 or all 9 positions."""
+    weights = dalle_bart.decoder_weights(small.params)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_rows, "NUM_LENGTHS", 2)
+        yield lambda deterministic: Rows(
+            small.config, weights, num_codes=NUM_CODES, max_rows=4, deterministic=deterministic
+        )
+
+
+@pytest.fixture(scope="module")
+def exact_rows(make_rows) -> Rows:
+    """Always 4 rows, as `generate` has for two images under guidance, and all positions."""
+    rows = make_rows(True)
+    rows.warm_up()
+    return rows
+
+
+@pytest.fixture(scope="module")
+def fitted_rows(make_rows) -> Rows:
+    """2 or 4 rows, and as many positions as are needed."""
+    rows = make_rows(False)
+    rows.warm_up()
+    return rows
+
+
+@pytest.fixture(scope="module")
+def jobs(small, tiny_text) -> list[SamplerJob]:
+    """Six images of three texts, the last one without guidance."""
+    config, params = small
     states = np.asarray(dalle_bart.encode(config, params, tiny_text.tokens, tiny_text.mask))
     uncond = np.asarray(dalle_bart.encode(config, params, tiny_text.tokens_uncond, tiny_text.mask_uncond))
     settings = [
@@ -84,10 +100,10 @@ def alone(exact_rows, jobs) -> list[np.ndarray]:
     return [draw(exact_rows, [job])[0] for job in jobs]
 
 
-def test_rows_draw_what_the_static_driver_draws(tiny_dalle_bart, tiny_text, alone):
+def test_rows_draw_what_the_static_driver_draws(small, tiny_text, alone):
     """To the last code: both run one compiled step over as many rows."""
     expected = dalle_bart.generate(
-        *tiny_dalle_bart,
+        *small,
         *tiny_text.rows(0, 1),
         guidance_scale=3.0,
         temperature=[1.0, 0.5],
@@ -145,8 +161,8 @@ def test_fixed_codes_stay_and_what_comes_before_them_too(exact_rows, jobs, alone
     np.testing.assert_array_equal(codes[:5], alone[0][:5])
 
 
-def test_a_texts_keys_and_values_are_made_once(tiny_dalle_bart, weights, jobs, monkeypatch):
-    rows = Rows(tiny_dalle_bart.config, weights, num_codes=NUM_CODES, max_rows=4, deterministic=True)
+def test_a_texts_keys_and_values_are_made_once(make_rows, jobs, monkeypatch):
+    rows = make_rows(True)
     made = []
     make = rows._text
     monkeypatch.setattr(rows, "_text", lambda states: made.append(states) or make(states))

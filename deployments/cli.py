@@ -6,7 +6,7 @@ What is heavy is imported only in the command that needs it, so that `--help` is
 
 import typer
 
-from deployments import cli_convert, cli_doctor, cli_generate, cli_models, cli_plan, cli_serve
+from deployments import cli_bench, cli_convert, cli_doctor, cli_generate, cli_models, cli_plan, cli_serve
 from deployments.terminal import ExplainingGroup
 from model_core.evaluation.cli import evaluate
 from model_core.training.cli import app as train_app
@@ -25,4 +25,5 @@ app.command("doctor")(cli_doctor.doctor)
 app.command("plan")(cli_plan.plan)
 app.command("eval")(evaluate)
 app.add_typer(cli_models.app, name="models")
+app.add_typer(cli_bench.app, name="bench")
 app.add_typer(train_app, name="train")

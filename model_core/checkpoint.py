@@ -7,7 +7,7 @@ Provenance: config.json, flax_model.msgpack and model.safetensors as the public 
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,18 +22,22 @@ from model_core.json_files import read_json
 from model_core.weight_files import FLOAT_DTYPES, StoredArray, index_safetensors, read_array
 
 Params = dict[str, Any]
+Place = Callable[[str, np.ndarray], jax.Array]  # an array's name and content → where it is computed with
 
 FLAX_WEIGHTS = "flax_model.msgpack"
 SAFETENSORS_WEIGHTS = "model.safetensors"
 _MAX_NAMED_KEYS = 20  # in one error message
 
 
-def load_dalle_bart(folder: str | os.PathLike, dtype: str = "float32") -> tuple[dalle_bart.DalleBartConfig, Params]:
+def load_dalle_bart(
+    folder: str | os.PathLike, dtype: str = "float32", *, place: Place | None = None
+) -> tuple[dalle_bart.DalleBartConfig, Params]:
     """Loads a DalleBart folder; layers come out stacked, however the file holds them.
 
     Args:
       folder: holds config.json and flax_model.msgpack.
       dtype: float32, float16 or bfloat16: what params are held and computed in.
+      place: as in `load_params`.
 
     Raises:
       ModelNotFound: there is no such folder.
@@ -43,7 +47,8 @@ def load_dalle_bart(folder: str | os.PathLike, dtype: str = "float32") -> tuple[
       InvalidValue: no such dtype, or a weight is beyond its range.
     """
     config = dalle_bart.DalleBartConfig.from_dict(read_json(Path(folder), "config.json"))
-    return config, load_params(_weights_path(Path(folder), FLAX_WEIGHTS), dalle_bart.param_shapes(config), dtype)
+    path = _weights_path(Path(folder), FLAX_WEIGHTS)
+    return config, load_params(path, dalle_bart.param_shapes(config), dtype, place=place)
 
 
 def load_vqgan(folder: str | os.PathLike, dtype: str = "float32") -> tuple[vqgan.VQGANConfig, Params]:
@@ -65,7 +70,9 @@ def load_clip(folder: str | os.PathLike, dtype: str = "float32") -> tuple[clip.C
     return config, load_params(path, clip.param_shapes(config), dtype)
 
 
-def load_params(path: str | os.PathLike, expected_shapes: Mapping[str, Any], dtype: str = "float32") -> Params:
+def load_params(
+    path: str | os.PathLike, expected_shapes: Mapping[str, Any], dtype: str = "float32", *, place: Place | None = None
+) -> Params:
     """Reads a weights file into a tree of device arrays of one dtype.
 
     A `.safetensors` file is taken for a PyTorch CLIP, anything else for Flax msgpack. Host memory: on a CPU the params
@@ -74,6 +81,7 @@ def load_params(path: str | os.PathLike, expected_shapes: Mapping[str, Any], dty
     Args:
       expected_shapes: nested mapping of `jax.ShapeDtypeStruct`, as a model's `param_shapes` gives it.
       dtype: float32, float16 or bfloat16.
+      place: puts each array on its devices, as `sharding.placer` does; None is JAX's default device.
 
     Raises:
       CorruptCheckpoint, CheckpointMismatch, InvalidValue: as in `load_dalle_bart`.
@@ -90,7 +98,7 @@ def load_params(path: str | os.PathLike, expected_shapes: Mapping[str, Any], dty
     else:
         _compare(path, index, expected)
     with path.open("rb") as file:
-        leaves = {name: _load_leaf(file, name, index[name], target) for name in expected}
+        leaves = {name: _load_leaf(file, name, index[name], target, place or _put) for name in expected}
     return traverse_util.unflatten_dict(leaves, sep="/")
 
 
@@ -140,13 +148,17 @@ def _flat_shapes(shapes: Mapping[str, Any], prefix: str = "") -> dict[str, tuple
     return flat
 
 
-def _load_leaf(file: BinaryIO, name: str, stored: StoredArray, dtype: np.dtype) -> jax.Array:
+def _put(name: str, array: np.ndarray) -> jax.Array:
+    return jax.device_put(array)
+
+
+def _load_leaf(file: BinaryIO, name: str, stored: StoredArray, dtype: np.dtype, place: Place) -> jax.Array:
     try:
         array = read_array(file, stored, dtype)
     except FloatingPointError as err:
         raise InvalidValue(_beyond_range(name, dtype), "dtype") from err
     # Waiting keeps at most one host copy alive. Where the device array shares the memory, it is the only owner left.
-    return jax.device_put(array).block_until_ready()
+    return place(name, array).block_until_ready()
 
 
 def _beyond_range(name: str, dtype: np.dtype) -> str:

@@ -1,0 +1,39 @@
+"""Benches the image decoder: image codes to uint8 images."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import numpy as np
+
+from model_core import vqgan
+from model_core.bench import machine
+from model_core.bench.measurement import Report, measured, median_seconds
+from model_core.bench.models import load_vqgan
+from model_core.bench.work import Work, num_weight_bytes, program_flops
+from model_core.images import to_uint8
+
+
+def bench_decoder(model: str, counts: Sequence[int], *, dtype: str = "float32", repeats: int = 5) -> Report:
+    """Decodes random codes, for each of `counts` images a call.
+
+    The limit counts the weights once and the arithmetic of every image.
+
+    Args:
+      model: "mini" or "mega" for random weights of the public size, else a shipped model's name or a folder.
+
+    Raises:
+      DalleServeError: there is no such model or dtype.
+    """
+    config, params = load_vqgan(model, dtype)
+    here = machine.measure(dtype)
+    decode = partial(vqgan.decode_codes, config, params)
+    weight_bytes = num_weight_bytes({name: params[name] for name in ("decoder", "post_quant_conv")})
+
+    def measure(images: int):
+        codes = np.random.default_rng(images).integers(config.n_embed, size=(images, config.grid**2))
+        seconds = median_seconds(lambda: to_uint8(np.asarray(decode(codes))), repeats)
+        flops = program_flops(jax.jit(partial(vqgan.decode_codes, config)), params, codes)
+        return measured(images, seconds, Work(weight_bytes, flops), here)
+
+    return Report("decoder", model, dtype, {"repeats": repeats}, here, tuple(map(measure, counts)))

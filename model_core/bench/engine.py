@@ -1,0 +1,108 @@
+"""Benches the token sampler: encoder states to image codes, by the rows that the engine draws."""
+
+import time
+from collections.abc import Sequence
+from statistics import median
+
+import jax
+import numpy as np
+
+from model_core import dalle_bart
+from model_core.bench import machine
+from model_core.bench.measurement import Measurement, Report, measured
+from model_core.bench.models import load_decoder
+from model_core.bench.work import image_work
+from model_core.engine_rows import Rows
+from model_core.sampler_job import FREE, SamplerJob
+
+CODES_PER_ADVANCE = 16  # as the engine's default
+GUIDANCE_SCALE = 10.0
+ROWS_PER_IMAGE = 2  # of the decoder: one under the prompt, one unconditional
+TOP_K = 50  # the public models' default
+
+
+def bench_engine(
+    model: str,
+    counts: Sequence[int],
+    *,
+    dtype: str = "float32",
+    deterministic: bool = False,
+    repeats: int = 3,
+    num_codes: int | None = None,
+) -> Report:
+    """Draws guided images of random encoder states, for each of `counts` images in flight.
+
+    Args:
+      model: "mini" or "mega" for random weights of the public size, else a shipped model's name or a folder.
+      deterministic: as the engine's setting: caches are read over all positions.
+      num_codes: draw so many from the middle of the image, where caches have their mean length, and scale the time up;
+        None draws all.
+
+    Raises:
+      DalleServeError: there is no such model or dtype.
+    """
+    config, params = load_decoder(model, dtype)
+    weights = dalle_bart.decoder_weights(params)
+    del params
+    here = machine.measure(dtype)
+    drawn = config.image_length if num_codes is None else min(num_codes, config.image_length)
+    start = (config.image_length - drawn) // 2
+
+    def measure(images: int) -> Measurement:
+        rows = Rows(
+            config,
+            weights,
+            num_codes=config.image_vocab_size,
+            max_rows=images * ROWS_PER_IMAGE,
+            deterministic=deterministic,
+        )
+        jobs = [_job(config, start, seed) for seed in range(images)]
+        _draw(rows, jobs, start + drawn)  # compiles what it needs
+        times = [_draw(rows, jobs, start + drawn) for _ in range(repeats)]
+        seconds = median(whole for whole, _ in times)
+        itemsize = jax.numpy.dtype(dtype).itemsize
+        work = image_work(config, itemsize, images * ROWS_PER_IMAGE, np.arange(start, start + drawn))
+        scale = config.image_length / drawn
+        return measured(
+            images,
+            seconds * scale,
+            work * scale,
+            here,
+            codes_per_s=images * drawn / seconds,
+            first_row_s=median(first for _, first in times),
+        )
+
+    settings = {"guidance": GUIDANCE_SCALE, "deterministic": deterministic, "codes": drawn, "repeats": repeats}
+    return Report("engine", model, dtype, settings, here, tuple(map(measure, counts)))
+
+
+def _draw(rows: Rows, jobs: list[SamplerJob], stop: int) -> tuple[float, float]:
+    """Draws all jobs up to a position; gives the seconds until they were there, and until the first advance was."""
+    began = time.perf_counter()
+    seats = [rows.join(rows.check(job)) for job in jobs]
+    rows.advance(CODES_PER_ADVANCE)
+    first = time.perf_counter() - began
+    while (left := stop - seats[0].position) > 0:
+        rows.advance(min(CODES_PER_ADVANCE, left))
+    whole = time.perf_counter() - began
+    for seat in seats:
+        rows.leave(seat)
+    return whole, first
+
+
+def _job(config: dalle_bart.DalleBartConfig, start: int, seed: int) -> SamplerJob:
+    rng = np.random.default_rng(seed)
+    text, uncond = rng.standard_normal((2, config.max_text_length, config.d_model), np.float32)
+    codes = np.full(config.image_length, FREE, np.int32)
+    codes[:start] = rng.integers(config.image_vocab_size, size=start)
+    ones = np.ones(config.max_text_length, np.int32)
+    return SamplerJob(
+        states=text,
+        mask=ones,
+        uncond_states=uncond,
+        uncond_mask=ones,
+        seed=seed,
+        guidance_scale=GUIDANCE_SCALE,
+        top_k=TOP_K,
+        fixed_codes=codes,
+    )

@@ -1,0 +1,104 @@
+"""This machine in numbers: how fast it reads memory, how fast it multiplies, how much memory was used.
+
+Knows nothing of models. Both rates are measured by programs of the same compiler on all threads, as a roofline wants
+them (Williams et al. 2009, "Roofline: an insightful visual performance model").
+"""
+
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+READ_BYTES = 2**30
+REPEATS = 5
+_SIDE = {"cpu": 2048}  # of the square product; accelerators need a larger one to be busy
+_SIDE_ELSEWHERE = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Where something was measured.
+
+    Attributes:
+      processor: as the operating system names it.
+      device: what JAX computes on.
+      threads: that this process may run on.
+      read_bytes_per_s: best of five reads of 1 GiB.
+      flops_per_s: best of five square matrix products in the dtype of the model; a multiply-add counts two.
+      product_side: of those matrices.
+    """
+
+    processor: str
+    device: str
+    threads: int
+    jax_version: str
+    read_bytes_per_s: float
+    flops_per_s: float
+    product_side: int
+
+    def seconds(self, num_bytes: float, num_flops: float) -> float:
+        """The least time in which so much can be read and computed here, each at its own full rate."""
+        return max(num_bytes / self.read_bytes_per_s, num_flops / self.flops_per_s)
+
+
+def measure(dtype: str) -> Machine:
+    """Measures both rates. Takes 1 GiB of memory and a few seconds."""
+    device = jax.devices()[0]
+    side = _SIDE.get(device.platform, _SIDE_ELSEWHERE)
+    return Machine(
+        processor=_processor(),
+        device=f"{len(jax.devices())} x {device.device_kind}" if device.platform != "cpu" else "cpu",
+        threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        jax_version=jax.__version__,
+        read_bytes_per_s=READ_BYTES / _best(_reader()),
+        flops_per_s=2 * side**3 / _best(_multiplier(side, dtype)),
+        product_side=side,
+    )
+
+
+def peak_memory_bytes() -> int:
+    """The most memory used so far: of the accelerator where there is one, else of this process."""
+    stats = jax.devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in stats:
+        return stats["peak_bytes_in_use"]
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def _reader() -> Callable[[], object]:
+    rows = jnp.zeros((READ_BYTES // 4096, 1024), jnp.float32)
+    read = jax.jit(lambda rows: rows.max(axis=0))
+    return lambda: read(rows).block_until_ready()
+
+
+def _multiplier(side: int, dtype: str) -> Callable[[], object]:
+    matrix = jnp.full((side, side), 0.5, dtype)
+    multiply = jax.jit(jnp.matmul)
+    return lambda: multiply(matrix, matrix).block_until_ready()
+
+
+def _best(work: Callable[[], object]) -> float:
+    """The shortest of five times, after one for compiling."""
+    work()
+    times = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,84 @@
+"""A report as a table for people, JSON for programs, and a plot.
+
+Knows nothing of how anything was measured.
+"""
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from model_core.bench.measurement import Measurement, Report
+from model_core.errors import DalleServeError
+
+GIB = 2**30
+
+
+def show(report: Report, console: Console) -> None:
+    """Prints the machine's rates and a line for every measurement."""
+    here = report.machine
+    console.print(
+        f"{report.what} · {report.model} · {report.dtype} · "
+        + " · ".join(f"{name} {value}" for name, value in report.settings.items())
+    )
+    console.print(f"{here.processor} · {here.device} · {here.threads} threads · jax {here.jax_version}")
+    console.print(
+        f"reads {here.read_bytes_per_s / 1e9:.1f} GB/s · multiplies {here.flops_per_s / 1e9:.0f} GFLOP/s "
+        f"({here.product_side}³, {report.dtype})"
+    )
+    console.print(_table(report.measurements))
+
+
+def _table(measurements: tuple[Measurement, ...]) -> Table:
+    draws = any(one.codes_per_s for one in measurements)
+    table = Table("images at a time", "s/image", "images/s", *(("codes/s", "first row, s") if draws else ()))
+    for name in ("limit, s/image", "of the limit", "bound by", "peak memory"):
+        table.add_column(name)
+    for one in measurements:
+        drawing = (f"{one.codes_per_s:.1f}", f"{one.first_row_s:.3g}") if draws else ()
+        table.add_row(
+            str(one.images),
+            f"{one.s_per_image:.3g}",
+            f"{one.images_per_s:.3g}",
+            *drawing,
+            f"{one.limit_s / one.images:.3g}",
+            f"{one.limit_fraction:.0%}",
+            one.bound,
+            f"{one.peak_memory_bytes / GIB:.2f} GiB",
+        )
+    return table
+
+
+def write_json(report: Report, path: Path) -> None:
+    path.write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+
+
+def write_plot(report: Report, path: Path) -> None:
+    """Draws images/s over images at a time, with the limit, in the format of its ending.
+
+    Raises:
+      DalleServeError: the library for it is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise DalleServeError(
+            "A plot needs matplotlib: pip install 'dalle-serve[bench]', or leave --plot out."
+        ) from error
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    counts = [one.images for one in report.measurements]
+    axes.plot(counts, [one.images_per_s for one in report.measurements], "o-", label="measured")
+    axes.plot(counts, [one.images / one.limit_s for one in report.measurements], "k--", label="limit")
+    axes.set(
+        title=f"{report.what}, {report.model}, {report.dtype}",
+        xlabel="images at a time",
+        ylabel="images/s",
+        xscale="log",
+        yscale="log",
+        xticks=counts,
+        xticklabels=counts,
+    )
+    axes.legend()
+    figure.savefig(path)

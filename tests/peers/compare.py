@@ -1,0 +1,89 @@
+"""Times this project and two others that draw with the same network, side by side on this machine.
+
+    python tests/peers/compare.py --dalle-mini PYTHON --min-dalle PYTHON [--images 1,4] [--codes 256] [--repeats 3]
+
+Every contender runs in a process of its own, with the Python that has it installed (see README.md), on random weights
+of DALL·E mini's size in float32, guidance 10. All are loaded and compiled first; then they draw in turns, so that what
+else the machine does falls on all alike. Prints medians, and ratios of times measured in the same round.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+FOLDER = Path(__file__).parent
+CODES = 256  # of an image
+
+
+class Contender:
+    """A worker that draws when told to. It prints a line of JSON when it is ready, and one for every drawing."""
+
+    def __init__(self, name: str, python: str, script: str, images: int, codes: int):
+        self.name = name
+        command = [python, str(FOLDER / script), str(images), str(codes)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.ready = self._read()
+        self.seconds: list[float] = []
+
+    def draw(self) -> float:
+        """Has one call drawn; gives the seconds that it took."""
+        assert self._process.stdin
+        self._process.stdin.write("draw\n")
+        self._process.stdin.flush()
+        self.seconds.append(self._read()["seconds"])
+        return self.seconds[-1]
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _read(self) -> dict:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} ended with status {self._process.wait()}; what it said stands above.")
+        return json.loads(line)
+
+
+def compare(scripts: dict[str, tuple[str, str]], images: int, codes: int, repeats: int) -> None:
+    """Draws `images` images a call with each, `repeats` times in turns, and prints what it took."""
+    contenders: list[Contender] = []
+    try:
+        for name, (python, script) in scripts.items():
+            contenders.append(Contender(name, python, script, images, codes))
+            print(f"{name}: {contenders[-1].ready}", file=sys.stderr)
+        for _ in range(repeats):
+            for one in contenders:
+                print(f"{one.name}: {one.draw():.1f} s", file=sys.stderr)
+    finally:
+        for one in contenders:
+            one.stop()
+    ours = contenders[0]
+    for one in contenders:
+        ratio = median(theirs / own for theirs, own in zip(one.seconds, ours.seconds, strict=True))
+        print(f"| {images} | {one.name} | {median(one.seconds) / images * CODES / codes:.1f} | {ratio:.2f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dalle-mini", help="the Python that has dalle-mini; left out without")
+    parser.add_argument("--min-dalle", help="the Python that has min-dalle; left out without")
+    parser.add_argument("--images", default="1,4", help="images a call, with commas")
+    parser.add_argument("--codes", type=int, default=CODES, help="draw only so many, and scale the time up")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds")
+    asked = parser.parse_args()
+    scripts = {"dalle-serve": (sys.executable, "ours.py")}
+    if asked.dalle_mini:
+        scripts["dalle-mini"] = (asked.dalle_mini, "dalle_mini_worker.py")
+    if asked.min_dalle:
+        scripts["min-dalle"] = (asked.min_dalle, "min_dalle_worker.py")
+    print("| images a call | | s/image | times ours |\n|---|---|---|---|")
+    for images in asked.images.split(","):
+        compare(scripts, int(images), asked.codes, asked.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""The engine's bench counts what it draws, and scales a part of an image up to the whole."""
+
+import numpy as np
+import pytest
+
+from model_core.bench.engine import bench_engine
+from model_core.bench.work import image_work
+from model_core.errors import ModelNotFound
+
+
+def test_times_stand_beside_the_limit_of_the_codes_that_were_drawn(round_machine, small_models):
+    report = bench_engine("mini", [1, 2], repeats=1, num_codes=4)
+    assert [one.images for one in report.measurements] == [1, 2]
+    for one in report.measurements:
+        work = image_work(small_models, 4, 2 * one.images, np.arange(6, 10))  # the middle four of sixteen
+        assert one.limit_s == pytest.approx(4 * max(work.num_bytes, work.num_flops) / 1e9)
+        assert one.codes_per_s == pytest.approx(one.images_per_s * small_models.image_length)
+        assert 0 < one.first_row_s <= one.seconds
+
+
+def test_a_model_that_is_not_there_is_named(round_machine):
+    with pytest.raises(ModelNotFound, match="no-such-model"):
+        bench_engine("no-such-model", [1])

@@ -1,0 +1,44 @@
+"""A report as a table, as JSON and as a plot."""
+
+import json
+
+import pytest
+from rich.console import Console
+
+from model_core.bench import report
+from model_core.bench.measurement import Report, measured
+from model_core.bench.work import Work
+
+
+@pytest.fixture
+def measurements(round_machine) -> Report:
+    """Four seconds for two images that need one second of reading and two of arithmetic."""
+    one = measured(2, 4.0, Work(1e9, 2e9), round_machine)
+    return Report("decoder", "mini", "float32", {"repeats": 3}, round_machine, (one,))
+
+
+def test_the_limit_is_the_slower_of_reading_and_arithmetic(measurements):
+    (one,) = measurements.measurements
+    assert (one.s_per_image, one.images_per_s, one.limit_s) == (2.0, 0.5, 2.0)
+    assert (one.limit_fraction, one.bound) == (0.5, "arithmetic")
+
+
+def test_the_table_says_what_was_measured_where(measurements):
+    console = Console(width=200)
+    with console.capture() as text:
+        report.show(measurements, console)
+    for words in ("decoder", "mini", "a test", "1.0 GB/s", "1 GFLOP/s", "50%", "arithmetic"):
+        assert words in text.get()
+
+
+def test_json_holds_all_of_it(measurements, tmp_path):
+    report.write_json(measurements, tmp_path / "report.json")
+    written = json.loads((tmp_path / "report.json").read_text())
+    assert (written["what"], written["model"], written["settings"]) == ("decoder", "mini", {"repeats": 3})
+    assert written["machine"]["flops_per_s"] == 1e9
+    assert written["measurements"][0]["limit_fraction"] == 0.5
+
+
+def test_the_plot_is_a_picture(measurements, tmp_path):
+    report.write_plot(measurements, tmp_path / "plot.svg")
+    assert "<svg" in (tmp_path / "plot.svg").read_text()

@@ -1,0 +1,63 @@
+"""The counted least work agrees with what XLA counts in our own program, and with the weights as they are."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from model_core import dalle_bart, decoding
+from model_core.bench.models import MINI
+from model_core.bench.work import Work, image_work, num_weight_bytes, program_flops, step_work
+from model_core.dalle_bart_network import DalleBartConfig
+
+WIDE = DalleBartConfig(  # wide enough for norms and softmax to count little beside products
+    encoder_vocab_size=16,
+    image_vocab_size=2047,
+    image_length=64,
+    max_text_length=32,
+    d_model=512,
+    encoder_layers=1,
+    encoder_attention_heads=8,
+    encoder_ffn_dim=512,
+    decoder_layers=2,
+    decoder_attention_heads=8,
+    decoder_ffn_dim=1024,
+    decoder_start_token_id=2047,
+    eos_token_id=2048,
+)
+
+
+@pytest.mark.parametrize("rows", [2, 8])
+def test_the_arithmetic_of_a_step_is_what_xla_counts_at_the_last_position(rows, unchecked):
+    """Unchecked: shapes stand for arrays."""
+    shapes = dalle_bart.param_shapes(WIDE)
+    weights = jax.eval_shape(decoding.decoder_weights, shapes)
+    states = jax.ShapeDtypeStruct((rows, WIDE.max_text_length, WIDE.d_model), jnp.float32)
+    mask = jax.ShapeDtypeStruct(states.shape[:2], bool)
+    state = jax.eval_shape(partial(decoding.prefill, WIDE), weights, states, mask)
+    codes = jax.ShapeDtypeStruct((rows,), jnp.int32)
+    counted = program_flops(jax.jit(partial(decoding.decode_step, WIDE)), weights, state, codes)
+    expected = step_work(WIDE, 4, rows, WIDE.image_length - 1).num_flops
+    assert expected <= counted <= 1.05 * expected
+
+
+def test_the_weights_of_a_step_are_every_kernel_but_those_kept_of_the_text():
+    shapes = dalle_bart.param_shapes(MINI)
+    decoder = shapes["model"]["decoder"]["layers"]["FlaxBartDecoderLayers"]
+    kernels = [leaf for path, leaf in jax.tree.leaves_with_path(decoder) if path[-1].key == "kernel"]
+    of_the_text = [decoder["FlaxBartAttention_1"][name]["kernel"] for name in ("k_proj", "v_proj")]
+    all_bytes = sum(4 * leaf.size for leaf in [*kernels, shapes["lm_head"]["kernel"]])
+    assert step_work(MINI, 4, rows=0, position=0).num_bytes == all_bytes - sum(4 * leaf.size for leaf in of_the_text)
+
+
+def test_an_image_costs_the_sum_of_its_steps():
+    steps = [step_work(WIDE, 2, 4, position) for position in (3, 4)]
+    assert image_work(WIDE, 2, 4, np.arange(3, 5)) == Work(
+        sum(step.num_bytes for step in steps), sum(step.num_flops for step in steps)
+    )
+
+
+def test_weight_bytes_are_counted_leaf_by_leaf():
+    assert num_weight_bytes({"a": jnp.zeros((2, 3)), "b": [jnp.zeros(4, jnp.bfloat16)]}) == 6 * 4 + 4 * 2

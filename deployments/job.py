@@ -82,7 +82,7 @@ class Job:
         images are checked there are no previews, for nobody has looked at those.
         """
         prepared = await self._prepare()
-        rows = () if self._check.is_on else preview_rows(self._asked.partial_images, self._model.num_codes)
+        rows = () if self._check.is_on else self._preview_rows(prepared)
         shown = self._asked.n if rows else 0
         counts = [0] * shown
         events: Any = self._model.pipeline.stream(
@@ -140,6 +140,8 @@ class Job:
         reply |= {"model": self._model.id, "native_size": self._model.size}
         if self._upload is not None and len(self._upload.images) > 1:
             reply["ignored_images"] = len(self._upload.images) - 1
+        if self._model.ranks_images and any(image.score is None for image in drawn):
+            reply["warning"] = "The scorer is down: images are not ranked, and have no clip_score."
         if identifier := self._asked.safety_identifier or self._asked.user:
             reply["safety_identifier"] = identifier
         return reply
@@ -152,6 +154,11 @@ class Job:
                 await self._check.check([image.image for image in drawn], [image.seed for image in drawn])
         except TimeoutError as error:
             raise DeadlineExceeded("The images were drawn, but there was no time left to check them.") from error
+
+    def _preview_rows(self, prepared: _Prepared) -> tuple[int, ...]:
+        rows = math.isqrt(self._model.num_codes)
+        first = 0 if prepared.repaint is None else int(prepared.repaint.any(axis=1).argmax())
+        return preview_rows(self._asked.partial_images, first, rows)
 
     async def _partial(self, prepared: _Prepared, preview: Preview, place: int) -> Event:
         seed = self._seeds[preview.image_index]
@@ -206,8 +213,10 @@ class Job:
         return usage(text, read, an_image * self._asked.num_drawn)
 
 
-def preview_rows(partial_images: int, num_codes: int) -> tuple[int, ...]:
-    """After which rows of codes to show a picture, evenly spread and never the last: 2, 4, 6 of 8 for three."""
-    rows = math.isqrt(num_codes)
-    places = {round(rows * i / (partial_images + 1)) for i in range(1, partial_images + 1)}
-    return tuple(sorted(place for place in places if 0 < place < rows))
+def preview_rows(partial_images: int, first_row: int, rows: int) -> tuple[int, ...]:
+    """After which rows of codes to show a picture whose rows before `first_row` are there from the beginning.
+
+    Evenly spread over what is drawn, and never the last: 2, 4, 6 of 8 for three.
+    """
+    places = {first_row + round((rows - first_row) * i / (partial_images + 1)) for i in range(1, partial_images + 1)}
+    return tuple(sorted(place for place in places if first_row < place < rows))

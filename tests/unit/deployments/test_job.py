@@ -115,6 +115,17 @@ def test_the_prompt_is_shown_as_the_model_reads_it(model: ServedModel):
     assert "avocado" in image["revised_prompt"]
 
 
+def test_a_reply_without_scores_says_why(model: ServedModel, monkeypatch: pytest.MonkeyPatch):
+    assert "warning" not in draw(model, GenerationRequest(prompt="a"))
+
+    async def unscored(prompt: str, **wishes: Any) -> list[RankedImage]:
+        return [RankedImage(image=image_of(1), codes=np.arange(64), seed=1, score=None)]
+
+    monkeypatch.setattr(model.pipeline, "generate", unscored)
+    reply = draw(model, GenerationRequest(prompt="a"))
+    assert reply["data"][0]["clip_score"] is None and "not ranked" in reply["warning"]
+
+
 def test_sizes_are_exact_and_said(model: ServedModel):
     for size, expected in (("auto", (32, 32)), ("64x48", (64, 48)), ("16x16", (16, 16))):
         reply = draw(model, GenerationRequest(prompt="a", size=size, seed=5))
@@ -178,9 +189,10 @@ def test_a_stream_shows_pictures_under_a_veil_and_then_all_of_them(model: Served
 
 
 def test_what_stays_is_never_veiled(model: ServedModel):
-    asked = EditRequest(prompt="a", seed=5, stream=True, partial_images=1, keep=0.75)
+    asked = EditRequest(prompt="a", seed=5, stream=True, partial_images=1, keep=0.5)
     partial, _ = events(model, asked, Upload(images=[png()]))
-    assert (pixels(partial["image"])[:24] == 5).all()
+    assert (pixels(partial["image"])[:24] == 5).all()  # half of it stays, half of the rest is drawn
+    assert partial["progress"] == 0.75
 
 
 def test_a_stream_that_is_left_ends_the_drawing(model: ServedModel):
@@ -208,8 +220,10 @@ def test_a_size_that_cannot_be_had_is_refused_before_anything_is_drawn(model: Se
     assert not model.pipeline.wishes
 
 
-def test_previews_are_spread_evenly():
-    assert preview_rows(3, 64) == (2, 4, 6)
-    assert preview_rows(1, 256) == (8,)
-    assert preview_rows(0, 64) == ()
-    assert preview_rows(3, 4) == (1,)
+def test_previews_are_spread_evenly_over_what_is_drawn():
+    assert preview_rows(3, 0, 8) == (2, 4, 6)
+    assert preview_rows(1, 0, 16) == (8,)
+    assert preview_rows(0, 0, 8) == ()
+    assert preview_rows(3, 0, 2) == (1,)
+    assert preview_rows(3, 4, 8) == (5, 6, 7)
+    assert preview_rows(3, 7, 8) == ()

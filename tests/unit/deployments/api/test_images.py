@@ -1,15 +1,18 @@
 """The routes that draw, over ASGI."""
 
+import asyncio
 import base64
 import io
 from pathlib import Path
 from typing import Any
 
 import httpx
+import openai
 import pytest
 from PIL import Image
 
 from deployments.api.reply_schemas import Completed, ImagesReply, PartialImage
+from deployments.api.routes import build_api
 from deployments.config import AppConfig, FilesConfig, Limits
 from deployments.errors import StageUnavailable
 from tests.unit.deployments.api.fake_service import (
@@ -105,6 +108,27 @@ def test_a_late_error_is_the_last_event():
     partial, error = events_of(ask(service, "POST", GENERATIONS, json=fields))
     assert partial["type"] == "image_generation.partial_image"
     assert error["error"]["code"] == "stage_unavailable"
+    assert service.num_closed == 1
+
+
+def test_openais_client_raises_a_late_error_out_of_its_loop():
+    service = FakeService()
+    service.error = StageUnavailable("a stage is down")
+
+    async def watch() -> list[str]:
+        transport = httpx.ASGITransport(build_api(service))
+        async with (
+            httpx.AsyncClient(transport=transport) as session,
+            openai.AsyncOpenAI(base_url="http://service/v1", api_key="none", http_client=session) as client,
+        ):
+            seen = []
+            with pytest.raises(openai.APIError, match="a stage is down") as raised:
+                async for event in await client.images.generate(prompt="a", stream=True, partial_images=2):
+                    seen.append(event.type)
+            assert (raised.value.type, raised.value.code) == ("service_unavailable_error", "stage_unavailable")
+            return seen
+
+    assert asyncio.run(watch()) == ["image_generation.partial_image"]
     assert service.num_closed == 1
 
 

@@ -127,9 +127,12 @@ class PipelineMetrics:
         self._unranked.inc(1, self._model)
 
     def scored(self, score: float) -> None:
-        """Notes an image's score; NaN, of what could not be scored, would spoil the sum of all others."""
+        """Notes an image's score, one below 0 as 0: Ray drops negative values from histograms, and says nothing.
+
+        NaN, of what could not be scored, would spoil the sum of all others.
+        """
         if not math.isnan(score):
-            self._scores.observe(score, self._model)
+            self._scores.observe(max(score, 0.0), self._model)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,12 +86,12 @@ def test_a_pipeline_notes_retries_and_scores(recorded: Recorded):
     metrics = PipelineMetrics("emoji")
     metrics.retried("token_sampler")
     metrics.unranked()
-    metrics.scored(21.5)
-    metrics.scored(math.nan)
+    for score in (21.5, math.nan, -3.0):
+        metrics.scored(score)
     assert recorded == {
         "retries": [(1, {"model": "emoji", "stage": "token_sampler"})],
         "unranked_requests": [(1, {"model": "emoji"})],
-        "clip_score": [(21.5, {"model": "emoji"})],
+        "clip_score": [(21.5, {"model": "emoji"}), (0.0, {"model": "emoji"})],
     }
 
 

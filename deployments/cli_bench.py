@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.cli_options import Model as ServedModel
-from deployments.local import set_environment
 from deployments.terminal import results, steps, stoppable
 
 if TYPE_CHECKING:
@@ -56,6 +55,8 @@ def engine(
     plot: Plot = None,
 ) -> None:
     """Text to image codes, guided: the decoder's steps, which take most of the time."""
+    from deployments.local import set_environment
+
     set_environment()
     from model_core.bench.engine import bench_engine
 
@@ -75,6 +76,8 @@ def decoder(
     plot: Plot = None,
 ) -> None:
     """Image codes to images: the VQGAN's decoder."""
+    from deployments.local import set_environment
+
     set_environment()
     from model_core.bench.decoder import bench_decoder
 
@@ -92,6 +95,8 @@ def scorer(
     plot: Plot = None,
 ) -> None:
     """Images and a prompt to scores: CLIP."""
+    from deployments.local import set_environment
+
     set_environment()
     from model_core.bench.scorer import bench_scorer
 

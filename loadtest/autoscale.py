@@ -24,9 +24,10 @@ from locust.env import Environment
 
 from loadtest import metrics
 from loadtest.local import wait_until_ready
-from loadtest.locustfile import PROMPTS_FILE, Arrivals, Drawer
+from loadtest.locustfile import FIRST_PREVIEW, PROMPTS_FILE, REFUSED, Arrivals, Drawer
 from loadtest.shapes import SHAPES, Shape
 
+FAILED = "failed"
 PERIOD_S = 1.0
 STOP_TIMEOUT_S = 120.0
 
@@ -56,14 +57,24 @@ class Diary:
         self.answers: list[tuple[float, float, str]] = []
         events.request.add_listener(self._answered)
 
+    @property
+    def answered(self) -> int:
+        """Requests that got their images."""
+        return sum(kind not in (FIRST_PREVIEW, REFUSED, FAILED) for _, _, kind in self.answers)
+
+    @property
+    def failed(self) -> int:
+        """Requests that got an error; a refusal is none."""
+        return sum(kind == FAILED for _, _, kind in self.answers)
+
     def write_row(self, snapshot: metrics.Snapshot) -> None:
         """Adds what is so now."""
         row: dict[str, Any] = {"seconds": round(time.monotonic() - self.began, 1), "arrived": Visitors.arrived}
-        row |= {"answered": len(self.answers), "pending": snapshot.pending_images, "waiting": snapshot.waiting_images}
+        row |= {"answered": self.answered, "pending": snapshot.pending_images, "waiting": snapshot.waiting_images}
         self.rows.append(row | {f"replicas {name}": count for name, count in snapshot.replicas.items()})
 
     def _answered(self, name: str, response_time: float, exception: object, **_: Any) -> None:
-        kind = "failed" if exception else name
+        kind = FAILED if exception else name
         self.answers.append((time.monotonic() - self.began, response_time / 1000, kind))
 
 
@@ -77,9 +88,8 @@ def main() -> int:
     from loadtest.autoscale_plot import draw
 
     draw(diary.rows, diary.answers, asked.out / f"autoscale-{asked.shape}.png", f"{asked.shape}, peak {asked.peak:g}/s")
-    failed = sum(kind == "failed" for _, _, kind in diary.answers)
-    print(f"{Visitors.arrived} arrived, {len(diary.answers)} answers, {failed} failed; pictures in {asked.out}")
-    return 1 if failed else 0
+    print(f"{Visitors.arrived} arrived, {diary.answered} got images, {diary.failed} failed; pictures in {asked.out}")
+    return 1 if diary.failed else 0
 
 
 def run(url: str, asked: argparse.Namespace) -> Diary:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ray.serve.metrics import Counter, Gauge, Histogram
 
-from deployments.errors import DeadlineExceeded, Overloaded, StageUnavailable
+from deployments.errors import ContentRefused, DeadlineExceeded, Overloaded, StageUnavailable
 from model_core.errors import InvalidValue, ModelNotFound
 
 PREFIX = "dalle_serve_"
@@ -26,6 +26,7 @@ SCORES = [2.5 * step for step in range(1, 17)]  # CLIP's logits: 100 × cosine i
 
 # The first line that fits counts.
 OUTCOMES: list[tuple[type[BaseException], str]] = [
+    (ContentRefused, "blocked"),
     (InvalidValue, "invalid"),
     (ModelNotFound, "invalid"),
     (Overloaded, "refused"),

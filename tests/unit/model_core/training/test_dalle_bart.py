@@ -131,7 +131,7 @@ def test_steps_on_one_batch_lower_the_loss():
 @pytest.mark.parametrize("name", ["adamw", "adafactor"])
 def test_an_optimizer_finds_the_minimum_of_a_bowl(name: str):
     method = dalle_bart.optimizer(
-        DalleBartRecipe(optimizer=name, steps=300, warm_up_steps=10, learning_rate=0.03, weight_decay=0.0)
+        DalleBartRecipe(optimizer=name, steps=300, warm_up_steps=10, learning_rate=0.06, weight_decay=0.0)
     )
     params = {"w": jnp.array([1.0, -2.0])}
 

@@ -207,4 +207,4 @@ def test_a_policy_can_be_sent_by_value(policy: type):
     finally:
         cloudpickle.unregister_pickle_by_value(autoscaling)
     assert b"deployments.telemetry" not in sent  # nothing for the controller to import
-    assert cloudpickle.loads(sent).__name__ == policy.__name__
+    assert policy.__name__.encode() in sent

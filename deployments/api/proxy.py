@@ -63,7 +63,7 @@ class Envelope:
 
         try:
             await self._app(scope, receive, watched_send)
-        except Exception:
+        except Exception:  # of whatever Serve raises: a caller gets the envelope all the same
             if begun:
                 raise
             logger.exception("the proxy failed under request %s", request_id)

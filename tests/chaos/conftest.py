@@ -26,7 +26,7 @@ del os.environ["JAX_COMPILATION_CACHE_DIR"]  # to be set again with a home of it
 
 with warnings.catch_warnings():  # here once, so that the tests may import it with warnings as errors
     warnings.simplefilter("ignore", PydanticDeprecatedSince20)  # Ray's settings use a keyword that pydantic gave up
-    import ray.serve  # noqa: F401
+    import ray.serve  # noqa: F401 - for what its import does
 
 RESULTS = Path("out/chaos.jsonl")
 HEALTH = {"health_check_period_s": 1.0, "health_check_timeout_s": 30.0}
@@ -70,7 +70,7 @@ def tiny_config(model: Path, *, pending: int = 64, **stage: Any) -> AppConfig:
 
 
 @pytest.fixture(scope="session")
-def config(tiny_model: Path) -> AppConfig:  # noqa: F811
+def config(tiny_model: Path) -> AppConfig:  # noqa: F811 - the fixture above
     return tiny_config(tiny_model)
 
 

@@ -6,4 +6,4 @@ from pydantic import PydanticDeprecatedSince20
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", PydanticDeprecatedSince20)  # Ray's settings use a keyword that pydantic gave up
-    import ray.serve  # noqa: F401
+    import ray.serve  # noqa: F401 - for what its import does

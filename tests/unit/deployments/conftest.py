@@ -12,7 +12,7 @@ from pydantic import PydanticDeprecatedSince20
 
 with warnings.catch_warnings():  # here once, so that the tests may import it with warnings as errors
     warnings.simplefilter("ignore", PydanticDeprecatedSince20)  # Ray's settings use a keyword that pydantic gave up
-    import ray.serve  # noqa: F401
+    import ray.serve  # noqa: F401 - for what its import does
 
 TINY = Path(__file__).parents[2] / "parity" / "fixtures" / "dalle-tiny"  # 64 codes an image
 

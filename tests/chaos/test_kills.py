@@ -2,13 +2,14 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from deployments.local import LocalService
-from tests.chaos.clients import Load, Sketchbook
+from tests.chaos.clients import PATIENCE_S, Load, Sketchbook
 from tests.serve.conftest import kill
 from tests.serve.processes import replica
 
@@ -17,23 +18,35 @@ STAGES = ("text_encoder", "token_sampler", "image_decoder", "clip_scorer")
 ENDS = ("gateway", "ProxyActor")  # where a client's own connection ends
 
 
+def living(process: str) -> int:
+    """The process, once it is there: the service may go on before what was killed is back."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return replica(process)
+        except ValueError:  # none, or the old one beside the new
+            assert time.monotonic() < deadline, f"{process} is not back"
+            time.sleep(0.2)
+
+
 def disturb(service: LocalService, sketchbook: Sketchbook, process: str) -> dict[str, Any]:
     """Kills a process under load, again and again; says what the clients saw."""
     recoveries = []
     with Load(service.url) as load:
         load.wait_for_answers(4)
         for _ in range(KILLS):
-            kill(replica(process))
+            kill(living(process))
             killed = time.monotonic()
             recoveries.append(load.wait_for_answers(1, begun_after=killed) - killed)
             load.wait_for_answers(6, begun_after=killed)
     unlike = [answer.seed for answer in load.answers if answer.picture != sketchbook[answer.seed]]
     assert not unlike
-    breaks = [why for answer in load.answers for why in answer.breaks]
+    breaks = Counter(why for answer in load.answers for why in answer.breaks)
     return {
         "killed": process,
         "kills": KILLS,
         "requests": len(load.answers),
+        "requests_broken": sum(bool(answer.breaks) for answer in load.answers),
         "broken": breaks,
         "longest_until_broken_s": round(max(answer.break_s for answer in load.answers), 2),
         "recovered_s": [round(seconds, 1) for seconds in recoveries],
@@ -47,7 +60,7 @@ def test_a_stage_that_dies_costs_time_and_nothing_else(
 ):
     seen = disturb(service, sketchbook, stage)
     note(**seen)
-    assert seen["broken"] == []
+    assert not seen["broken"]
 
 
 @pytest.mark.parametrize("end", ENDS)
@@ -65,4 +78,4 @@ def test_without_its_controller_the_service_goes_on(
 ):
     seen = disturb(service, sketchbook, "ServeController")
     note(**seen)
-    assert seen["broken"] == []
+    assert not seen["broken"]

@@ -18,7 +18,7 @@ from model_core.evaluation.measures import hits, psnr, ssim
 from model_core.images import to_uint8
 from model_core.text import Tokenizer
 from model_core.training.data import Dataset, Item
-from model_core.training.vqgan import unify_blanks
+from model_core.training.vqgan import unify_backgrounds
 
 BATCH = 16
 
@@ -76,8 +76,7 @@ class Networks:
         got = self.reconstruct(codes)
         recalls = self.recalls(items, pixels)
         prompts = [item.prompts[0][0] for item in items]
-        blank = np.bincount(self.encode(np.full_like(pixels[:1], 255))[0]).argmax()
-        unified = unify_blanks(codes, pixels, int(blank))  # as in training
+        unified = unify_backgrounds(codes, pixels, self.encode)  # as in training
         return GroupScores(
             split=split,
             style=style,

@@ -48,10 +48,9 @@ class TrainingRun:
         self._export("vqgan", params, {**dataclasses.asdict(self.preset.vqgan), "model_type": "vqgan"})
 
     def encode(self) -> Int[np.ndarray, "M N"]:
-        """The training pictures as codes; every blank place has the commonest code of a blank picture."""
+        """The training pictures as codes; every place of nothing but background has one code for its colour."""
         pixels = self.dataset.load_pixels(self.items)
-        blank = np.bincount(self._encode(np.full_like(pixels[:1], 255))[0]).argmax()
-        return vqgan_training.unify_blanks(self._encode(pixels), pixels, int(blank))
+        return vqgan_training.unify_backgrounds(self._encode(pixels), pixels, self._encode)
 
     def train_decoder(self) -> None:
         """Codes to pixels, better, with the codes fixed; rewrites `model/vqgan`."""

@@ -7,6 +7,7 @@ network has already learned without quantising. Most steps see random crops (the
 ones whole pictures.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,8 @@ from model_core.training.loop import LoopConfig, Metrics, State, batch_rng, trai
 from model_core.vqgan import VQGAN, Params, VQGANConfig
 
 DECODER_PARTS = ("decoder", "post_quant_conv")
+
+Encode = Callable[[UInt8[np.ndarray, "M height width 3"]], Int[np.ndarray, "M N"]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,19 +262,28 @@ def decoder_step(
     return state, {"loss": loss, "psnr": -10 * jnp.log10(squared)}
 
 
-def unify_blanks(
-    codes: Int[np.ndarray, "M N"], pixels: UInt8[np.ndarray, "M height width 3"], blank: int
+def unify_backgrounds(
+    codes: Int[np.ndarray, "M N"], pixels: UInt8[np.ndarray, "M height width 3"], encode: Encode
 ) -> Int[np.ndarray, "M N"]:
-    """The same codes with `blank` at every place whose pixels are all white.
+    """The same codes, with one code for each background colour at every place that shows nothing else.
 
+    A background has the colour of the picture's first pixel, and the commonest code of a picture of that colour alone.
     An encoder spells empty background with hundreds of codes, since it sees what is near; that choice tells a picture
     nothing, and a model that must predict it spends half of its effort on it.
+
+    Args:
+      codes: of `pixels`, by `encode`.
+      pixels: pictures, bytes 0…255.
+      encode: pictures to codes.
     """
     side = round(codes.shape[1] ** 0.5)
     count, height, width, _ = pixels.shape
     places = pixels.reshape(count, side, height // side, side, width // side, 3)
-    is_blank = (places == 255).all(axis=(2, 4, 5)).reshape(codes.shape)
-    return np.where(is_blank, blank, codes)
+    is_background = (places == pixels[:, :1, None, :1, None]).all(axis=(2, 4, 5)).reshape(codes.shape)
+    colors, which = np.unique(pixels[:, 0, 0], axis=0, return_inverse=True)
+    alone = encode(np.broadcast_to(colors[:, None, None], (len(colors), height, width, 3)))
+    commonest = np.array([np.bincount(row).argmax() for row in alone])
+    return np.where(is_background, commonest[which.reshape(-1, 1)], codes)
 
 
 def _scale(pixels: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from deployments.errors import Overloaded
+from deployments.errors import Overloaded, ShuttingDown
 
 MAX_RETRY_AFTER_S = 30  # longer, and clients do better to ask again; far longer, and OpenAI's give up at once
 WEIGHT_OF_LATEST = 0.3
@@ -35,14 +35,18 @@ class Admission:
         self._seconds_an_image = 1.0  # a first guess, corrected by every request that ends well
         self._drained_at = 0.0  # when the latest request ended well, or work began after a pause
         self.pending_images = 0
+        self.is_closed = False
 
     @contextmanager
     def admit(self, num_images: int) -> Iterator[None]:
         """Holds a place for so many images.
 
         Raises:
+          ShuttingDown: it is closed.
           Overloaded: there is no room; says when there should be.
         """
+        if self.is_closed:
+            raise ShuttingDown("The service is being stopped. Try again later, or elsewhere.")
         excess = self.pending_images + num_images - self._max_pending_images
         if excess > 0:
             raise Overloaded(
@@ -58,6 +62,10 @@ class Admission:
             self._learn(num_images)
         finally:
             self._change(-num_images)
+
+    def close(self) -> None:
+        """Lets nobody in from now on; who is in keeps his place."""
+        self.is_closed = True
 
     def _change(self, num_images: int) -> None:
         self.pending_images += num_images

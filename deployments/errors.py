@@ -9,6 +9,7 @@ DalleServeError
 ├── AccessDenied              another machine, where there are no keys and only this one is answered
 ├── Overloaded                too much is waiting already; come back in `retry_after_s`
 ├── DeadlineExceeded          the request took longer than it may
+├── ShuttingDown              the service is being stopped, and lets nobody in
 ├── StageUnavailable          a stage is down, or died again and again under this request
 ├── ServiceStartError         the service did not come up (raised where it is started, never by a request)
 └── RequestFailed             the service refused, or could not be reached (raised by `client.py`, outside of it)
@@ -57,6 +58,10 @@ class Overloaded(DalleServeError):
 
 class DeadlineExceeded(DalleServeError):
     """The request took longer than it may, and was stopped."""
+
+
+class ShuttingDown(DalleServeError):
+    """The service is being stopped: who is in is served, nobody else is let in."""
 
 
 class StageUnavailable(DalleServeError):

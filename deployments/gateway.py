@@ -34,6 +34,7 @@ from model_core.errors import InvalidValue, ModelNotFound
 logger = logging.getLogger("ray.serve")
 
 OWNER = "dalle-serve"
+DRAIN_POLL_S = 0.1
 
 
 class Gateway:
@@ -145,11 +146,17 @@ class Gateway:
             may_be_away = settings.min_replicas == 0
             states[stage] = "ready" if warm or may_be_away else deployment.status.value.lower()
         return {
-            "ready": set(states.values()) == {"ready"},
+            "ready": set(states.values()) == {"ready"} and not self._admission.is_closed,
             "model": model.id,
             "stages": states,
             "pending_images": self._admission.pending_images,
         }
+
+    async def drain(self) -> None:
+        """Lets nobody in from now on, says so to who asks for readiness, and returns when all who are in are served."""
+        self._admission.close()
+        while self._admission.pending_images:
+            await asyncio.sleep(DRAIN_POLL_S)
 
     @contextmanager
     def _measured(self, asked: DrawingRequest) -> Iterator[tuple[Request, ServedModel]]:

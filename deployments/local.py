@@ -20,9 +20,11 @@ from typing import Any, Self
 
 from deployments.config import APP_NAME, AppConfig
 from deployments.errors import ServiceStartError
+from deployments.terminal import stoppable
 from model_core.errors import DalleServeError
 
 START_TIMEOUT_S = 600.0
+DRAIN_S = 30.0  # as long as Kubernetes waits by default
 POLL_S = 0.5
 MIN_CPUS = 2  # what the laptop's settings reserve; only a number to Ray, so that a machine with one core works too
 OUR_ERRORS = ("model_core.errors.", "deployments.errors.")
@@ -45,6 +47,7 @@ def set_environment() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_AUTH_MODE", "token")  # who would talk to the cluster needs the token in ~/.ray
     os.environ.setdefault("RAY_worker_niceness", "0")  # not 15, with which any other program starves the service
+    os.environ.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", "2")  # a dead proxy is missed after three of them
     # Serve kills a proxy that is not there after 5 s and starts another, which on a busy machine comes no sooner.
     os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
     # So that what Serve's proxy answers by itself comes in the envelope of all other errors.
@@ -89,7 +92,11 @@ class LocalService:
       config: what to serve.
       host: address to listen on.
       port: port to listen on.
+      json_logs: whether each line of Serve's logs is a JSON object.
       report: called with a line for every step of the start.
+
+    Attributes:
+      logs: folder of Ray's logs; `serve` in it has one of each replica.
     """
 
     def __init__(
@@ -98,14 +105,17 @@ class LocalService:
         *,
         host: str = "127.0.0.1",
         port: int = 8000,
+        json_logs: bool = False,
         report: Callable[[str], object] = lambda line: None,
     ):
         self._config = config
         self._host = host
         self._port = port
+        self._logging = {"encoding": "JSON"} if json_logs else None
         self._report = report
         self._started_at = 0.0
-        self._logs = Path("/tmp/ray/session_latest/logs")
+        self._is_ready = False
+        self.logs = Path("/tmp/ray/session_latest/logs")
         reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
         self.url = f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
@@ -138,20 +148,31 @@ class LocalService:
             raise
         except Exception as error:  # Ray raises bare ones here, for example where its processes were too slow
             cause = _cause([type(error).__name__, str(error)])
-            raise ServiceStartError(f"Ray did not start: {cause} The logs are in {self._logs}.") from error
+            raise ServiceStartError(f"Ray did not start: {cause} The logs are in {self.logs}.") from error
         self._wait_for_http()
+        self._is_ready = True
 
     def stop(self) -> None:
-        """Stops everything; harmless where nothing was started."""
+        """Stops everything, when what was accepted is drawn; harmless where nothing was started."""
         if "ray" not in sys.modules:
             return
         import ray
         from ray import serve
 
         if ray.is_initialized():
+            if self._is_ready:
+                self._drain()
             with contextlib.redirect_stdout(StringIO()):  # Ray prints that it kills its own controller
                 serve.shutdown()
                 ray.shutdown()
+
+    def _drain(self) -> None:
+        """Lets the gateway finish; Ctrl-C puts an end to that."""
+        from ray import serve
+
+        self._report(f"finishing what was accepted, for {DRAIN_S:g} s at most")
+        with stoppable(), contextlib.suppress(KeyboardInterrupt, Exception):  # a gateway that is gone has nothing to do
+            serve.get_deployment_handle("gateway", APP_NAME).drain.remote().result(timeout_s=DRAIN_S)
 
     def _start_ray(self) -> None:
         import ray
@@ -172,11 +193,12 @@ class LocalService:
         from ray import serve
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
-        self._logs = Path(context.address_info["session_dir"]) / "logs"
+        self.logs = Path(context.address_info["session_dir"]) / "logs"
         self._report("starting Ray Serve")
         # The gateway has a deadline of its own; this one is there in case it hangs.
         backstop_s = self._config.gateway.request_timeout_s + 30
-        serve.start(http_options={"host": self._host, "port": self._port, "request_timeout_s": backstop_s})
+        http_options = {"host": self._host, "port": self._port, "request_timeout_s": backstop_s}
+        serve.start(http_options=http_options, logging_config=self._logging)
 
     def _deploy(self) -> None:
         from ray import serve
@@ -186,7 +208,8 @@ class LocalService:
         stages = [model.deployment_name(stage) for model in self._config.models for stage in model.stages]
         waiting = {"gateway", *stages}
         self._report(f"starting {', '.join(sorted(waiting))}")
-        target = serve.RunTarget(target=build_app(self._config), name=APP_NAME, route_prefix="/")
+        app = build_app(self._config)
+        target = serve.RunTarget(target=app, name=APP_NAME, route_prefix="/", logging_config=self._logging)
         serve.run_many([target], wait_for_applications_running=False)
         while waiting:
             time.sleep(POLL_S)
@@ -197,7 +220,7 @@ class LocalService:
                     waiting.remove(name)
             if application.status in FAILED:
                 cause = _cause([application.message, *(stage.message for stage in application.deployments.values())])
-                raise ServiceStartError(f"{cause} The logs are in {self._logs}/serve.")
+                raise ServiceStartError(f"{cause} The logs are in {self.logs}/serve.")
             self._check_time(f"waiting for {', '.join(sorted(waiting))}")
 
     def _wait_for_http(self) -> None:
@@ -213,7 +236,7 @@ class LocalService:
 
     def _check_time(self, state: str) -> None:
         if time.monotonic() - self._started_at > START_TIMEOUT_S:
-            raise ServiceStartError(f"Not ready after {START_TIMEOUT_S:g} s: {state}. The logs are in {self._logs}.")
+            raise ServiceStartError(f"Not ready after {START_TIMEOUT_S:g} s: {state}. The logs are in {self.logs}.")
 
 
 def _import_app() -> None:

@@ -22,6 +22,7 @@ from deployments.errors import (
     InvalidKey,
     MissingParameter,
     Overloaded,
+    ShuttingDown,
     StageUnavailable,
     UnknownParameter,
 )
@@ -42,6 +43,7 @@ TABLE: list[tuple[type[Exception], int, str, str]] = [
     (ModelNotFound, 404, "invalid_request_error", "model_not_found"),
     (DeadlineExceeded, 408, "timeout_error", "request_timeout"),
     (Overloaded, 429, "rate_limit_error", "rate_limit_exceeded"),
+    (ShuttingDown, 503, "service_unavailable_error", "shutting_down"),
     (StageUnavailable, 503, "service_unavailable_error", "stage_unavailable"),
 ]
 # What the router, the bodies' readers and Serve's proxy answer.  status → type, code

@@ -1,7 +1,7 @@
 import pytest
 
 from deployments.admission import MAX_RETRY_AFTER_S, Admission
-from deployments.errors import Overloaded
+from deployments.errors import Overloaded, ShuttingDown
 
 
 class Clock:
@@ -66,3 +66,13 @@ def test_every_change_is_reported():
     with admission.admit(3):
         pass
     assert seen == [3, 0]
+
+
+def test_a_closed_door_keeps_who_is_in():
+    admission = Admission(max_pending_images=4)
+    with admission.admit(1):
+        admission.close()
+        with pytest.raises(ShuttingDown, match="being stopped"), admission.admit(1):
+            pass
+        assert admission.pending_images == 1
+    assert admission.pending_images == 0

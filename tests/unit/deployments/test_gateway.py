@@ -9,7 +9,7 @@ from ray import serve
 
 from deployments import errors
 from deployments.config import AppConfig, GatewayConfig, Limits, ModelConfig
-from deployments.errors import DeadlineExceeded, MissingParameter, Overloaded, UnknownParameter
+from deployments.errors import DeadlineExceeded, MissingParameter, Overloaded, ShuttingDown, UnknownParameter
 from deployments.gateway import Gateway
 from model_core.errors import InvalidValue, ModelNotFound
 from model_core.images import read_image
@@ -100,6 +100,24 @@ def test_too_much_at_once_is_refused_and_later_welcome(model_folder: Path):
     asyncio.run(check())
 
 
+def test_who_is_in_is_served_before_the_end(model_folder: Path):
+    async def check() -> None:
+        stages = fake_stages()
+        stages["image_decoder"].delay_s = 0.05
+        gateway = make_gateway(model_folder, stages)
+        accepted = asyncio.create_task(gateway.generate({"prompt": "avocado"}))
+        await asyncio.sleep(0)
+        drained = asyncio.create_task(gateway.drain())
+        await asyncio.sleep(0)
+        with pytest.raises(ShuttingDown):
+            await gateway.generate({"prompt": "avocado"})
+        assert not drained.done()
+        await drained
+        assert (await accepted)["data"]
+
+    asyncio.run(check())
+
+
 def test_the_settings_deadline_holds(model_folder: Path):
     stages = fake_stages()
     stages["image_decoder"].delay_s = 600
@@ -141,6 +159,8 @@ def test_ready_means_that_every_stage_runs(model_folder: Path, monkeypatch: pyte
     assert not state["ready"]
     deployments |= {name: deployment("RUNNING") for name in ("fake.token_sampler", "fake.clip_scorer")}
     assert asyncio.run(gateway.readiness())["ready"]
+    asyncio.run(gateway.drain())
+    assert not asyncio.run(gateway.readiness())["ready"]
 
 
 @pytest.mark.parametrize(

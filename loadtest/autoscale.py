@@ -1,6 +1,6 @@
 """Drives a service with a load that rises and falls, and draws how its stages follow.
 
-    python -m loadtest.autoscale --start cluster/scaling.yaml --shape step --peak 2 --time 120
+    python -m loadtest.autoscale --start cluster/scaling.yaml --shape step --peak 2 --time 120 --ways json
 
 One picture over time: requests sent and images received, images that wait, replicas of each stage, latency.
 Speaks HTTP only: to the service, and to the metrics that its cluster exports.
@@ -24,11 +24,19 @@ from locust.env import Environment
 
 from loadtest import metrics
 from loadtest.local import wait_until_ready
-from loadtest.locustfile import FIRST_PREVIEW, PROMPTS_FILE, REFUSED, Arrivals, Drawer
+from loadtest.locustfile import DEFAULT_WAYS, FIRST_PREVIEW, PROMPTS_FILE, REFUSED, WAYS, Arrivals, Drawer, read_prompts
 from loadtest.shapes import SHAPES, Shape
 
 FAILED = "failed"
 PERIOD_S = 1.0
+ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # not 15, with which this program would starve the service
+    "RAY_metrics_report_interval_ms": "2000",  # not 10 s, in which a picture of seconds would be steps
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+}
 STOP_TIMEOUT_S = 120.0
 
 
@@ -70,7 +78,8 @@ class Diary:
     def write_row(self, snapshot: metrics.Snapshot) -> None:
         """Adds what is so now."""
         row: dict[str, Any] = {"seconds": round(time.monotonic() - self.began, 1), "arrived": Visitors.arrived}
-        row |= {"answered": self.answered, "pending": snapshot.pending_images, "waiting": snapshot.waiting_images}
+        row |= {"answered": self.answered, "pending": snapshot.pending_images}
+        row |= {"active": snapshot.active_slots, "waiting": snapshot.waiting_images, "codes": snapshot.codes_drawn}
         self.rows.append(row | {f"replicas {name}": count for name, count in snapshot.replicas.items()})
 
     def _answered(self, name: str, response_time: float, exception: object, **_: Any) -> None:
@@ -94,7 +103,7 @@ def main() -> int:
 
 def run(url: str, asked: argparse.Namespace) -> Diary:
     """Sends the load, and writes down what happens until some time after its end."""
-    Drawer.prompts = [line.strip() for line in PROMPTS_FILE.read_text().splitlines() if line.strip()]
+    Drawer.prompts = read_prompts(asked.prompts)
     Visitors.shape = staticmethod(SHAPES[asked.shape])
     environment = Environment(user_classes=[Visitors], events=events, host=url, parsed_options=asked)
     runner = environment.create_local_runner()
@@ -117,10 +126,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--peak", type=float, default=2.0, help="requests a second")
     parser.add_argument("--time", type=float, default=120.0, help="seconds of load")
     parser.add_argument("--after", type=float, default=60.0, help="seconds to go on watching")
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=DEFAULT_WAYS, help="how images are asked for")
     parser.add_argument("--images", type=int, default=1)
     parser.add_argument("--best-of", type=int, default=4)
+    parser.add_argument("--keep", type=float, default=0.9, help="share of a picture that variation leaves as it is")
     parser.add_argument("--discovery", type=Path, default=metrics.DISCOVERY_FILE, help="file of the nodes to ask")
     parser.add_argument("--out", type=Path, default=Path("out/loadtest"))
+    parser.add_argument("--prompts", default=str(PROMPTS_FILE), help="file of prompts, one a line")
     parser.set_defaults(models=[], previews=3)
     asked = parser.parse_args()
     asked.rate = asked.peak  # as the users call it
@@ -134,7 +146,8 @@ def _service(asked: argparse.Namespace) -> Iterator[str]:
         yield asked.url
         return
     command = Path(sys.executable).with_name("serve")
-    started = subprocess.Popen([command, "run", str(asked.start)], env=os.environ | {"RAY_AUTH_MODE": "token"})
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(asked.out.resolve() / "jax")}
+    started = subprocess.Popen([command, "run", str(asked.start)], env=ENVIRONMENT | cache | os.environ)
     try:
         wait_until_ready(started, asked.url)
         yield asked.url

@@ -1,20 +1,23 @@
 """Asks the service for images as many users would, and says how long they wait and how many images a second they get.
 
     locust --headless -f loadtest/locustfile.py --host http://127.0.0.1:8000 --users 4 --run-time 60s
-    locust --headless -f loadtest/locustfile.py --host http://127.0.0.1:8000 --rate 2 --run-time 60s
+    locust --headless -f loadtest/locustfile.py --host http://127.0.0.1:8000 --rate 2 --run-time 60s --ways json
 
 Each of the `--users` asks again once answered (a closed loop); with `--rate` each of them sends so many requests a
-second at random moments, whatever has become of the earlier ones (an open loop). Naming classes (JsonUser, StreamUser,
-BestOfUser) keeps to those. Speaks HTTP only. A refusal (429) is not a failure: a user waits as long as it says.
+second at random moments, whatever has become of the earlier ones (an open loop). `--ways` says how they ask.
+Speaks HTTP only. A refusal (429) is not a failure: a user waits as long as it says.
 """
 
+import base64
 import json
 import random
 import time
 from argparse import ArgumentParser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+from gevent.lock import BoundedSemaphore
 from gevent.pool import Pool
 from locust import HttpUser, events, task
 from locust.env import Environment
@@ -27,6 +30,7 @@ from loadtest import thresholds
 from loadtest.counts import counts
 
 GENERATIONS = "/v1/images/generations"
+VARIATIONS = "/v1/images/variations"
 PROMPTS_FILE = Path(__file__).with_name("prompts.txt")
 COMPLETED = "image_generation.completed"
 FIRST_PREVIEW = "first preview"
@@ -38,11 +42,15 @@ MAX_UNDER_WAY = 2000  # of an open loop; beyond it arrivals are dropped, and cou
 @events.init_command_line_parser.add_listener
 def add_options(parser: ArgumentParser) -> None:
     """Adds to locust's options what is asked for, how often, and what must be kept."""
+    parser.add_argument(
+        "--ways", nargs="+", choices=[user.way for user in USERS], default=DEFAULT_WAYS, help="How images are asked for"
+    )
     parser.add_argument("--images", type=int, default=1, help="Images in a reply (n)")
-    parser.add_argument("--best-of", type=int, default=8, help="Images that a BestOfUser has drawn for it")
-    parser.add_argument("--previews", type=int, default=3, help="Previews that a StreamUser asks for")
+    parser.add_argument("--best-of", type=int, default=8, help="Images that best_of and variation have drawn for one")
+    parser.add_argument("--previews", type=int, default=3, help="Previews that stream asks for")
+    parser.add_argument("--keep", type=float, default=0.9, help="Share of a picture that variation leaves as it is")
     parser.add_argument("--models", nargs="*", default=[], help="Ids to choose from at random; else the default model")
-    parser.add_argument("--prompts", type=Path, default=PROMPTS_FILE, help="File of prompts, one a line")
+    parser.add_argument("--prompts", default=str(PROMPTS_FILE), help="File of prompts, one a line")
     parser.add_argument(
         "--rate", type=float, default=None, help="Requests that each user sends a second, in an open loop"
     )
@@ -50,12 +58,18 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 @events.init.add_listener
-def choose_loop(environment: Environment, **_: Any) -> None:
-    """Keeps the users of the loop that was asked for."""
+def choose_users(environment: Environment, **_: Any) -> None:
+    """Keeps the users that were asked for; a worker keeps them all, and is told which to start."""
     options = cast(Any, environment.parsed_options)
-    is_open = options.rate is not None
-    environment.user_classes[:] = [Arrivals] if is_open else [c for c in environment.user_classes if c is not Arrivals]
-    Drawer.prompts = [line.strip() for line in options.prompts.read_text().splitlines() if line.strip()]
+    Drawer.prompts = read_prompts(options.prompts)
+    if not isinstance(environment.runner, WorkerRunner):
+        asking = [user for user in USERS if user.way in options.ways]
+        environment.user_classes[:] = asking if options.rate is None else [Arrivals]
+
+
+def read_prompts(file: str) -> list[str]:
+    """The lines of a file that are not empty."""
+    return [line.strip() for line in Path(file).read_text().splitlines() if line.strip()]
 
 
 @events.test_start.add_listener
@@ -70,27 +84,50 @@ class Drawer(HttpUser):
     abstract = True
     host = "http://127.0.0.1:8000"
     prompts: list[str] = []  # noqa: RUF012 - set once, before the first user
+    drawing = BoundedSemaphore()
+    picture = b""
 
     def draw(self) -> float:
         """Asks for images in one reply; gives the seconds to wait before the next time."""
-        return self._ask("json", {"n": self._options.images})
+        return self._generate("json", {"n": self._options.images})
 
     def draw_best(self) -> float:
         """Asks for the best of several images; gives the seconds to wait before the next time."""
-        return self._ask("best_of", {"n": 1, "best_of": self._options.best_of})
+        return self._generate("best_of", {"n": 1, "best_of": self._options.best_of})
 
     def watch(self) -> float:
         """Asks for one image with previews; gives the seconds to wait before the next time."""
-        return self._ask("stream", {"n": 1, "stream": True, "partial_images": self._options.previews})
+        return self._generate("stream", {"n": 1, "stream": True, "partial_images": self._options.previews})
 
-    def _ask(self, name: str, fields: dict[str, Any]) -> float:
-        began = time.perf_counter()
-        streams = "stream" in fields
+    def vary(self) -> float:
+        """Asks for the best variation of a picture; what is kept of it takes the sampler no time.
+
+        Gives the seconds to wait before the next time.
+        """
+        picture = self._picture()
+        fields = {"n": 1, "best_of": self._options.best_of, "keep": self._options.keep}
+        return self._post("variation", VARIATIONS, data=fields, files={"image": ("picture.png", picture, "image/png")})
+
+    def _picture(self) -> bytes:
+        """What is varied: one picture for all users of this process, drawn when it is first needed."""
+        with Drawer.drawing:
+            if not Drawer.picture:
+                fields = {"prompt": self.prompts[0], "response_format": "b64_json"}
+                reply = self.client.post(GENERATIONS, name="first picture", json=fields, timeout=TIMEOUT_S)
+                reply.raise_for_status()
+                Drawer.picture = base64.b64decode(reply.json()["data"][0]["b64_json"])
+        return Drawer.picture
+
+    def _generate(self, name: str, fields: dict[str, Any]) -> float:
         fields = {"prompt": random.choice(self.prompts)} | fields
         if self._options.models:
             fields["model"] = random.choice(self._options.models)
+        return self._post(name, GENERATIONS, json=fields, stream="stream" in fields)
+
+    def _post(self, name: str, path: str, *, stream: bool = False, **body: Any) -> float:
+        began = time.perf_counter()
         with self.client.post(
-            GENERATIONS, name=name, json=fields, stream=streams, catch_response=True, timeout=TIMEOUT_S
+            path, name=name, stream=stream, catch_response=True, timeout=TIMEOUT_S, **body
         ) as response:
             counts.statuses[response.status_code] += 1
             meta: dict[str, Any] = cast(dict, response.request_meta)
@@ -98,7 +135,7 @@ class Drawer(HttpUser):
                 meta["name"] = REFUSED  # not among the latencies of what was drawn
                 response.success()
                 return float(response.headers.get("retry-after", 1))
-            if response.ok and streams:
+            if response.ok and stream:
                 self._watch_events(response, began)
                 meta["response_time"] = _milliseconds_since(began)
             elif response.ok:
@@ -137,40 +174,56 @@ class Drawer(HttpUser):
         )
 
 
-class JsonUser(Drawer):
+WAYS: dict[str, Callable[[Drawer], float]] = {
+    "json": Drawer.draw,
+    "stream": Drawer.watch,
+    "best_of": Drawer.draw_best,
+    "variation": Drawer.vary,
+}
+
+
+class Asker(Drawer):
+    """Asks in one way, again and again."""
+
+    abstract = True
+    way = ""
+
+    @task
+    def ask(self) -> None:
+        """Asks once, and waits where the service says so."""
+        time.sleep(WAYS[self.way](self))
+
+
+class JsonUser(Asker):
     """Asks for images, and waits for them all."""
 
+    way = "json"
     weight = 6
 
-    @task
-    def ask(self) -> None:
-        """Asks once, and waits where the service says so."""
-        time.sleep(self.draw())
 
-
-class StreamUser(Drawer):
+class StreamUser(Asker):
     """Asks for an image and watches it being drawn."""
 
+    way = "stream"
     weight = 3
 
-    @task
-    def ask(self) -> None:
-        """Asks once, and waits where the service says so."""
-        time.sleep(self.watch())
 
-
-class BestOfUser(Drawer):
+class BestOfUser(Asker):
     """Has several images drawn for the best of them."""
 
+    way = "best_of"
     weight = 1
 
-    @task
-    def ask(self) -> None:
-        """Asks once, and waits where the service says so."""
-        time.sleep(self.draw_best())
+
+class VariationUser(Asker):
+    """Has the end of a picture drawn anew, several times, for the best of them."""
+
+    way = "variation"
+    weight = 1
 
 
-WEIGHTS = {Drawer.draw: JsonUser.weight, Drawer.watch: StreamUser.weight, Drawer.draw_best: BestOfUser.weight}
+USERS: list[type[Asker]] = [JsonUser, StreamUser, BestOfUser, VariationUser]
+DEFAULT_WAYS = ["json", "stream", "best_of"]
 
 
 class Arrivals(Drawer):
@@ -188,7 +241,8 @@ class Arrivals(Drawer):
         time.sleep(random.expovariate(self._options.rate))
         if not self.comes():
             return
-        (way,) = random.choices(list(WEIGHTS), list(WEIGHTS.values()))
+        asking = [user for user in USERS if user.way in self._options.ways]
+        (kind,) = random.choices(asking, [user.weight for user in asking])
         if self._under_way.full():
             self.environment.events.request.fire(
                 request_type="POST",
@@ -199,7 +253,7 @@ class Arrivals(Drawer):
                 context={},
             )
         else:
-            self._under_way.spawn(way, self)
+            self._under_way.spawn(WAYS[kind.way], self)
 
     def comes(self) -> bool:
         """Whether the next one comes at all; always, unless a subclass says otherwise."""

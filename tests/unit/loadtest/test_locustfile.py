@@ -1,6 +1,8 @@
 """The load test against a server whose answers are known, as locust runs it."""
 
 import json
+import re
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +17,8 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 LOCUSTFILE = ROOT / "loadtest/locustfile.py"
+LOCUST = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE)]
+PICTURE = "aGVsbG8="
 STEP_S = 0.1
 
 
@@ -54,7 +58,12 @@ class Handler(BaseHTTPRequestHandler):
     server: Service
 
     def do_POST(self) -> None:
-        fields = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if self.headers["content-type"] == "application/json":
+            fields = json.loads(body)
+        else:
+            fields = dict(re.findall(r'name="(\w+)"[^\r]*(?:\r\n[^\r]+)*\r\n\r\n([^\r]*)', body.decode()))
+            fields |= {"n": int(fields["n"])}
         with self.server.turn(fields) as turn:
             self.answer(turn, fields)
 
@@ -67,7 +76,7 @@ class Handler(BaseHTTPRequestHandler):
             self.stream({"type": "image_generation.completed"} if turn == "ok" else {"error": {"message": "broken"}})
         else:
             time.sleep(STEP_S)
-            self.reply(200, {"data": [{}] * fields["n"]})
+            self.reply(200, {"data": [{"b64_json": PICTURE}] * fields.get("n", 1)})
 
     def stream(self, last: dict[str, Any]) -> None:
         self.send_response(200)
@@ -104,8 +113,7 @@ def service() -> Iterator[Service]:
 
 def load(service: Service, requests: int, *arguments: str) -> tuple[int, dict[str, str]]:
     """The exit status of a run of so many requests, and the lines of its report by their first word."""
-    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"]
-    run = [*command, "--host", service.url, *arguments]
+    run = [*LOCUST, "--headless", "--only-summary", "--host", service.url, *arguments]
     with subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as process:
         try:
             deadline = time.monotonic() + 120
@@ -124,24 +132,29 @@ def load(service: Service, requests: int, *arguments: str) -> tuple[int, dict[st
 
 def test_a_closed_loop_asks_in_every_way_and_counts_refusals_apart(service: Service):
     service.script = ["refuse"] * 3 + ["ok"]
-    ways = ["--users=10", "--spawn-rate=100", "--images=2", "--models", "a", "b", "--max-first-preview-p95=5"]
-    status, report = load(service, 60, *ways)
+    ways = ["--ways", "json", "stream", "best_of", "variation"]
+    options = ["--users=11", "--spawn-rate=100", "--images=2", "--models", "a", "b", "--max-first-preview-p95=5"]
+    status, report = load(service, 60, *ways, *options)
     assert status == 0, report
     assert not report["images"].startswith("0 ")
     assert "of them 3 refused, 0 failed (200:" in report["requests"]
     assert STEP_S <= float(report["preview"].split()[-2]) < float(report["latency"].split()[-2])
-    plain = [fields for fields in service.asked if "stream" not in fields and "best_of" not in fields]
-    streamed = [fields for fields in service.asked if "stream" in fields]
-    best = [fields for fields in service.asked if "best_of" in fields]
+    varied = [fields for fields in service.asked if "keep" in fields]
+    assert {(fields["best_of"], fields["keep"], fields["image"]) for fields in varied} == {("8", "0.9", "hello")}
+    (first,) = [fields for fields in service.asked if "response_format" in fields]  # what all of them vary
+    others = [fields for fields in service.asked if "keep" not in fields and fields is not first]
+    plain = [fields for fields in others if "stream" not in fields and "best_of" not in fields]
+    streamed = [fields for fields in others if "stream" in fields]
+    best = [fields for fields in others if "best_of" in fields]
     assert {fields["n"] for fields in plain} == {2}
     assert {(fields["n"], fields["partial_images"]) for fields in streamed} == {(1, 3)}
     assert {(fields["n"], fields["best_of"]) for fields in best} == {(1, 8)}
-    assert {fields["model"] for fields in service.asked} == {"a", "b"}
+    assert {fields["model"] for fields in others} == {"a", "b"}
 
 
 def test_errors_in_a_status_and_in_a_stream_fail_the_run(service: Service):
     service.script = ["fail", "cut", "ok"]
-    status, report = load(service, 5, "--users=1", "StreamUser")
+    status, report = load(service, 5, "--users=1", "--ways", "stream")
     assert status == 1
     assert "2 failed" in report["requests"] and report["BROKEN"] == "2 requests failed, allowed are 0"
 
@@ -150,3 +163,21 @@ def test_an_open_loop_does_not_wait_for_answers(service: Service):
     status, _ = load(service, 40, "--users=1", "--rate=200", "--best-of=4")
     assert status == 0
     assert service.most_under_way > 3  # of one user
+
+
+def test_two_workers_ask_and_their_master_judges(service: Service):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+    command = [*LOCUST, "--worker", "--master-port", port]
+    workers = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) for _ in range(2)]
+    try:
+        master = ["--master", "--master-bind-port", port, "--expect-workers=2", "--users=2", "--spawn-rate=10"]
+        status, report = load(service, 60, *master, "--rate=20", "--ways", "json", "--max-p95=0.01")
+        assert [worker.wait(60) for worker in workers] == [0, 0]
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    assert status == 1 and report["BROKEN"].startswith("95th percentile 0.")
+    assert report["requests"].endswith(f"0 refused, 0 failed (200: {report['requests'].split(',')[0]})")

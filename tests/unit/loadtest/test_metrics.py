@@ -15,14 +15,22 @@ WORKER = """\
 # TYPE ray_dalle_serve_sampler_waiting_images gauge
 ray_dalle_serve_sampler_waiting_images{replica="a"} 2.0
 ray_dalle_serve_sampler_waiting_images{replica="b"} 1.0
+# TYPE ray_dalle_serve_sampler_active_slots gauge
+ray_dalle_serve_sampler_active_slots{replica="a"} 4.0
+# TYPE ray_dalle_serve_sampler_codes_total counter
+ray_dalle_serve_sampler_codes_total{replica="a"} 512.0
+# TYPE ray_tasks gauge
+ray_tasks{State="FINISHED"} 99.0
 """
 
 
 def test_nodes_and_replicas_are_added_up():
-    assert parse([HEAD, WORKER]) == Snapshot({"emoji.token_sampler": 2, "gateway": 0}, 7.0, 3.0)
+    found = parse([HEAD, WORKER])
+    assert found.replicas == {"emoji.token_sampler": 2, "gateway": 0}
+    assert (found.pending_images, found.active_slots, found.waiting_images, found.codes_drawn) == (7.0, 4.0, 3.0, 512.0)
 
 
 def test_a_node_that_does_not_answer_has_nothing_to_say(tmp_path: Path):
     listing = tmp_path / "nodes.json"
     listing.write_text(json.dumps([{"labels": {"job": "ray"}, "targets": ["127.0.0.1:1"]}]))
-    assert snapshot(targets(listing)) == Snapshot({}, 0.0, 0.0)
+    assert snapshot(targets(listing)) == Snapshot()

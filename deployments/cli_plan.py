@@ -49,3 +49,7 @@ def plan(
         f"{made.drawn_per_second:.3g} images/s are drawn; one takes {made.image_seconds:.3g} s without waiting; "
         f"max_pending_images {made.max_pending_images} in all. --json prints the settings."
     )
+    console.print(
+        f"Where all stages share one device, as on CPUs, a machine draws {made.shared_per_second:.3g} images/s at "
+        f"most: that takes {made.shared_machines} of them."
+    )

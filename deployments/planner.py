@@ -1,7 +1,8 @@
 """How much is needed for so many images a second: from measured stages to replicas, accelerators and queues.
 
 A closed form: each stage's replicas are kept so busy that queues stay short, and by Little's law what is under way is
-rate × time. It knows nothing of bursts beyond that margin, nor of what the stages take from each other on one machine.
+rate × time. It knows nothing of bursts beyond that margin, nor of what stages on one machine take from each other
+beside their time.
 Reads what `dalle-serve bench … --json` writes; measures nothing itself.
 """
 
@@ -65,6 +66,16 @@ class Plan:
     drawn_per_second: float
     image_seconds: float
     max_pending_images: int
+
+    @property
+    def shared_per_second(self) -> float:
+        """Images that a machine draws a second where all stages share its one device, as they do on CPUs."""
+        return 1 / sum(part.cost.seconds / part.cost.images for part in self.stages)
+
+    @property
+    def shared_machines(self) -> int:
+        """How many such machines it takes, each as busy as a replica may be."""
+        return math.ceil(self.drawn_per_second / (BUSY * self.shared_per_second))
 
     def settings(self) -> dict[str, Any]:
         """The plan as settings of a model, and of its gateway."""

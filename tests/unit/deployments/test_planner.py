@@ -28,6 +28,12 @@ def test_a_plan_to_compute_by_hand():
     assert made.max_pending_images == 44  # 3 images/s × 14.4 s
 
 
+def test_stages_that_share_a_device_take_their_turns():
+    made = plan([SAMPLER, DECODER], images_per_second=3.0)
+    assert made.shared_per_second == pytest.approx(1 / 0.6)  # half a second to sample, a tenth to decode
+    assert made.shared_machines == 3  # each draws 1.25 images/s at three quarters
+
+
 def test_what_best_of_drops_has_to_be_drawn_as_well():
     one, eight = (plan([SAMPLER, DECODER], images_per_second=3.0, best_of=best_of) for best_of in (1, 8))
     assert eight.drawn_per_second == 8 * one.drawn_per_second

@@ -97,7 +97,7 @@ class Pipeline:
         self._images_in_flight = images_in_flight
         self._sleepy = [stages[name] for name in sleepy]
         self._scorer_may_fail = unranked_if_scorer_down
-        self._scorer_circuit = Circuit()
+        self._circuits = {stage: Circuit() for stage in stages}
         self._metrics = PipelineMetrics(model)
 
     async def generate(self, prompt: str, **wishes: Unpack[Wishes]) -> list[RankedImage]:
@@ -231,15 +231,13 @@ class Pipeline:
     async def _finish(self, codes: np.ndarray, prompt: str) -> tuple[np.ndarray, float | None]:
         """Turns codes into an image and its score."""
         scorer = self._scorer
-        if scorer and (not self._scorer_may_fail or self._scorer_circuit.allows()):
+        if scorer:
             try:
-                image, score = await self._call("image_decoder", lambda: self._decode_and_score(codes, scorer, prompt))
+                image, score = await self._call("clip_scorer", lambda: self._decode_and_score(codes, scorer, prompt))
             except (StageUnavailable, TimeoutError):
                 if not self._scorer_may_fail:
                     raise
-                self._scorer_circuit.failed()
             else:
-                self._scorer_circuit.succeeded()
                 self._metrics.scored(score)
                 return image, score
         return await self._call("image_decoder", lambda: result(self._decoder.decode.remote(codes))), None
@@ -257,7 +255,17 @@ class Pipeline:
             score.cancel()
 
     async def _call(self, stage: str, attempt: Callable[[], Awaitable[Result]]) -> Result:
-        return await retried(attempt, on_retry=lambda: self._metrics.retried(stage))
+        """Calls a stage, unless it has failed so often that it is left alone for a while."""
+        circuit = self._circuits[stage]
+        if not circuit.allows():
+            raise StageUnavailable(f"The {stage} keeps failing and is left alone for a while. Try again later.")
+        try:
+            answer = await retried(attempt, on_retry=lambda: self._metrics.retried(stage))
+        except (StageUnavailable, TimeoutError):
+            circuit.failed()
+            raise
+        circuit.succeeded()
+        return answer
 
 
 def rank(images: list[RankedImage]) -> list[RankedImage]:

@@ -353,6 +353,22 @@ def test_where_the_operator_allows_it_a_dead_scorer_costs_only_the_order():
     asyncio.run(check())
 
 
+def test_a_stage_that_always_fails_is_left_alone_and_others_go_on():
+    async def check() -> None:
+        stages = fake_stages()
+        stages["token_sampler"].errors = [ActorDiedError() for _ in range(3 * MAX_ATTEMPTS)]
+        pipeline = Pipeline(stages, 1)
+        for _ in range(3):
+            with pytest.raises(StageUnavailable, match="died"):
+                await pipeline.generate("avocado", **wishes())
+        with pytest.raises(StageUnavailable, match="token_sampler keeps failing"):
+            await pipeline.generate("avocado", **wishes())
+        assert len(stages["token_sampler"].responses) == 3 * MAX_ATTEMPTS
+        assert await pipeline.encode_image(np.zeros((2, 2, 3), np.uint8), timeout_s=10) is not None
+
+    asyncio.run(check())
+
+
 def test_a_scorer_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(pipeline_module, "SCORER_PATIENCE_S", 0.01)
     stages = fake_stages()

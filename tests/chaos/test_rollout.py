@@ -38,7 +38,24 @@ def test_new_weights_come_without_a_failed_request(
     with Load(service.url) as load:
         load.wait_for_answers(4)
         deploy(tiny_config(moved))
-        wait_until(lambda: _is_new(old), "a new sampler alone")
+        wait_until(lambda: _is_new(STAGE, old), "a new sampler alone")
+        updated = time.monotonic()
+        load.wait_for_answers(6, begun_after=updated)
+    assert all(answer.picture == sketchbook[answer.seed] for answer in load.answers)
+    broken = [why for answer in load.answers for why in answer.breaks]
+    note(requests=len(load.answers), broken=broken, update_s=round(updated - began, 1))
+    assert broken == []
+
+
+def test_a_new_gateway_comes_without_a_failed_request(
+    service: LocalService, sketchbook: Sketchbook, config: AppConfig, note: Callable[..., None]
+):
+    gateway = config.gateway.model_copy(update={"images_in_flight": config.gateway.images_in_flight + 1})
+    old, began = replica("gateway"), time.monotonic()
+    with Load(service.url) as load:
+        load.wait_for_answers(4)
+        deploy(config.model_copy(update={"gateway": gateway}))
+        wait_until(lambda: _is_new("gateway", old), "a new gateway alone")
         updated = time.monotonic()
         load.wait_for_answers(6, begun_after=updated)
     assert all(answer.picture == sketchbook[answer.seed] for answer in load.answers)
@@ -67,8 +84,8 @@ def test_a_version_that_does_not_load_leaves_the_old_one_serving(
     assert broken == []
 
 
-def _is_new(old: int) -> bool:
+def _is_new(deployment: str, old: int) -> bool:
     try:
-        return replica(STAGE) != old
+        return replica(deployment) != old
     except ValueError:  # two of them
         return False

@@ -13,6 +13,7 @@ from deployments.cli_options import Model as ServedModel
 from deployments.terminal import results, steps, stoppable
 
 if TYPE_CHECKING:
+    from model_core.bench.comparison import ComparisonReport
     from model_core.bench.measurement import Report
 
 app = typer.Typer(
@@ -34,6 +35,9 @@ Model = Annotated[
 ]
 Images = Annotated[str, typer.Option(help="How many images at a time; several, with commas.")]
 DType = Annotated[str, typer.Option("--dtype", help="float32, bfloat16 or float16.")]
+Deterministic = Annotated[
+    bool, typer.Option(help="As the service's setting, which is on on a CPU: no bit of an image depends on the others.")
+]
 Repeats = Annotated[int, typer.Option(min=1, help="Runs of each, of which the median counts.")]
 Json = Annotated[Path | None, typer.Option("--json", dir_okay=False, help="Write the report here too.")]
 Plot = Annotated[Path | None, typer.Option("--plot", dir_okay=False, help="Draw images/s here: .svg, .png or .pdf.")]
@@ -44,9 +48,7 @@ def engine(
     model: Model = "emoji",
     images: Images = "1,4,16",
     dtype: DType = "float32",
-    deterministic: Annotated[
-        bool, typer.Option(help="As the service's setting: no bit of an image depends on the others.")
-    ] = False,
+    deterministic: Deterministic = False,
     codes: Annotated[
         int | None, typer.Option(min=1, help="Draw so many from the middle of the image, and scale the time up.")
     ] = None,
@@ -104,6 +106,59 @@ def scorer(
 
 
 @app.command()
+def batching(
+    model: Model = "emoji",
+    slots: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 16,
+    jobs: Annotated[int, typer.Option(min=1, help="That arrive at random times.")] = 300,
+    load: Annotated[float, typer.Option(min=0.01, help="Their rate, by what static batching can do.")] = 0.8,
+    dtype: DType = "float32",
+    deterministic: Deterministic = False,
+    repeats: Repeats = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Of the times and the order.")] = 0,
+    json_file: Json = None,
+) -> None:
+    """Continuous beside static batching: throughput while jobs wait, latency of jobs that arrive at random times."""
+    from deployments.local import set_environment
+
+    set_environment()
+    from model_core.bench.batching import bench_batching
+
+    with stoppable():
+        report = bench_batching(
+            model,
+            slots=slots,
+            jobs=jobs,
+            load=load,
+            dtype=dtype,
+            deterministic=deterministic,
+            repeats=repeats,
+            seed=seed,
+            report=steps(),
+        )
+    _hand_over(report, json_file)
+
+
+@app.command()
+def overhead(
+    model: Model = "emoji",
+    images: Images = "1,8",
+    dtype: DType = "float32",
+    deterministic: Deterministic = False,
+    repeats: Repeats = 9,
+    json_file: Json = None,
+) -> None:
+    """The engine beside the same decoder steps in a bare loop."""
+    from deployments.local import set_environment
+
+    set_environment()
+    from model_core.bench.overhead import bench_overhead
+
+    _hand_over(
+        bench_overhead(model, _counts(images), dtype=dtype, deterministic=deterministic, repeats=repeats), json_file
+    )
+
+
+@app.command()
 def serve(
     model: ServedModel = "emoji",
     images: Annotated[int, typer.Option(min=1, help="Of the request.")] = 9,
@@ -123,11 +178,12 @@ def serve(
         json_file.write_text(json.dumps(report.as_dict(), indent=2) + "\n")
 
 
-def _hand_over(report: "Report", json_file: Path | None, plot: Path | None) -> None:
+def _hand_over(report: "Report | ComparisonReport", json_file: Path | None, plot: Path | None = None) -> None:
+    from model_core.bench.measurement import Report
     from model_core.bench.report import show, write_json, write_plot
 
     show(report, results)
     if json_file:
         write_json(report, json_file)
-    if plot:
+    if plot and isinstance(report, Report):
         write_plot(report, plot)

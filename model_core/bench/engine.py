@@ -9,16 +9,14 @@ import numpy as np
 
 from model_core import dalle_bart
 from model_core.bench import machine
+from model_core.bench.jobs import GUIDANCE_SCALE, ROWS_PER_IMAGE, random_job
 from model_core.bench.measurement import Measurement, Report, measured
 from model_core.bench.models import load_decoder
 from model_core.bench.work import image_work
 from model_core.engine_rows import Rows
-from model_core.sampler_job import FREE, SamplerJob
+from model_core.sampler_job import SamplerJob
 
 CODES_PER_ADVANCE = 16  # as the engine's default
-GUIDANCE_SCALE = 10.0
-ROWS_PER_IMAGE = 2  # of the decoder: one under the prompt, one unconditional
-TOP_K = 50  # the public models' default
 
 
 def bench_engine(
@@ -56,7 +54,7 @@ def bench_engine(
             max_rows=images * ROWS_PER_IMAGE,
             deterministic=deterministic,
         )
-        jobs = [_job(config, start, seed) for seed in range(images)]
+        jobs = [random_job(config, seed, num_fixed=start) for seed in range(images)]
         _draw(rows, jobs, start + drawn)  # compiles what it needs
         times = [_draw(rows, jobs, start + drawn) for _ in range(repeats)]
         seconds = median(whole for whole, _ in times)
@@ -88,21 +86,3 @@ def _draw(rows: Rows, jobs: list[SamplerJob], stop: int) -> tuple[float, float]:
     for seat in seats:
         rows.leave(seat)
     return whole, first
-
-
-def _job(config: dalle_bart.DalleBartConfig, start: int, seed: int) -> SamplerJob:
-    rng = np.random.default_rng(seed)
-    text, uncond = rng.standard_normal((2, config.max_text_length, config.d_model), np.float32)
-    codes = np.full(config.image_length, FREE, np.int32)
-    codes[:start] = rng.integers(config.image_vocab_size, size=start)
-    ones = np.ones(config.max_text_length, np.int32)
-    return SamplerJob(
-        states=text,
-        mask=ones,
-        uncond_states=uncond,
-        uncond_mask=ones,
-        seed=seed,
-        guidance_scale=GUIDANCE_SCALE,
-        top_k=TOP_K,
-        fixed_codes=codes,
-    )

@@ -6,35 +6,39 @@ Knows nothing of how anything was measured.
 import json
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from model_core.bench.comparison import Comparison, ComparisonReport
 from model_core.bench.measurement import Measurement, Report
 from model_core.errors import DalleServeError
 
 GIB = 2**30
 
 
-def show(report: Report, console: Console) -> None:
+def show(report: Report | ComparisonReport, console: Console) -> None:
     """Prints the machine's rates and a line for every measurement."""
     here = report.machine
-    console.print(
+    head = (
         f"{report.what} · {report.model} · {report.dtype} · "
-        + " · ".join(f"{name} {value}" for name, value in report.settings.items())
-    )
-    console.print(f"{here.processor} · {here.device} · {here.threads} threads · jax {here.jax_version}")
-    console.print(
+        + " · ".join(f"{name} {value}" for name, value in report.settings.items()),
+        f"{here.processor} · {here.device} · {here.threads} threads · jax {here.jax_version}",
         f"reads {here.read_bytes_per_s / 1e9:.1f} GB/s · multiplies {here.flops_per_s / 1e9:.0f} GFLOP/s "
-        f"({here.product_side}³, {report.dtype})"
+        f"({here.product_side}³, {report.dtype})",
     )
-    console.print(_table(report.measurements))
+    console.print("\n".join(head), soft_wrap=True)
+    if isinstance(report, ComparisonReport):
+        console.print(_comparisons(report.ways, report.comparisons))
+    else:
+        console.print(_measurements(report.measurements))
 
 
-def _table(measurements: tuple[Measurement, ...]) -> Table:
+def _measurements(measurements: tuple[Measurement, ...]) -> Table:
+    """Narrow enough for 80 columns."""
     draws = any(one.codes_per_s for one in measurements)
-    table = Table("images at a time", "s/image", "images/s", *(("codes/s", "first row, s") if draws else ()))
-    for name in ("limit, s/image", "of the limit", "bound by", "peak memory"):
-        table.add_column(name)
+    names = ("images", "s/image", "images/s", *(("codes/s", "first\nrow, s") if draws else ()))
+    table = _table(*names, "limit,\ns/image", "of the\nlimit", "bound by", "peak,\nGiB")
     for one in measurements:
         drawing = (f"{one.codes_per_s:.1f}", f"{one.first_row_s:.3g}") if draws else ()
         table.add_row(
@@ -45,12 +49,26 @@ def _table(measurements: tuple[Measurement, ...]) -> Table:
             f"{one.limit_s / one.images:.3g}",
             f"{one.limit_fraction:.0%}",
             one.bound,
-            f"{one.peak_memory_bytes / GIB:.2f} GiB",
+            f"{one.peak_memory_bytes / GIB:.2f}",
         )
     return table
 
 
-def write_json(report: Report, path: Path) -> None:
+def _comparisons(ways: tuple[str, str], comparisons: tuple[Comparison, ...]) -> Table:
+    table = _table("", *ways, "ratio")
+    for one in comparisons:
+        table.add_row(one.what, f"{one.first:.4g}", f"{one.second:.4g}", f"{one.ratio:.3f}")
+    return table
+
+
+def _table(*names: str) -> Table:
+    table = Table(*names, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for column in table.columns:
+        column.no_wrap = True
+    return table
+
+
+def write_json(report: Report | ComparisonReport, path: Path) -> None:
     path.write_text(json.dumps(report.as_dict(), indent=2) + "\n")
 
 

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from model_core.bench import report
+from model_core.bench.comparison import ComparisonReport, compared
 from model_core.bench.measurement import Report, measured
 from model_core.bench.work import Work
 
@@ -28,6 +29,26 @@ def test_the_table_says_what_was_measured_where(measurements):
     with console.capture() as text:
         report.show(measurements, console)
     for words in ("decoder", "mini", "a test", "1.0 GB/s", "1 GFLOP/s", "50%", "arithmetic"):
+        assert words in text.get()
+
+
+def test_the_table_fits_a_narrow_terminal(round_machine):
+    one = measured(16, 4.0, Work(1e9, 2e9), round_machine, codes_per_s=1234.5, first_row_s=0.1234)
+    console = Console(width=80)
+    with console.capture() as text:
+        report.show(Report("engine", "mini", "float32", {}, round_machine, (one,)), console)
+    for words in ("images/s", "0.25", "1234.5", "0.123", "arithmetic", "GiB"):
+        assert words in text.get()
+    assert "…" not in text.get()
+
+
+def test_comparisons_are_shown_side_by_side(round_machine):
+    lines = (compared("latency, p95, s", [(2.0, 1.5)]),)
+    compare = ComparisonReport("batching", "mini", "float32", {}, round_machine, ("static", "continuous"), lines)
+    console = Console(width=80)
+    with console.capture() as text:
+        report.show(compare, console)
+    for words in ("static", "continuous", "latency, p95, s", "1.5", "0.750"):
         assert words in text.get()
 
 

@@ -1,0 +1,36 @@
+"""Random jobs for the token sampler: speed does not depend on what is drawn.
+
+Knows nothing of timing.
+"""
+
+import numpy as np
+
+from model_core.dalle_bart_network import DalleBartConfig
+from model_core.sampler_job import FREE, SamplerJob
+
+GUIDANCE_SCALE = 10.0
+ROWS_PER_IMAGE = 2  # of the decoder: one under the prompt, one unconditional
+TOP_K = 50  # the public models' default
+
+
+def random_job(config: DalleBartConfig, seed: int, *, num_fixed: int = 0) -> SamplerJob:
+    """A guided image of a prompt of its own; what guidance leads away from is the same for all.
+
+    Args:
+      num_fixed: so many codes are there from the first on.
+    """
+    rng = np.random.default_rng(seed)
+    shape = (config.max_text_length, config.d_model)
+    codes = np.full(config.image_length, FREE, np.int32)
+    codes[:num_fixed] = rng.integers(config.image_vocab_size, size=num_fixed)
+    ones = np.ones(config.max_text_length, np.int32)
+    return SamplerJob(
+        states=rng.standard_normal(shape, np.float32),
+        mask=ones,
+        uncond_states=np.ones(shape, np.float32),
+        uncond_mask=ones,
+        seed=seed,
+        guidance_scale=GUIDANCE_SCALE,
+        top_k=TOP_K,
+        fixed_codes=codes,
+    )

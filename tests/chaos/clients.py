@@ -58,10 +58,14 @@ class Answer:
 
 
 class Load:
-    """So many users of each kind, one request after another, from entering to leaving the block."""
+    """So many users of each kind, one request after another, from entering to leaving the block.
 
-    def __init__(self, url: str, *, json_users: int = 2, stream_users: int = 2):
+    Each rests for `pause_s` after a picture.
+    """
+
+    def __init__(self, url: str, *, json_users: int = 2, stream_users: int = 2, pause_s: float = 0.0):
         self.url = url
+        self._pause_s = pause_s
         self.answers: list[Answer] = []
         self._stopping = threading.Event()
         kinds = ["json"] * json_users + ["stream"] * stream_users
@@ -99,6 +103,7 @@ class Load:
                 answer.ended = time.monotonic()
                 self.answers.append(answer)
                 turn += 1
+                self._stopping.wait(self._pause_s)
 
     def _ask_until_answered(self, http: httpx.Client, answer: Answer) -> None:
         while answer.picture is None and time.monotonic() < answer.began + PATIENCE_S:

@@ -1,6 +1,7 @@
 """Clients that leave in the middle, or read slowly, take nothing from others and leave nothing behind."""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 
@@ -13,7 +14,7 @@ from deployments.local import LocalService
 from tests.chaos.clients import GENERATIONS, PATIENCE_S, Load, Sketchbook, fields_of
 from tests.serve.processes import replica
 
-LEAVERS = 200
+LEAVERS = int(os.environ.get("CHAOS_LEAVERS", "200"))
 AT_A_TIME = 20
 
 
@@ -28,8 +29,8 @@ def held_by(deployment: str) -> dict[str, int]:
     return {"files": process.num_fds(), "threads": process.num_threads(), "mb": process.memory_info().rss // 2**20}
 
 
-async def leave_in_the_middle(url: str) -> None:
-    """Asks for a stream or for images, and hangs up a moment later."""
+async def leave_in_the_middle(url: str, leavers: int = LEAVERS) -> None:
+    """So many clients ask for a stream or for images, and hang up a moment later."""
     window = asyncio.Semaphore(AT_A_TIME)
 
     async def ask_and_leave(http: httpx.AsyncClient, place: int) -> None:
@@ -46,7 +47,7 @@ async def leave_in_the_middle(url: str) -> None:
                 pass
 
     async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as http, asyncio.TaskGroup() as group:
-        for place in range(LEAVERS):
+        for place in range(leavers):
             group.create_task(ask_and_leave(http, place))
 
 

@@ -16,6 +16,8 @@ from tests.serve.processes import descendants
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "0"))
 PERIOD_S = 30.0
+LEAVERS = 20  # in each period
+PAUSE_S = 1.0  # of each of the users after a picture
 
 
 def held() -> dict[str, tuple[int, int, float]]:
@@ -34,9 +36,9 @@ def held() -> dict[str, tuple[int, int, float]]:
 def test_nothing_grows(service: LocalService, sketchbook: Sketchbook, note: Callable[..., None]):
     samples = []
     end = time.monotonic() + 60 * MINUTES
-    with Load(service.url) as load:
+    with Load(service.url, pause_s=PAUSE_S) as load:
         while time.monotonic() < end:
-            asyncio.run(leave_in_the_middle(service.url))
+            asyncio.run(leave_in_the_middle(service.url, LEAVERS))
             time.sleep(PERIOD_S)
             samples.append(held())
     assert all(answer.picture == sketchbook[answer.seed] for answer in load.answers)

@@ -1,10 +1,12 @@
-"""Times this project and two others that draw with the same network, side by side on this machine.
+"""Times this project and others that draw with the same networks, side by side on this machine.
 
     python tests/peers/compare.py --dalle-mini PYTHON --min-dalle PYTHON [--images 1,4] [--codes 256] [--repeats 3]
+    python tests/peers/compare.py --decoder --dalle-mini PYTHON --images 1,8
 
 Every contender runs in a process of its own, with the Python that has it installed (see README.md), on random weights
-of DALL·E mini's size in float32, guidance 10. All are loaded and compiled first; then they draw in turns, so that what
-else the machine does falls on all alike. Prints medians, and ratios of times measured in the same round.
+of DALL·E mini's size in float32, guidance 10; with --decoder, of its VQGAN's size. All are loaded and compiled first;
+then they draw in turns, so that what else the machine does falls on all alike. Prints medians, and ratios of times
+measured in the same round.
 """
 
 import argparse
@@ -21,9 +23,8 @@ CODES = 256  # of an image
 class Contender:
     """A worker that draws when told to. It prints a line of JSON when it is ready, and one for every drawing."""
 
-    def __init__(self, name: str, python: str, script: str, images: int, codes: int):
+    def __init__(self, name: str, *command: str):
         self.name = name
-        command = [python, str(FOLDER / script), str(images), str(codes)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.ready = self._read()
         self.seconds: list[float] = []
@@ -48,12 +49,12 @@ class Contender:
         return json.loads(line)
 
 
-def compare(scripts: dict[str, tuple[str, str]], images: int, codes: int, repeats: int) -> None:
+def compare(commands: dict[str, list[str]], images: int, codes: int, repeats: int) -> None:
     """Draws `images` images a call with each, `repeats` times in turns, and prints what it took."""
     contenders: list[Contender] = []
     try:
-        for name, (python, script) in scripts.items():
-            contenders.append(Contender(name, python, script, images, codes))
+        for name, command in commands.items():
+            contenders.append(Contender(name, *command, str(images), str(codes)))
             print(f"{name}: {contenders[-1].ready}", file=sys.stderr)
         for _ in range(repeats):
             for one in contenders:
@@ -61,28 +62,51 @@ def compare(scripts: dict[str, tuple[str, str]], images: int, codes: int, repeat
     finally:
         for one in contenders:
             one.stop()
+    for line in result_lines(contenders, images, codes):
+        print(line)
+
+
+def result_lines(contenders: list[Contender], images: int, codes: int) -> list[str]:
+    """A table row for each: the median, scaled to whole images, and the median ratio to the first one's times."""
     ours = contenders[0]
+    lines = []
     for one in contenders:
         ratio = median(theirs / own for theirs, own in zip(one.seconds, ours.seconds, strict=True))
-        print(f"| {images} | {one.name} | {median(one.seconds) / images * CODES / codes:.1f} | {ratio:.2f} |")
+        lines.append(f"| {images} | {one.name} | {median(one.seconds) / images * CODES / codes:.2f} | {ratio:.2f} |")
+    return lines
+
+
+def commands(asked: argparse.Namespace) -> dict[str, list[str]]:
+    """What to start, by name; this project first."""
+    if asked.decoder:
+        started = [
+            ("dalle-serve", sys.executable, ["our_vqgan_worker.py"]),
+            ("vqgan-jax", asked.dalle_mini, ["vqgan_jax_worker.py"]),
+        ]
+    else:
+        started = [
+            ("dalle-serve", sys.executable, ["our_worker.py"]),
+            ("dalle-serve, deterministic", sys.executable, ["our_worker.py", "deterministic"]),
+            ("dalle-mini", asked.dalle_mini, ["dalle_mini_worker.py"]),
+            ("min-dalle", asked.min_dalle, ["min_dalle_worker.py"]),
+        ]
+    return {name: [python, str(FOLDER / script), *more] for name, python, (script, *more) in started if python}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dalle-mini", help="the Python that has dalle-mini; left out without")
+    parser.add_argument("--dalle-mini", help="the Python that has dalle-mini and vqgan-jax; left out without")
     parser.add_argument("--min-dalle", help="the Python that has min-dalle; left out without")
+    parser.add_argument("--decoder", action="store_true", help="codes to pixels, instead of texts to codes")
     parser.add_argument("--images", default="1,4", help="images a call, with commas")
     parser.add_argument("--codes", type=int, default=CODES, help="draw only so many, and scale the time up")
     parser.add_argument("--repeats", type=int, default=3, help="rounds")
     asked = parser.parse_args()
-    scripts = {"dalle-serve": (sys.executable, "ours.py")}
-    if asked.dalle_mini:
-        scripts["dalle-mini"] = (asked.dalle_mini, "dalle_mini_worker.py")
-    if asked.min_dalle:
-        scripts["min-dalle"] = (asked.min_dalle, "min_dalle_worker.py")
+    if asked.decoder:
+        asked.codes = CODES
     print("| images a call | | s/image | times ours |\n|---|---|---|---|")
     for images in asked.images.split(","):
-        compare(scripts, int(images), asked.codes, asked.repeats)
+        compare(commands(asked), int(images), asked.codes, asked.repeats)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from model_core.bench.models import MINI, random_params
 from model_core.engine_rows import Rows
 from model_core.sampler_job import SamplerJob
 
-images, codes = int(sys.argv[1]), int(sys.argv[2])
+images, codes = map(int, sys.argv[-2:])
 params = random_params(dalle_bart.param_shapes(MINI), "float32")
 encoder = {"model": {"encoder": params["model"]["encoder"]}}
 rows = Rows(

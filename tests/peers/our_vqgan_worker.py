@@ -1,0 +1,23 @@
+"""This project's image decoder, as compare.py's first contender: codes to pixels, random weights."""
+
+import json
+import sys
+import time
+
+import jax
+import numpy as np
+
+from model_core import vqgan
+from model_core.bench.models import VQGAN_F16, random_params
+
+images = int(sys.argv[1])
+params = random_params(vqgan.param_shapes(VQGAN_F16), "float32")
+codes = np.random.default_rng(0).integers(VQGAN_F16.n_embed, size=(images, VQGAN_F16.grid**2), dtype=np.int32)
+
+began = time.perf_counter()
+np.asarray(vqgan.decode_codes(VQGAN_F16, params, codes))
+print(json.dumps({"jax": jax.__version__, "warm_up_s": time.perf_counter() - began}), flush=True)
+for _ in sys.stdin:
+    began = time.perf_counter()
+    np.asarray(vqgan.decode_codes(VQGAN_F16, params, codes))
+    print(json.dumps({"seconds": time.perf_counter() - began}), flush=True)

@@ -216,15 +216,18 @@ class Pipeline:
                 request_id=job.request_id,
                 timeout_s=job.time_left_s(),
             )
+            whole = None
             try:
-                async for known in codes:
+                async for known in codes:  # to its end: Serve neither counts nor logs a stream that is left before
                     if (known >= 0).all():
-                        return known
-                    shown = known
-                    on_codes(known)
+                        whole = known
+                    else:
+                        shown = known
+                        on_codes(known)
             finally:
                 codes.cancel()
-            raise AssertionError("the last codes of a stream are a whole picture's")
+            assert whole is not None  # the last codes of a stream are a whole picture's
+            return whole
 
         return await self._call("token_sampler", sample)
 

@@ -27,6 +27,7 @@ def serve(
         Path | None, typer.Option(dir_okay=False, help="File of API keys, one a line: only who sends one is let in.")
     ] = None,
     allow_remote: Annotated[bool, typer.Option("--allow-remote", help="Let other machines in, without a key.")] = False,
+    json_logs: Annotated[bool, typer.Option("--json-logs", help="Write Ray Serve's logs as JSON.")] = False,
 ) -> None:
     """Runs the service until Ctrl-C. Other machines are let in with keys only, or with --allow-remote."""
     from deployments.api.keys import Keys, check_exposure
@@ -39,7 +40,8 @@ def serve(
     if not is_free(host, port):
         raise DalleServeError(f"Port {port} on {host} is taken. Stop what listens there, or choose another: --port.")
     config = config_for(model).model_copy(update={"access": access})
-    with stoppable(), LocalService(config, host=host, port=port, report=steps()) as service:
+    local = LocalService(config, host=host, port=port, json_logs=json_logs, report=steps())
+    with stoppable(), local as service:
         errors.print(f"Ready at [bold]{service.url}[/] (Ctrl-C stops it): open it in a browser, or try")
         errors.print(
             f"  curl {service.url}/v1/images/generations -H 'Content-Type: application/json' "

@@ -7,6 +7,7 @@ that was not.
 
 import contextlib
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -142,8 +143,14 @@ def _save(path: Path, state: State) -> None:
 
 @contextlib.contextmanager
 def _signals_kept() -> Iterator[Callable[[], bool]]:
-    """Turns SIGTERM and SIGINT into a question; a second one is obeyed at once."""
+    """Turns SIGTERM and SIGINT into a question; a second one is obeyed at once.
+
+    They are left as they are outside the main thread, which alone may take signals (Ray Train runs its workers so).
+    """
     received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
 
     def handle(number: int, _frame: Any) -> None:
         received.append(number)

@@ -113,5 +113,6 @@ class ServedModel:
             "licence": self.bundle.licence,
             "description": self.bundle.description,
             "ranks_images": self.ranks_images,
+            "example_prompts": list(self.bundle.example_prompts),
             "sampling": dict(self.bundle.sampling),
         }

@@ -50,6 +50,7 @@ class Bundle:
       size: the side of its images in pixels.
       sampling: the defaults of guidance_scale, temperature, top_k and top_p.
       licence: of the weights; "unknown" where there is no model.json.
+      example_prompts: things that it can draw, to begin with; model.json may leave them out.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Bundle:
     sampling: dict[str, Any]
     licence: str = "unknown"
     description: str = ""
+    example_prompts: tuple[str, ...] = ()
 
 
 def shipped() -> list[str]:
@@ -202,7 +204,7 @@ def _read_folder(folder: Path, default_id: str) -> Bundle:
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
-    """Reads model.json: every key is needed, and of the right type."""
+    """Reads model.json: every key but example_prompts is needed, and all have to be of the right type."""
     card, path = read_json(folder, "model.json"), folder / "model.json"
     fields = {"id": str, "licence": str, "size": int, "sampling": dict, "description": str}
     _check_types(path, card, fields)
@@ -214,7 +216,10 @@ def _read_card(folder: Path) -> dict[str, Any]:
         )
     if not card["id"].strip() or card["size"] < 1:
         raise CorruptCheckpoint(f"{path}: id must not be empty and size must be positive.")
-    return {key: card[key] for key in fields}
+    examples = card.get("example_prompts", [])
+    if not isinstance(examples, list) or not all(isinstance(prompt, str) for prompt in examples):
+        raise CorruptCheckpoint(f"{path}: example_prompts must be a list of str; got {examples!r}.")
+    return {key: card[key] for key in fields} | {"example_prompts": tuple(examples)}
 
 
 def _check_types(path: Path, content: dict[str, Any], types: dict[str, type], prefix: str = "") -> None:

@@ -120,6 +120,7 @@ class Model(Exact):
     licence: str
     description: str
     ranks_images: bool
+    example_prompts: list[str]
     sampling: dict[str, float]
     max_n: int
     max_best_of: int

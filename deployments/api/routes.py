@@ -18,8 +18,14 @@ from deployments.web.page import mount_page
 
 def build_api(service: Service) -> FastAPI:
     """Makes the HTTP app in front of a service."""
-    # FastAPI's own pages would fetch their scripts from somewhere else.
-    api = FastAPI(title="dalle-serve", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    api = FastAPI(
+        title="dalle-serve",
+        openapi_url=None,
+        docs_url=None,  # FastAPI's own pages would fetch their scripts from somewhere else
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False},  # Serve traces requests; FastAPI would begin another trace in the middle
+    )
     if origins := service.config.access.cors_origins:
         shown = ["x-request-id", "retry-after", "openai-processing-ms"]
         api.add_middleware(

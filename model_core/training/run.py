@@ -24,6 +24,7 @@ from model_core.training.loop import load_state
 from model_core.training.presets import Preset
 from model_core.training.samples import NUM_SAMPLES, sampler
 
+NUM_EXAMPLES = 24  # of the prompts that a model is published with
 BATCH = 16  # pictures at a time, when nothing is learned
 BART_SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
@@ -89,7 +90,7 @@ class TrainingRun:
                 config,
                 words,
                 self._reconstruct,
-                [item.prompts[0][0] for item in self.items[:: max(1, len(self.items) // NUM_SAMPLES)]][:NUM_SAMPLES],
+                self._examples(NUM_SAMPLES),
                 self.preset.vqgan.n_embed,
                 self.preset.sampling,
                 self.folder / "dalle_bart" / "samples",
@@ -135,9 +136,14 @@ class TrainingRun:
             "size": preset.vqgan.resolution,
             "sampling": preset.sampling,
             "description": preset.description,
+            "example_prompts": self._examples(NUM_EXAMPLES),
         }
         _write_json(self.model / "model.json", card)
         return self.model
+
+    def _examples(self, count: int) -> list[str]:
+        """The first prompts of so many training pictures, evenly chosen."""
+        return [item.prompts[0][0] for item in self.items[:: max(1, len(self.items) // count)]][:count]
 
     def _encode(self, pixels: UInt8[np.ndarray, "M height width 3"]) -> Int[np.ndarray, "M N"]:
         config, params = self._load_vqgan()

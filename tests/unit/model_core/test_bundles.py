@@ -66,6 +66,18 @@ def test_folder_with_a_card(folder):
     assert bundles.resolve(str(folder)) == bundle
 
 
+def test_a_card_may_say_what_to_begin_with(folder):
+    (folder / "model.json").write_text(json.dumps(CARD | {"example_prompts": ["an avocado"]}))
+    assert bundles.resolve(folder).example_prompts == ("an avocado",)
+    (folder / "model.json").write_text(json.dumps(CARD | {"example_prompts": "an avocado"}))
+    with pytest.raises(CorruptCheckpoint, match="example_prompts must be a list"):
+        bundles.resolve(folder)
+
+
+def test_the_shipped_model_says_what_to_begin_with():
+    assert len(bundles.resolve("emoji").example_prompts) == 24
+
+
 def test_folder_without_a_card_has_the_reference_defaults(folder):
     (folder / "model.json").unlink()
     (folder / "clip").rmdir()

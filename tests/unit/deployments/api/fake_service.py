@@ -72,7 +72,14 @@ class FakeService:
     def describe_model(self, name: str) -> dict[str, Any]:
         if name != "fake/one":
             raise ModelNotFound("There is no such model.")
-        about = {"size": "2x2", "licence": "none", "description": "", "ranks_images": True, "sampling": {"top_k": 0}}
+        about = {
+            "size": "2x2",
+            "licence": "none",
+            "description": "",
+            "ranks_images": True,
+            "example_prompts": [],
+            "sampling": {"top_k": 0},
+        }
         limits = {"max_n": 10, "max_best_of": 128}
         return {"id": name, "object": "model", "created": 1, "owned_by": "dalle-serve"} | about | limits
 

@@ -1,18 +1,15 @@
-"""Spans reach a collector; where the extra `tracing` is not installed there is nothing to test."""
+"""Spans reach a collector."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import TracerProvider
 from ray.serve._private.tracing_utils import _load_span_processors  # what Serve does with the name that it is given
-
-pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
 
 
 def test_spans_are_sent_where_the_environment_says(monkeypatch: pytest.MonkeyPatch):
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-    from opentelemetry.sdk.trace import TracerProvider
-
     received = []
 
     class Collector(BaseHTTPRequestHandler):

@@ -1,7 +1,7 @@
 """The reference itself, PyPI's `dalle-mini`: its own `generate`, jitted, layers unrolled. Talks to compare.py.
 
-Runs in an environment of its own and imports nothing of this project. The names that jax has dropped since are put back
-as aliases, and wandb, which only loading from there needs, is left out.
+Runs in an environment of its own and imports nothing of this project. Wandb, which only loading
+from there needs, is left out.
 """
 
 import json
@@ -11,13 +11,9 @@ import types
 
 import jax
 import numpy as np
+import old_names  # noqa: F401
 
 sys.modules["wandb"] = types.ModuleType("wandb")
-jax.numpy.DeviceArray = jax.Array
-import jax.experimental.pjit  # noqa: E402  (after the alias above)
-
-jax.experimental.PartitionSpec = jax.experimental.pjit.PartitionSpec = jax.sharding.PartitionSpec
-
 from dalle_mini.model import DalleBart, DalleBartConfig  # noqa: E402
 
 images, codes = int(sys.argv[1]), int(sys.argv[2])

@@ -11,6 +11,7 @@ import time
 
 import jax
 import numpy as np
+import old_names  # noqa: F401
 from vqgan_jax.configuration_vqgan import VQGANConfig
 from vqgan_jax.modeling_flax_vqgan import VQModule
 

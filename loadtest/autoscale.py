@@ -93,7 +93,7 @@ def main() -> int:
     asked.out.mkdir(parents=True, exist_ok=True)
     with _service(asked) as url:
         diary = run(url, asked)
-    _write_tables(diary, asked.out)
+    _write_table(diary, asked.out / f"autoscale-{asked.shape}.csv")
     from loadtest.autoscale_plot import draw
 
     draw(diary.rows, diary.answers, asked.out / f"autoscale-{asked.shape}.png", f"{asked.shape}, peak {asked.peak:g}/s")
@@ -159,9 +159,9 @@ def _service(asked: argparse.Namespace) -> Iterator[str]:
             started.kill()
 
 
-def _write_tables(diary: Diary, folder: Path) -> None:
+def _write_table(diary: Diary, path: Path) -> None:
     names = list(dict.fromkeys(name for row in diary.rows for name in row))
-    with (folder / "autoscale.csv").open("w", newline="") as file:
+    with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, names, restval=0)
         writer.writeheader()
         writer.writerows(diary.rows)

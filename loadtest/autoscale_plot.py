@@ -13,7 +13,7 @@ def draw(rows: list[dict[str, Any]], answers: list[tuple[float, float, str]], pa
     """Writes the picture.
 
     Args:
-      rows: seconds, arrived and answered so far, pending, waiting, and `replicas NAME`, a row for each moment.
+      rows: seconds, arrived and answered so far, pending, active, waiting, and `replicas NAME`, a row for each moment.
       answers: when, after how many seconds, of what kind.
       path: of a PNG file.
       title: above it.
@@ -30,6 +30,7 @@ def draw(rows: list[dict[str, Any]], answers: list[tuple[float, float, str]], pa
     load.set_ylabel("load")
     queue.plot(seconds, [row["pending"] for row in rows], label="images pending")
     queue.plot(seconds, [row["waiting"] for row in rows], label="of them waiting for a slot")
+    queue.plot(seconds, [row["active"] for row in rows], label="of them in a slot")
     queue.set_ylabel("queue")
     names = sorted({name for row in rows for name in row if name.startswith("replicas ")})
     for place, name in enumerate(names):

@@ -5,7 +5,15 @@ import pytest
 from loadtest.autoscale_plot import draw, rates
 
 ROWS = [
-    {"seconds": second, "arrived": 2 * second, "answered": second, "pending": 1, "waiting": 0, "replicas a": 1}
+    {
+        "seconds": second,
+        "arrived": 2 * second,
+        "answered": second,
+        "pending": 1,
+        "active": 1,
+        "waiting": 0,
+        "replicas a": 1,
+    }
     for second in range(12)
 ]
 

@@ -11,23 +11,25 @@ import pytest
 
 from deployments.local import LocalService
 from tests.chaos.clients import Load, Sketchbook
+from tests.chaos.test_kills import STAGES
 from tests.chaos.test_leaving import leave_in_the_middle
 from tests.serve.processes import descendants
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "0"))
 PERIOD_S = 30.0
+PROCESSES = (*STAGES, "gateway", "ProxyActor", "ServeController")
 LEAVERS = 20  # in each period
 PAUSE_S = 1.0  # of each of the users after a picture
 
 
 def held() -> dict[str, tuple[int, int, float]]:
-    """Open files, threads and megabytes of each process of the service."""
+    """Open files, threads and megabytes of each process of the service, by what it is."""
     found = {}
     for pid, command in descendants(os.getpid()).items():
-        if command.startswith("ray::Serve") or command.startswith("ray::Proxy"):
-            process = psutil.Process(pid)
-            name = command.split()[0].split(".handle")[0]
-            found[name] = (process.num_fds(), process.num_threads(), process.memory_info().rss / 2**20)
+        for name in PROCESSES:
+            if command.startswith("ray::") and name in command:
+                process = psutil.Process(pid)
+                found[name] = (process.num_fds(), process.num_threads(), process.memory_info().rss / 2**20)
     return found
 
 
@@ -43,6 +45,7 @@ def test_nothing_grows(service: LocalService, sketchbook: Sketchbook, note: Call
             samples.append(held())
     assert all(answer.picture == sketchbook[answer.seed] for answer in load.answers)
     assert not [why for answer in load.answers for why in answer.breaks]
+    assert samples[-1].keys() == set(PROCESSES)
     half = len(samples) // 2
     growth = {}
     for name in samples[-1]:

@@ -80,7 +80,8 @@ class Diary:
         row: dict[str, Any] = {"seconds": round(time.monotonic() - self.began, 1), "arrived": Visitors.arrived}
         row |= {"answered": self.answered, "pending": snapshot.pending_images}
         row |= {"active": snapshot.active_slots, "waiting": snapshot.waiting_images, "codes": snapshot.codes_drawn}
-        self.rows.append(row | {f"replicas {name}": count for name, count in snapshot.replicas.items()})
+        row |= {f"replicas {name}": count for name, count in snapshot.replicas.items()}
+        self.rows.append(row | {f"wanted {name}": count for name, count in snapshot.targets.items()})
 
     def _answered(self, name: str, response_time: float, exception: object, **_: Any) -> None:
         kind = FAILED if exception else name
@@ -107,12 +108,12 @@ def run(url: str, asked: argparse.Namespace) -> Diary:
     Visitors.shape = staticmethod(SHAPES[asked.shape])
     environment = Environment(user_classes=[Visitors], events=events, host=url, parsed_options=asked)
     runner = environment.create_local_runner()
-    diary = Diary()
+    diary, watcher = Diary(), metrics.Watcher()
     Visitors.began, Visitors.seconds = diary.began, asked.time
     runner.start(1, spawn_rate=1)
     while time.monotonic() < diary.began + asked.time + asked.after:
         with contextlib.suppress(OSError, ValueError):  # no such file yet
-            diary.write_row(metrics.snapshot(metrics.targets(asked.discovery)))
+            diary.write_row(watcher.look(metrics.targets(asked.discovery)))
         gevent.sleep(PERIOD_S)
     runner.quit()
     return diary

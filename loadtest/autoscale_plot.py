@@ -3,6 +3,7 @@
 Knows nothing of how the numbers were gathered.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ def draw(rows: list[dict[str, Any]], answers: list[tuple[float, float, str]], pa
     """Writes the picture.
 
     Args:
-      rows: seconds, arrived and answered so far, pending, active, waiting, and `replicas NAME`, a row for each moment.
+      rows: seconds, arrived and answered so far, pending, active, waiting, `replicas NAME` and `wanted NAME`; a row for
+        each moment.
       answers: when, after how many seconds, of what kind.
       path: of a PNG file.
       title: above it.
@@ -32,11 +34,15 @@ def draw(rows: list[dict[str, Any]], answers: list[tuple[float, float, str]], pa
     queue.plot(seconds, [row["waiting"] for row in rows], label="of them waiting for a slot")
     queue.plot(seconds, [row["active"] for row in rows], label="of them in a slot")
     queue.set_ylabel("queue")
-    names = sorted({name for row in rows for name in row if name.startswith("replicas ")})
+    names = sorted({name.partition(" ")[2] for row in rows for name in row if name.startswith("replicas ")})
     for place, name in enumerate(names):
-        counts = [row.get(name, 0) + 0.04 * place for row in rows]  # lines side by side where they are equal
-        replicas.step(seconds, counts, where="post", label=name.removeprefix("replicas "))
-    replicas.set_ylabel("replicas")
+        aside = 0.04 * place  # lines side by side where they are equal
+        (line,) = replicas.step(
+            seconds, [row.get(f"replicas {name}", 0) + aside for row in rows], where="post", label=name
+        )
+        wanted = [row.get(f"wanted {name}", math.nan) + aside for row in rows]
+        replicas.step(seconds, wanted, where="post", linestyle=":", color=line.get_color())
+    replicas.set_ylabel("replicas (dotted: wanted)")
     for kind in sorted({kind for _, _, kind in answers}):
         ended = [(when, took) for when, took, other in answers if other == kind]
         latency.scatter(*zip(*ended, strict=True), s=9, label=kind)

@@ -23,6 +23,6 @@ def test_a_rate_is_the_rise_over_the_last_seconds():
 
 
 def test_the_picture_is_drawn_also_where_replicas_come_late(tmp_path: Path):
-    rows = [*ROWS, ROWS[-1] | {"seconds": 12, "replicas b": 2}]
+    rows = [*ROWS, ROWS[-1] | {"seconds": 12, "replicas b": 2, "wanted b": 3}]
     draw(rows, [(1.0, 0.5, "json"), (2.0, 0.7, "stream")], tmp_path / "picture.png", "a run")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")

@@ -26,7 +26,7 @@ CHROMIUM  := $(shell command -v chromium || command -v chromium-browser || comma
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' Makefile
 
 ##@ Use
 
@@ -89,6 +89,11 @@ parity: setup ## Compare every stage with recorded results of the reference
 serve-test: setup $(if $(CHROMIUM),chromium) ## Tests on a real Ray cluster on this machine
 	@$(PYTEST) tests/serve
 
+.PHONY: serve-test-haproxy
+serve-test-haproxy: setup ## The same behind HAProxy, in a network of their own (Linux)
+	@unshare --map-root-user --net sh -c 'ip link set lo up && RAY_SERVE_ENABLE_HA_PROXY=1 \
+	  RAY_SERVE_HAPROXY_BINARY_PATH=$(CURDIR)/cluster/haproxy.sh PATH=$(CURDIR)/$(BIN):$$PATH $(PYTEST) tests/serve'
+
 .PHONY: browser-test
 browser-test: setup chromium ## Tests of the page in a headless Chromium
 	@$(PYTEST) tests/browser
@@ -125,6 +130,12 @@ loadtest: setup ## Start the service, load it with locust (USERS=4 TIME=60s), st
 .PHONY: autoscale
 autoscale: setup ## Watch the stages follow a load: a picture in out/loadtest (SHAPE=step PEAK=2)
 	@$(BIN)/python -m loadtest.autoscale --start cluster/scaling.yaml --shape $(SHAPE) --peak $(PEAK)
+
+.PHONY: autoscale-decoder
+autoscale-decoder: setup ## The same with a model whose decoder is heavier than its sampler, and best_of
+	@$(BIN)/python tests/autoscale/heavy_decoder.py out/heavy
+	@$(BIN)/python -m loadtest.autoscale --start out/heavy/scaling.yaml --shape $(SHAPE) --peak $(PEAK) \
+	  --ways best_of --best-of 16 --out out/heavy
 
 .PHONY: bench
 bench: setup ## Time the shipped model's stages beside what this machine could do

@@ -100,10 +100,7 @@ class Drawer(HttpUser):
         return self._generate("stream", {"n": 1, "stream": True, "partial_images": self._options.previews})
 
     def vary(self) -> float:
-        """Asks for the best variation of a picture; what is kept of it takes the sampler no time.
-
-        Gives the seconds to wait before the next time.
-        """
+        """Asks for the best variation of a picture; gives the seconds to wait before the next time."""
         picture = self._picture()
         fields = {"n": 1, "best_of": self._options.best_of, "keep": self._options.keep}
         return self._post("variation", VARIATIONS, data=fields, files={"image": ("picture.png", picture, "image/png")})

@@ -22,11 +22,15 @@ ERRORS_OF_CALLS = (RayActorError, RayTaskError, RayServeException)  # what await
 
 
 async def result(response: Any) -> Any:
-    """Awaits a handle's response. Given up earlier, the call is cancelled, which awaiting alone would not do."""
+    """Awaits a handle's response. Given up earlier, the call is cancelled, which awaiting alone would not do.
+
+    Not where it has answered: cancelled just after that, Serve would neither count nor log it.
+    """
     try:
         return await response
-    finally:
+    except BaseException:
         response.cancel()
+        raise
 
 
 async def retried(attempt: Callable[[], Awaitable[Result]], on_retry: Callable[[], None] = lambda: None) -> Result:

@@ -253,9 +253,10 @@ class Pipeline:
             pixels = await image
             async with asyncio.timeout(SCORER_PATIENCE_S if self._scorer_may_fail else None):
                 return pixels, await score
-        finally:
+        except BaseException:
             image.cancel()
             score.cancel()
+            raise
 
     async def _call(self, stage: str, attempt: Callable[[], Awaitable[Result]]) -> Result:
         """Calls a stage, unless it has failed so often that it is left alone for a while."""

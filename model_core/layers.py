@@ -17,25 +17,25 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
-FEW_ROWS = 2
-
 
 def product(x, kernel, dimension_numbers, **options):
-    """`lax.dot_general` for a dense layer; one position of one or two rows takes a way of its own on a CPU.
+    """`lax.dot_general` for a dense layer; on a CPU, rows of one position each take a way of their own.
 
-    There XLA's product of two rows copies the kernel piece by piece and takes twice the time that reading it does. Row
-    by row, the kernel comes from memory once and from the cache after; it is fast where `kernel` is the transpose of
-    what lies in memory, as `decoding.decoder_weights` keeps it.
+    XLA's CPU backend copies the right side of a product piece by piece into the order that its inner loops want, and
+    reads the left side as it lies. So the kernel goes to the left, and the rows, which are few, to the right. Best
+    where `kernel` is the transpose of what lies in memory, as `decoding.decoder_weights` keeps it.
     """
     multiply = partial(jax.lax.dot_general, dimension_numbers=dimension_numbers, **options)
-    if x.shape[-2] > 1 or x.size > FEW_ROWS * x.shape[-1]:
+    if x.shape[-2] > 1:
         return multiply(x, kernel)
-    return jax.lax.platform_dependent(x, kernel, cpu=_row_by_row, default=multiply)
+    return jax.lax.platform_dependent(x, kernel, cpu=_kernel_on_the_left, default=multiply)
 
 
-def _row_by_row(x, kernel):
-    rows = [kernel.T @ row for row in x.reshape(-1, x.shape[-1])]
-    return jnp.stack(rows).reshape(*x.shape[:-1], kernel.shape[-1])
+def _kernel_on_the_left(x, kernel):
+    rows = x.reshape(-1, x.shape[-1])
+    columns = jnp.einsum("do,rd->or", kernel, rows)
+    columns = jax.lax.optimization_barrier(columns)  # or XLA would turn the product around again
+    return columns.T.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 dense = partial(nn.Dense, use_bias=False, dot_general=product)

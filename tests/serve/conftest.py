@@ -51,6 +51,9 @@ def service(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     before = dict(os.environ)
     # Ray's token and the compile cache are written here, not into the home of who runs the tests.
     os.environ |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    # As an operator asks for it: every request's trace, in files beside the logs.
+    os.environ["RAY_SERVE_TRACING_SAMPLING_RATIO"] = "1"
+    os.environ["RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH"] = "ray.serve._private.tracing_utils:default_tracing_exporter"
     set_environment()
     try:
         with warnings.catch_warnings():
@@ -67,7 +70,7 @@ def service(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
                 gateway=GatewayConfig(max_pending_images=64),
                 limits=Limits(max_best_of=64),
             )
-            local = LocalService(config, port=free_port())
+            local = LocalService(config, port=free_port(), json_logs=True)
             local.start()
         yield local
         started = descendants(os.getpid())

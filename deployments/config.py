@@ -41,6 +41,12 @@ class DeploymentConfig(Settings):
     num_gpus: float = Field(default=0, ge=0, description="GPUs reserved for a replica.")
     resources: dict[str, float] = Field(default={}, description="Other resources, such as {TPU: 1}.")
     accelerator_type: str | None = Field(default=None, description="Kind of accelerator, such as A100 or TPU-V6E.")
+    memory_fraction: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Part of each accelerator's memory that a replica takes; else JAX's default.",
+    )
     env_vars: dict[str, str] = Field(default={}, description="Environment of the replica's process.")
     health_check_period_s: float = Field(
         default=3, gt=0, description="How often a replica is asked whether it is well."
@@ -61,6 +67,12 @@ class DeploymentConfig(Settings):
         if self.min_replicas > self.max_replicas:
             raise ValueError(f"min_replicas {self.min_replicas} is more than max_replicas {self.max_replicas}")
         return self
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the replica's process gets beside Ray's own."""
+        fraction = {} if self.memory_fraction is None else {"XLA_CLIENT_MEM_FRACTION": f"{self.memory_fraction:g}"}
+        return fraction | self.env_vars
 
     def autoscaling_policy(self) -> dict[str, Any]:
         """What says how many replicas there should be."""
@@ -92,7 +104,7 @@ class DeploymentConfig(Settings):
                 "resources": self.resources,
                 **({"accelerator_type": self.accelerator_type} if self.accelerator_type else {}),
                 # Only where there is one: a replica with an environment of its own cannot use a waiting process.
-                **({"runtime_env": {"env_vars": self.env_vars}} if self.env_vars else {}),
+                **({"runtime_env": {"env_vars": self.environment}} if self.environment else {}),
             },
         }
 
@@ -116,10 +128,16 @@ class StageConfig(DeploymentConfig):
         return self
 
 
+NUM_DEVICES = Field(
+    default=1, ge=1, description="Devices that one replica cuts the model over; reserve as many for it."
+)
+
+
 class TextEncoderConfig(StageConfig):
     """Prompt → encoder states."""
 
     batch_size: int = Field(default=2, ge=1, description="Prompts encoded together; a request has two.")
+    num_devices: int = NUM_DEVICES
 
 
 class TokenSamplerConfig(DeploymentConfig):
@@ -136,6 +154,7 @@ class TokenSamplerConfig(DeploymentConfig):
         description="Always compute all slots, so that no bit of an image depends on its company; else on CPUs only.",
     )
     dtype: DType = Field(default="float32", description="Number format of the weights and of most of the arithmetic.")
+    num_devices: int = NUM_DEVICES
     max_stall_s: float = Field(
         default=120, gt=0, description="How long `codes_per_advance` codes may take before the replica is replaced."
     )

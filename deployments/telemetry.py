@@ -138,12 +138,17 @@ class PipelineMetrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotCounts:
-    """How full a sampler is: its slots, those that draw, images that wait for one, codes drawn since it started."""
+    """How full a sampler is: its slots, those that draw, images that wait for one; codes drawn since it started.
+
+    Attributes:
+      near_ties: of those codes, how many won so narrowly that another company might have had another one.
+    """
 
     slots: int
     active: int
     waiting: int
     codes_drawn: int
+    near_ties: int = 0
 
 
 class SamplerMetrics:
@@ -155,12 +160,13 @@ class SamplerMetrics:
         self._active = Gauge(f"{PREFIX}sampler_active_slots", "Images that it draws.")
         self._waiting = Gauge(f"{PREFIX}sampler_waiting_images", "Images that wait in it for a slot.")
         self._codes = Counter(f"{PREFIX}sampler_codes", "Codes drawn, those of images given up too.")
+        self._near_ties = Counter(f"{PREFIX}sampler_near_ties", "Codes drawn that won by less than 0.001.")
         self._images = Counter(f"{PREFIX}sampler_images", "Images that have ended, by how.", ("outcome",))
         self._seconds = Histogram(f"{PREFIX}sampler_image_seconds", "Time of an image in the sampler.", SECONDS)
         self._row_seconds = Histogram(
             f"{PREFIX}sampler_first_row_seconds", "Time from an image's arrival to its first row of codes.", SECONDS
         )
-        self._codes_seen = 0
+        self._codes_seen = self._near_ties_seen = 0
 
     def publish(self, counts: SlotCounts) -> None:
         """Says how full the replica is; to be called about once a second."""
@@ -168,7 +174,8 @@ class SamplerMetrics:
         self._active.set(counts.active)
         self._waiting.set(counts.waiting)
         _add(self._codes, counts.codes_drawn - self._codes_seen)
-        self._codes_seen = counts.codes_drawn
+        _add(self._near_ties, counts.near_ties - self._near_ties_seen)
+        self._codes_seen, self._near_ties_seen = counts.codes_drawn, counts.near_ties
 
     @contextmanager
     def image(self) -> Iterator[Callable[[], None]]:

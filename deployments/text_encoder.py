@@ -18,7 +18,9 @@ class TextEncoder:
         from model_core import bundles, stages
 
         folder = bundles.resolve(model).dalle_bart
-        self._stage = stages.TextEncoder(folder, dtype=config.dtype, batch_size=config.batch_size)
+        self._stage = stages.TextEncoder(
+            folder, dtype=config.dtype, batch_size=config.batch_size, num_devices=config.num_devices
+        )
         self._stage.warm_up()
         self._encode_batched = batched(self._encode, config)
 

@@ -47,6 +47,7 @@ class TokenSampler:
             batch_size=config.slots,
             num_codes=vqgan.n_embed,
             deterministic=config.deterministic,
+            num_devices=config.num_devices,
         )
         drawn, decoded = stage.config.image_length, vqgan.grid**2
         if drawn != decoded:
@@ -163,7 +164,11 @@ class TokenSampler:
         """Called by Serve about once a second: how full the replica is, for the autoscaler and for metrics."""
         stats = self._engine.stats()
         counts = SlotCounts(
-            slots=self._slots, active=stats.running, waiting=stats.waiting, codes_drawn=stats.codes_drawn
+            slots=self._slots,
+            active=stats.running,
+            waiting=stats.waiting,
+            codes_drawn=stats.codes_drawn,
+            near_ties=stats.near_ties,
         )
         self._metrics.publish(counts)
         return self._load.stats(counts)

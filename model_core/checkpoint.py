@@ -9,7 +9,7 @@ Provenance: config.json, flax_model.msgpack and model.safetensors as the public 
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import jax
 import numpy as np
@@ -22,7 +22,8 @@ from model_core.json_files import read_json
 from model_core.weight_files import FLOAT_DTYPES, StoredArray, index_safetensors, read_array
 
 Params = dict[str, Any]
-Place = Callable[[str, np.ndarray], jax.Array]  # an array's name and content → where it is computed with
+Place = Callable[[str, np.ndarray], Any]  # an array's name and content → what the tree holds of it, on its devices
+Part = Literal["encoder", "decoder"]
 
 FLAX_WEIGHTS = "flax_model.msgpack"
 SAFETENSORS_WEIGHTS = "model.safetensors"
@@ -30,13 +31,14 @@ _MAX_NAMED_KEYS = 20  # in one error message
 
 
 def load_dalle_bart(
-    folder: str | os.PathLike, dtype: str = "float32", *, place: Place | None = None
+    folder: str | os.PathLike, dtype: str = "float32", *, part: Part | None = None, place: Place | None = None
 ) -> tuple[dalle_bart.DalleBartConfig, Params]:
     """Loads a DalleBart folder; layers come out stacked, however the file holds them.
 
     Args:
       folder: holds config.json and flax_model.msgpack.
       dtype: float32, float16 or bfloat16: what params are held and computed in.
+      part: "encoder", or "decoder" with the head: that half alone. The whole file is checked all the same.
       place: as in `load_params`.
 
     Raises:
@@ -48,7 +50,8 @@ def load_dalle_bart(
     """
     config = dalle_bart.DalleBartConfig.from_dict(read_json(Path(folder), "config.json"))
     path = _weights_path(Path(folder), FLAX_WEIGHTS)
-    return config, load_params(path, dalle_bart.param_shapes(config), dtype, place=place)
+    shapes = dalle_bart.param_shapes(config)
+    return config, load_params(path, shapes, dtype, place=place, is_wanted=lambda name: part in (None, _part_of(name)))
 
 
 def load_vqgan(folder: str | os.PathLike, dtype: str = "float32") -> tuple[vqgan.VQGANConfig, Params]:
@@ -71,7 +74,12 @@ def load_clip(folder: str | os.PathLike, dtype: str = "float32") -> tuple[clip.C
 
 
 def load_params(
-    path: str | os.PathLike, expected_shapes: Mapping[str, Any], dtype: str = "float32", *, place: Place | None = None
+    path: str | os.PathLike,
+    expected_shapes: Mapping[str, Any],
+    dtype: str = "float32",
+    *,
+    place: Place | None = None,
+    is_wanted: Callable[[str], bool] = lambda name: True,
 ) -> Params:
     """Reads a weights file into a tree of device arrays of one dtype.
 
@@ -82,6 +90,7 @@ def load_params(
       expected_shapes: nested mapping of `jax.ShapeDtypeStruct`, as a model's `param_shapes` gives it.
       dtype: float32, float16 or bfloat16.
       place: puts each array on its devices, as `sharding.placer` does; None is JAX's default device.
+      is_wanted: says by its name whether an array is read; others must be there, but are not.
 
     Raises:
       CorruptCheckpoint, CheckpointMismatch, InvalidValue: as in `load_dalle_bart`.
@@ -98,7 +107,8 @@ def load_params(
     else:
         _compare(path, index, expected)
     with path.open("rb") as file:
-        leaves = {name: _load_leaf(file, name, index[name], target, place or _put) for name in expected}
+        wanted = filter(is_wanted, expected)
+        leaves = {name: _load_leaf(file, name, index[name], target, place or _put) for name in wanted}
     return traverse_util.unflatten_dict(leaves, sep="/")
 
 
@@ -148,17 +158,21 @@ def _flat_shapes(shapes: Mapping[str, Any], prefix: str = "") -> dict[str, tuple
     return flat
 
 
+def _part_of(name: str) -> Part:
+    return "encoder" if name.startswith("model/encoder/") else "decoder"
+
+
 def _put(name: str, array: np.ndarray) -> jax.Array:
     return jax.device_put(array)
 
 
-def _load_leaf(file: BinaryIO, name: str, stored: StoredArray, dtype: np.dtype, place: Place) -> jax.Array:
+def _load_leaf(file: BinaryIO, name: str, stored: StoredArray, dtype: np.dtype, place: Place) -> Any:
     try:
         array = read_array(file, stored, dtype)
     except FloatingPointError as err:
         raise InvalidValue(_beyond_range(name, dtype), "dtype") from err
     # Waiting keeps at most one host copy alive. Where the device array shares the memory, it is the only owner left.
-    return place(name, array).block_until_ready()
+    return jax.block_until_ready(place(name, array))
 
 
 def _beyond_range(name: str, dtype: np.dtype) -> str:

@@ -6,11 +6,13 @@ Layers run unrolled over weights cut out of the stack once: inside a scan over s
 copies every layer's weights at every step. The modules are those of the full forward pass.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
@@ -56,15 +58,40 @@ class DecodeState:
 def decoder_weights(params: Any) -> DecoderWeights:
     """Cuts `params` (the published tree, layers stacked) into what `prefill` and `decode_step` take.
 
-    Make it once and drop `params` where nothing else needs them: layers and head are copies.
+    Make it once and drop `params` where nothing else needs them: layers and head are copies. Layers that `cutting` has
+    cut already are taken as they are.
     """
     decoder = dict(params["model"]["decoder"])
-    stacked = jax.tree.map(jnp.asarray, decoder.pop("layers")["FlaxBartDecoderLayers"])
-    num_layers = len(jax.tree.leaves(stacked)[0])
+    layers = jax.tree.map(_layers_of, decoder.pop("layers")["FlaxBartDecoderLayers"], is_leaf=_is_cut)
+    num_layers = len(jax.tree.leaves(layers, is_leaf=_is_cut)[0])
     return DecoderWeights(
         shared={"model": {"decoder": jax.tree.map(jnp.asarray, decoder)}, "lm_head": _turned(params["lm_head"])},
-        layers=tuple(jax.tree.map(lambda leaf, i=i: _cut(leaf, i), stacked) for i in range(num_layers)),
+        layers=tuple(jax.tree.map(lambda cut, i=i: cut[i], layers, is_leaf=_is_cut) for i in range(num_layers)),
     )
+
+
+def cutting(place: Callable[[str, np.ndarray], Array] | None = None) -> Callable[[str, np.ndarray], Any]:
+    """Makes what `checkpoint.load_params` takes to cut the decoder's layers while it loads, one stack at a time.
+
+    So the layers are never there twice, stacked and cut.
+
+    Args:
+      place: puts an array on its devices; None is JAX's default device.
+    """
+
+    def place_and_cut(name: str, array: np.ndarray) -> Any:
+        placed = place(name, array) if place else jax.device_put(array)
+        return _layers_of(placed) if name.startswith("model/decoder/layers/") else placed
+
+    return place_and_cut
+
+
+def _is_cut(leaf):
+    return isinstance(leaf, tuple)
+
+
+def _layers_of(leaf):
+    return leaf if _is_cut(leaf) else tuple(_cut(leaf, i) for i in range(len(leaf)))
 
 
 @jax.jit

@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from model_core.dalle_bart_network import DalleBartConfig
 from model_core.decoding import DecoderWeights, DecodeState, decode_step, prefill
 from model_core.errors import InvalidValue
-from model_core.sampling import SamplingParams, draw
+from model_core.sampling import NEAR_TIE, SamplingParams, draw
 
 AnyArray = Array | np.ndarray
 
@@ -50,11 +50,13 @@ class Drawing:
     Attributes:
       state: of the decoder.
       codes: of each row; -1 where one is to be drawn. What is there already when its turn comes is kept.
+      near_ties: which of those drawn won by less than `NEAR_TIE`.
       images: that the rows make up.
     """
 
     state: DecodeState
     codes: Int[Array, "R N"]
+    near_ties: Bool[Array, "R N"]
     images: Images
 
 
@@ -122,9 +124,11 @@ def has_guidance(sampling: SamplingParams) -> bool:
 
 @partial(jax.jit, static_argnums=0)
 def _start(config, weights, states, text_mask, images):
+    shape = states.shape[0], config.image_length
     return Drawing(
         state=prefill(config, weights, states, text_mask.astype(bool)),
-        codes=jnp.full((states.shape[0], config.image_length), TO_BE_DRAWN, jnp.int32),
+        codes=jnp.full(shape, TO_BE_DRAWN, jnp.int32),
+        near_ties=jnp.zeros(shape, bool),
         images=images,
     )
 
@@ -141,14 +145,16 @@ def draw_next(
     position = jnp.minimum(drawing.state.position, last)  # rows at their end go over their last code again
     before = jnp.where(position == 0, config.decoder_start_token_id, drawing.codes[rows, position - 1])
     logits, state = decode_step(config, weights, replace(drawing.state, position=position), before)
-    drawn = _draw(config, drawing.images, logits, position, gumbel)[drawing.images.of_row]
+    drawn, margin = (leaf[drawing.images.of_row] for leaf in _draw(config, drawing.images, logits, position, gumbel))
     given = drawing.codes[rows, position]
-    codes = drawing.codes.at[rows, position].set(jnp.where(given == TO_BE_DRAWN, drawn, given))
-    return replace(drawing, state=state, codes=codes)
+    is_free = given == TO_BE_DRAWN
+    codes = drawing.codes.at[rows, position].set(jnp.where(is_free, drawn, given))
+    near_ties = drawing.near_ties.at[rows, position].max(is_free & (margin < NEAR_TIE))
+    return replace(drawing, state=state, codes=codes, near_ties=near_ties)
 
 
 def _draw(config, images, logits, position, gumbel):
-    """One code for each image. Where all could be without guidance, but are not, half of the work is saved."""
+    """A code for each image, and its margin. Where all could be without guidance, but are not, half of it is saved."""
     num_images, half = images.row.size, logits.shape[0] // 2
 
     def draw_first(count):
@@ -161,7 +167,7 @@ def _draw(config, images, logits, position, gumbel):
             eos_token_id=config.eos_token_id,
             gumbel=None if gumbel is None else gumbel[jnp.arange(count), position[row]],
         )
-        return jnp.pad(drawn, (0, num_images - count))
+        return jax.tree.map(lambda leaf: jnp.pad(leaf, (0, num_images - count)), drawn)
 
     if num_images <= half or half == 0:
         return draw_first(num_images)

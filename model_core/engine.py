@@ -36,6 +36,8 @@ class Device(Protocol):
     def num_taken(self) -> int: ...
     @property
     def num_compiles(self) -> int: ...
+    @property
+    def num_near_ties(self) -> int: ...
     def warm_up(self) -> None: ...
     def check(self, job: SamplerJob) -> CheckedJob: ...
     def has_room(self, job: CheckedJob) -> bool: ...
@@ -64,6 +66,7 @@ class EngineStats:
     Attributes:
       rows: that it can draw at a time; a job under guidance takes two.
       rows_taken: by the jobs that run.
+      near_ties: codes drawn that another company might have drawn otherwise; see `sampling.NEAR_TIE`.
       compiles: of programs while jobs waited; anything but 0 is a fault.
     """
 
@@ -72,6 +75,7 @@ class EngineStats:
     running: int
     waiting: int
     codes_drawn: int
+    near_ties: int
     compiles: int
 
 
@@ -204,6 +208,7 @@ class Engine:
                 running=len(self._running),
                 waiting=len(self._queue),
                 codes_drawn=self._codes_drawn,
+                near_ties=self._rows.num_near_ties,
                 compiles=self._rows.num_compiles,
             )
 

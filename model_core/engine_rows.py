@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int32
+from jaxtyping import Array, Bool, Int32
 
 from model_core.compile_counter import CompileCounter
 from model_core.dalle_bart_network import DalleBartConfig
@@ -23,8 +23,9 @@ from model_core.drawing import Drawing, Images, draw_next, wire
 from model_core.layers import KeysValues
 from model_core.sampler_job import CheckedJob, SamplerJob, Text, check_job
 from model_core.sampling import sampling_params
+from model_core.sharding import mesh_of, place_rows
 
-RowArrays = tuple[DecodeState, Array]  # and the codes of the rows: all leaves have the rows first
+RowArrays = tuple[DecodeState, Array, Array]  # codes and near ties beside the state: all leaves have the rows first
 
 NUM_LENGTHS = 4  # of caches: a quarter of the positions, a half, …, all
 
@@ -37,11 +38,13 @@ class Seat:
       rows: which it has, the conditional one first; none before its first `advance`.
       codes: as they are after the last `advance`.
       position: so many codes are there from the first on.
+      near_ties: which of the codes drawn so far won by less than `sampling.NEAR_TIE`.
     """
 
     job: CheckedJob
     codes: Int32[np.ndarray, " N"]
     position: int
+    near_ties: Bool[np.ndarray, " N"]
     rows: tuple[int, ...] = ()
 
 
@@ -72,14 +75,16 @@ class Rows:
         self._counts = [max_rows] if deterministic else [*counts, max_rows]
         self.is_deterministic = deterministic
         self._weights = weights
+        self._mesh = mesh_of(weights)
         self._dtype = weights.shared["lm_head"]["kernel"].dtype
         self._compiles = CompileCounter()
+        self.num_near_ties = 0
         self._seats: list[Seat] = []
         self._texts: OrderedDict[bytes, Any] = OrderedDict()  # the most recently used last
         count = self._counts[0]
-        self._drawing = Drawing(*self._blank(count, self._lengths[0]), self._images(count, []))
+        self._drawing = _drawing(self._blank(count, self._lengths[0]), self._images(count, []))
         self._wired: Any = None  # what `images` on the device tells of
-        self._blank_cache = empty_cache(config, 1, config.image_length, self._dtype)
+        self._blank_cache = place_rows(self._mesh, empty_cache(config, 1, config.image_length, self._dtype))
 
     def check(self, job: SamplerJob) -> CheckedJob:
         """Makes a job ready to join; touches no device, so any thread may call it. Raises as `check_job`."""
@@ -97,7 +102,7 @@ class Rows:
     def join(self, job: CheckedJob) -> Seat:
         """Takes a job in, to be drawn from the next `advance` on; there must be room."""
         assert self.has_room(job)
-        seat = Seat(job, job.codes, job.prefix_length)
+        seat = Seat(job, job.codes, job.prefix_length, np.zeros(job.codes.size, bool))
         self._seats.append(seat)
         return seat
 
@@ -117,12 +122,13 @@ class Rows:
             self._fit(max(min(seat.position + steps, length) for seat in self._seats))
             for _ in range(steps):
                 self._drawing = draw_next(self.config, self._weights, self._drawing)
-            codes = np.array(self._drawing.codes)
+            codes, near_ties = np.array(self._drawing.codes), np.array(self._drawing.near_ties)
         drawn = 0
         for seat in self._seats:
             before, seat.position = seat.position, min(seat.position + steps, length)
-            seat.codes = codes[seat.rows[0]]
+            seat.codes, seat.near_ties = codes[seat.rows[0]], near_ties[seat.rows[0]]
             drawn += seat.position - before
+            self.num_near_ties += int(seat.near_ties[before : seat.position].sum())
         return drawn
 
     @property
@@ -140,9 +146,9 @@ class Rows:
         one = self._row(text, mask, codes, 0, self._blank_cache)
         blanks = {}
         for shape in product(self._counts, self._lengths):
-            state, row_codes = _write_row(self._blank(*shape), np.int32(0), one)
-            drawing = draw_next(self.config, self._weights, Drawing(state, row_codes, self._images(shape[0], [])))
-            blanks[shape] = drawing.state, drawing.codes
+            rows = _write_row(self._blank(*shape), np.int32(0), one)
+            drawing = draw_next(self.config, self._weights, _drawing(rows, self._images(shape[0], [])))
+            blanks[shape] = _arrays(drawing)
         for length in self._lengths:
             for before, after in permutations(self._counts, 2):
                 _take_rows(blanks[before, length], np.zeros(after, np.int32))
@@ -162,13 +168,12 @@ class Rows:
                 seat.rows = tuple(next(free) for _ in seat.job.texts)
                 for row, text in zip(seat.rows, seat.job.texts, strict=True):
                     rows = _write_row(rows, np.int32(row), self._new_row(seat.job, text))
-        state, codes = rows
         who = count, [(seat, seat.rows) for seat in self._seats]
         images = self._drawing.images if who == self._wired else self._images(count, self._seats)
-        self._drawing, self._wired = Drawing(state, codes, images), who
+        self._drawing, self._wired = _drawing(rows, images), who
 
     def _resized(self, count: int, length: int) -> RowArrays:
-        rows = self._drawing.state, self._drawing.codes
+        rows = _arrays(self._drawing)
         length_before = self._drawing.state.cache[0].keys.shape[2]
         if length < length_before:
             rows = _with_length(rows, length)
@@ -181,7 +186,7 @@ class Rows:
                 seat.rows = tuple(next(places) for _ in seat.rows)
         if length > length_before:
             rows = _with_length(rows, length)
-        return rows
+        return place_rows(self._mesh, rows)
 
     def _images(self, count: int, seats: list[Seat]) -> Images:
         missing = self._max_images(count) - len(seats)
@@ -191,7 +196,7 @@ class Rows:
         for image, seat in enumerate(seats):
             of_row[list(seat.rows)] = image
         sampling = jax.tree.map(lambda *values: np.concatenate(values), *each)
-        return wire(len(seats), ends[:, 0], ends[:, 1], sampling, of_row)
+        return place_rows(self._mesh, wire(len(seats), ends[:, 0], ends[:, 1], sampling, of_row))
 
     def _max_images(self, count: int) -> int:
         """For so many rows. One count serves all where bits matter, as the codes of all are drawn in one program."""
@@ -212,12 +217,14 @@ class Rows:
         return self._row(keys_values, text.mask, job.codes, position, cache)
 
     def _text(self, states: np.ndarray) -> tuple[KeysValues, ...]:
-        return _text_keys_values(self.config, self._weights, states[None].astype(self._dtype))
+        made = _text_keys_values(self.config, self._weights, states[None].astype(self._dtype))
+        return place_rows(self._mesh, made)
 
     def _read(self, text: tuple[KeysValues, ...], mask: np.ndarray, codes: np.ndarray, length: int):
         """The cache that the first `length` codes leave; those that are to be drawn do not matter yet."""
         prefix = np.maximum(codes[None, :length], 0)
-        return _read_prefix(self.config, self._weights, text, mask[None].astype(bool), prefix)
+        read = _read_prefix(self.config, self._weights, text, mask[None].astype(bool), prefix)
+        return place_rows(self._mesh, read)
 
     def _row(self, text: tuple[KeysValues, ...], mask: np.ndarray, codes: np.ndarray, position: int, cache):
         state = DecodeState(
@@ -226,7 +233,7 @@ class Rows:
             text=text,
             text_mask=jnp.asarray(mask[None].astype(bool)),
         )
-        return state, jnp.asarray(codes[None])
+        return place_rows(self._mesh, (state, jnp.asarray(codes[None]), jnp.zeros((1, codes.size), bool)))
 
     def _blank(self, count: int, length: int) -> RowArrays:
         """Rows that nobody has: at their end, with nothing to look at."""
@@ -237,7 +244,17 @@ class Rows:
             text=empty_cache(config, count, text_length, self._dtype),
             text_mask=jnp.ones((count, text_length), bool),
         )
-        return state, jnp.zeros((count, config.image_length), jnp.int32)
+        shape = count, config.image_length
+        return place_rows(self._mesh, (state, jnp.zeros(shape, jnp.int32), jnp.zeros(shape, bool)))
+
+
+def _drawing(rows: RowArrays, images: Images) -> Drawing:
+    state, codes, near_ties = rows
+    return Drawing(state=state, codes=codes, near_ties=near_ties, images=images)
+
+
+def _arrays(drawing: Drawing) -> RowArrays:
+    return drawing.state, drawing.codes, drawing.near_ties
 
 
 _text_keys_values = partial(jax.jit, static_argnums=0)(text_keys_values)
@@ -270,5 +287,5 @@ def _with_length(rows, length):
             return leaf[:, :, :length]
         return jnp.pad(leaf, ((0, 0), (0, 0), (0, missing), (0, 0)))
 
-    state, codes = rows
-    return replace(state, cache=jax.tree.map(fit, state.cache)), codes
+    state, *others = rows
+    return replace(state, cache=jax.tree.map(fit, state.cache)), *others

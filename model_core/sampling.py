@@ -25,6 +25,8 @@ PerImage = float | Sequence[float] | np.ndarray | Array  # one value for all ima
 
 _COLDEST = 1e-20  # keeps logits / temperature finite; as good as greedy
 
+NEAR_TIE = 1e-3  # a margin below which another order of additions may draw another code, in float32
+
 
 @struct.dataclass
 class SamplingParams:
@@ -96,12 +98,16 @@ def draw(
     *,
     eos_token_id: int,
     gumbel: Float[Array, "B V"] | None = None,
-) -> Int[Array, " B"]:
-    """Takes float32 logits for each image's `position` to the code that goes there.
+) -> tuple[Int[Array, " B"], Float[Array, " B"]]:
+    """Takes float32 logits for each image's `position` to the code that goes there, and says by how much it won.
 
     Args:
       logits_uncond: logits under the unconditional (or negative) prompt; None where all guidance scales are 1.
       gumbel: noise to use in place of the seed's.
+
+    Returns:
+      The codes; and their margins over the second best, in units of filtered logits with noise: infinite where nothing
+      else could be drawn.
     """
     if logits_uncond is not None:
         logits = guide(logits, logits_uncond, params.guidance_scale)
@@ -111,7 +117,10 @@ def draw(
     if gumbel is None:
         gumbel = gumbel_noise(params.seed, position, logits.shape[-1])
     noisy = warp(logits, params.temperature, params.top_k, params.top_p) + gumbel
-    return jnp.where(params.greedy, logits.argmax(-1), noisy.argmax(-1)).astype(jnp.int32)
+    scores = jnp.where(params.greedy[:, None], logits, noisy)
+    codes = scores.argmax(-1, keepdims=True)
+    second = jnp.where(ids == codes, -jnp.inf, scores).max(-1)
+    return codes[:, 0].astype(jnp.int32), scores.max(-1) - second
 
 
 def guide(

@@ -7,15 +7,16 @@ devices. XLA's partitioner puts those in, from the placement of weights and cach
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from flax import traverse_util
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from model_core.decoding import DecodeState
 from model_core.errors import InvalidValue
+
+Rows = TypeVar("Rows")
 
 AXIS = "model"
 
@@ -71,17 +72,30 @@ def place_params(mesh: Mesh, params: dict[str, Any]) -> dict[str, Any]:
     return traverse_util.unflatten_dict({name: place(name, leaf) for name, leaf in named.items()}, sep="/")
 
 
-def place_state(mesh: Mesh, state: DecodeState) -> DecodeState:
+def mesh_of(params: Any) -> Mesh | None:
+    """Tells the devices that a tree was placed on; None where it lies on one, as JAX puts it there."""
+    placed = (leaf.sharding for leaf in jax.tree.leaves(params))
+    meshes = (one.mesh for one in placed if isinstance(one, NamedSharding))
+    return next((mesh for mesh in meshes if isinstance(mesh, Mesh)), None)
+
+
+def place_rows(mesh: Mesh | None, rows: Rows) -> Rows:
     """Puts keys and values on the devices that hold their heads; the rest is whole on each.
 
-    To be done once, before the first step: XLA keeps what it is given, so every later step finds the same placement
-    and nothing compiles again.
+    To be done before the first step: XLA keeps what it is given, so every later step finds the same placement and
+    nothing compiles again.
+
+    Args:
+      mesh: None leaves everything where it is.
+      rows: any tree of arrays; those with four axes are keys and values [R, H, S, K].
     """
+    if mesh is None:
+        return rows
 
     def place(leaf: jax.Array) -> jax.Array:
-        return jax.device_put(leaf, _cut(mesh, leaf.shape, -3 if leaf.ndim == 4 else None))  # [R, H, S, K]
+        return jax.device_put(leaf, _cut(mesh, leaf.shape, -3 if leaf.ndim == 4 else None))
 
-    return jax.tree.map(place, state)
+    return jax.tree.map(place, rows)
 
 
 def _cut(mesh: Mesh, shape: Sequence[int], axis: int | None) -> NamedSharding:

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int32, UInt8
 
-from model_core import checkpoint, clip, dalle_bart, vqgan
+from model_core import checkpoint, clip, dalle_bart, sharding, vqgan
+from model_core.decoding import cutting
 from model_core.engine_rows import Rows, Seat
 from model_core.errors import InvalidValue
 from model_core.images import to_uint8
@@ -41,11 +42,13 @@ class EncodedText:
 class TextEncoder:
     """Prompts to encoder states."""
 
-    def __init__(self, folder: Path, dtype: str = "float32", batch_size: int = 8):
+    def __init__(self, folder: Path, dtype: str = "float32", batch_size: int = 8, num_devices: int = 1):
+        """Loads the encoder, cut over `num_devices` devices where there are several."""
         self.tokenizer = Tokenizer.from_folder(folder)
-        self.config, params = checkpoint.load_dalle_bart(folder, dtype)
+        self.config, self._params = checkpoint.load_dalle_bart(
+            folder, dtype, part="encoder", place=_placer(num_devices)
+        )
         self.batch_size = batch_size
-        self._params = {"model": {"encoder": params["model"]["encoder"]}}
 
     def warm_up(self) -> None:
         """Compiles what `encode` runs."""
@@ -74,6 +77,7 @@ class TokenSampler:
         batch_size: int = 4,
         num_codes: int | None = None,
         deterministic: bool | None = None,
+        num_devices: int = 1,
     ):
         """Loads the decoder.
 
@@ -82,8 +86,13 @@ class TokenSampler:
           num_codes: ids from here on are never drawn: the size of the codebook that the codes are for.
           deterministic: compute `batch_size` images however few there are, so that no bit of one depends on the others.
             None: where the decoder is on a CPU.
+          num_devices: that the decoder is cut over.
+
+        Raises:
+          InvalidValue: there are not so many devices; beside what `checkpoint.load_dalle_bart` raises.
         """
-        self.config, params = checkpoint.load_dalle_bart(folder, dtype)
+        place = cutting(_placer(num_devices))
+        self.config, params = checkpoint.load_dalle_bart(folder, dtype, part="decoder", place=place)
         codes = self.config.image_vocab_size
         if deterministic is None:
             deterministic = all(device.platform == "cpu" for device in params["lm_head"]["kernel"].devices())
@@ -200,6 +209,10 @@ class ClipScorer:
     def _logits(self, preprocessed: Float[np.ndarray, "B height width 3"], text) -> Float32[np.ndarray, " B"]:
         vectors = clip.embed_pixels(self.config, self._params, preprocessed)
         return np.asarray(clip.logits_per_image(self.config, self._params, vectors, text))[:, 0]
+
+
+def _placer(num_devices: int) -> checkpoint.Place | None:
+    return sharding.placer(sharding.make_mesh(num_devices)) if num_devices != 1 else None
 
 
 def _batches(total: int, batch_size: int) -> Iterator[tuple[Int[np.ndarray, " rows"], int]]:

@@ -77,6 +77,8 @@ def test_options_are_what_serve_takes():
     assert options["autoscaling_config"]["max_replicas"] == 4
     assert options["ray_actor_options"]["accelerator_type"] == "A100"
     assert options["ray_actor_options"]["runtime_env"] == {"env_vars": {"A": "1"}}
+    fraction = StageConfig(memory_fraction=0.4, env_vars={"A": "1"}).deployment_options()["ray_actor_options"]
+    assert fraction["runtime_env"] == {"env_vars": {"XLA_CLIENT_MEM_FRACTION": "0.4", "A": "1"}}
     assert "runtime_env" not in StageConfig().deployment_options()["ray_actor_options"]
 
 

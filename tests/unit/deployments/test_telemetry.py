@@ -97,12 +97,13 @@ def test_a_pipeline_notes_retries_and_scores(recorded: Recorded):
 
 def test_a_sampler_says_how_full_it_is_and_counts_each_code_once(recorded: Recorded):
     metrics = SamplerMetrics()
-    for drawn in (0, 64, 64, 100):
-        metrics.publish(SlotCounts(slots=4, active=3, waiting=2, codes_drawn=drawn))
+    for drawn, near_ties in ((0, 0), (64, 0), (64, 0), (100, 2)):
+        metrics.publish(SlotCounts(slots=4, active=3, waiting=2, codes_drawn=drawn, near_ties=near_ties))
     assert recorded["sampler_slots"] == [(4, {})] * 4
     assert recorded["sampler_active_slots"] == [(3, {})] * 4
     assert recorded["sampler_waiting_images"] == [(2, {})] * 4
     assert recorded["sampler_codes"] == [(64, {}), (36, {})]
+    assert recorded["sampler_near_ties"] == [(2, {})]
 
 
 def test_a_samplers_image_leaves_its_times(recorded: Recorded):

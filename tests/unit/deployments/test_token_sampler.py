@@ -130,3 +130,8 @@ def test_parts_that_do_not_fit_together_are_refused(folder: Path, tmp_path: Path
     (tmp_path / "odd" / "vqgan" / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointMismatch, match="64 codes an image, the VQGAN takes 16"):
         TokenSampler(str(tmp_path / "odd"), TokenSamplerConfig())
+
+
+def test_more_devices_than_there_are_are_refused(folder: Path):
+    with pytest.raises(InvalidValue, match="num_devices is 1000"):
+        TokenSampler(str(folder), TokenSamplerConfig(num_devices=1000))

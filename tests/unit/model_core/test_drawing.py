@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,6 +10,22 @@ import pytest
 from model_core import dalle_bart
 from model_core.drawing import TO_BE_DRAWN
 from model_core.errors import InvalidValue
+
+TINY = dalle_bart.DalleBartConfig(
+    encoder_vocab_size=4,
+    image_vocab_size=20,
+    image_length=4,
+    max_text_length=2,
+    d_model=8,
+    encoder_layers=1,
+    encoder_attention_heads=2,
+    encoder_ffn_dim=4,
+    decoder_layers=1,
+    decoder_attention_heads=2,
+    decoder_ffn_dim=12,
+    decoder_start_token_id=20,
+    eos_token_id=21,
+)
 
 
 def start(tiny_dalle_bart, text, guidance_scale=3.0, **uncond):
@@ -66,6 +83,30 @@ def test_codes_that_are_given_are_kept_and_followed(tiny_dalle_bart, tiny_text):
     drawing = dalle_bart.advance(config, weights, replace(drawing, codes=jnp.asarray(given)), config.image_length)
     np.testing.assert_array_equal(drawing.codes[:, :5], free[:, :5])
     np.testing.assert_array_equal(drawing.codes[:, 5], given[:, 5])
+
+
+def test_codes_after_other_roundings_differ_first_at_a_near_tie():
+    """Weights that are off by a little stand for other roundings; logits are small, for near ties to be frequent."""
+    count, config = 300, TINY
+    rng = np.random.default_rng(0)
+    shapes = dalle_bart.param_shapes(config)
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * 0.3, shapes)
+    params["lm_head"]["kernel"] *= 0.03
+    off = jax.tree.map(lambda leaf: leaf * rng.uniform(0.998, 1.002, leaf.shape).astype(np.float32), params)
+    states = rng.normal(size=(count, 2, config.d_model)).astype(np.float32)
+    how = dalle_bart.sampling_params(count, num_codes=20, seeds=range(count), guidance_scale=1.0, greedy=True)
+
+    def draw(params):
+        weights = dalle_bart.decoder_weights(params)
+        drawing = dalle_bart.start(config, weights, states, np.ones((count, 2), np.int32), None, None, how)
+        drawing = dalle_bart.advance(config, weights, drawing, config.image_length)
+        return np.asarray(drawing.codes), np.asarray(drawing.near_ties)
+
+    (codes, near_ties), (codes_off, _) = draw(params), draw(off)
+    differs = codes != codes_off
+    images = differs.any(1)
+    assert 3 <= images.sum() < near_ties.any(1).sum() < count / 2
+    assert near_ties[images, differs[images].argmax(1)].all()
 
 
 @pytest.mark.parametrize(("scale", "rows"), [(3.0, 6), ([1.0, 1.0, 2.0], 6), (1.0, 3)])

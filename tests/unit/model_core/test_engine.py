@@ -51,6 +51,7 @@ class FakeRows:
     """Draws by the formula above; `faults` are raised by the next advances, and `gate` holds them up."""
 
     num_compiles = 0
+    num_near_ties = 0
 
     def __init__(self, max_rows: int = 8):
         self.max_rows = max_rows

@@ -77,14 +77,19 @@ def test_guidance_of_one_keeps_every_bit():
     np.testing.assert_allclose(guided[1], 3 * logits[1] - 2 * uncond[1], rtol=1e-5, atol=1e-6)
 
 
-def draw(logits, *, position=0, num_codes=None, eos_token_id=10**6, gumbel=None, **settings):
+def draw(logits, **settings):
+    return draw_with_margins(logits, **settings)[0]
+
+
+def draw_with_margins(logits, *, position=0, num_codes=None, eos_token_id=10**6, gumbel=None, **settings):
     settings.setdefault("seeds", range(len(logits)))
     how = sampling.sampling_params(
         len(logits), num_codes=num_codes or logits.shape[1], **settings | {"seeds": list(settings["seeds"])}
     )
     positions = jnp.full(len(logits), position)
     logits = jnp.asarray(logits, jnp.float32)
-    return np.asarray(sampling.draw(how, logits, None, positions, eos_token_id=eos_token_id, gumbel=gumbel))
+    drawn = sampling.draw(how, logits, None, positions, eos_token_id=eos_token_id, gumbel=gumbel)
+    return tuple(map(np.asarray, drawn))
 
 
 def test_draws_follow_the_softmax():
@@ -113,6 +118,30 @@ def test_given_noise_decides_the_draw():
 def test_greedy_draws_nothing():
     logits = np.random.default_rng(4).normal(size=(50, 12))
     np.testing.assert_array_equal(draw(logits, greedy=True, temperature=5.0), logits.argmax(-1))
+
+
+def test_the_margin_is_over_the_second_best_of_what_may_be_drawn():
+    logits = np.array([[0.0, 5.0, 3.0, 4.0, 9.0]] * 2)
+    noise = jnp.zeros((2, 5)).at[1, 2].set(2.25)
+    codes, margins = draw_with_margins(logits, gumbel=noise, eos_token_id=4)
+    np.testing.assert_array_equal(codes, [1, 2])
+    np.testing.assert_array_equal(margins, [1.0, 0.25])
+    _, margins = draw_with_margins(logits, gumbel=noise, num_codes=4, temperature=0.5, top_k=[2, 1])
+    np.testing.assert_array_equal(margins, [2.0, np.inf])
+    _, margins = draw_with_margins(logits, gumbel=noise, num_codes=4, greedy=True)
+    np.testing.assert_array_equal(margins, [1.0, 1.0])
+
+
+def test_only_near_ties_depend_on_the_rounding_of_logits():
+    """Half of the margin is what one logit may be off before another code wins."""
+    rng = np.random.default_rng(5)
+    logits = rng.normal(size=(100_000, 4)).astype(np.float32)
+    off = rng.uniform(-0.49, 0.49, logits.shape).astype(np.float32) * np.float32(sampling.NEAR_TIE)
+    codes, margins = draw_with_margins(logits)
+    differs = draw(logits + off) != codes
+    assert differs.any()
+    assert (margins[differs] < sampling.NEAR_TIE).all()
+    assert (margins < sampling.NEAR_TIE).mean() < 2e-3
 
 
 @pytest.mark.parametrize("greedy", [True, False])

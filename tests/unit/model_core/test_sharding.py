@@ -65,3 +65,23 @@ def test_loading_puts_the_pieces_where_they_belong(report):
 
 def test_a_second_step_does_not_compile_again(report):
     assert report["programs"] == 1
+
+
+def test_an_engine_on_several_devices_draws_the_codes_of_one(report):
+    assert report["sharded_codes"] == report["codes"]
+
+
+def test_an_engine_on_several_devices_compiles_nothing_after_its_warm_up(report):
+    assert report["compiles_after_warm_up"] == 0
+
+
+def test_layers_that_are_cut_while_they_load_stay_on_their_devices(report):
+    assert report["share_of_a_layer"] == 1 / DEVICES
+
+
+def test_sharded_encoder_states_are_the_unsharded_ones(report):
+    assert report["largest_difference_of_states"] < 1e-4
+
+
+def test_stages_use_the_devices_that_they_are_told(report):
+    assert report["devices_of_stages"] == [2, 2]

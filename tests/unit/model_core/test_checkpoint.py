@@ -16,7 +16,7 @@ from flax import serialization, traverse_util
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_core import checkpoint
+from model_core import checkpoint, decoding
 from model_core.errors import CheckpointError, CheckpointMismatch, CorruptCheckpoint, InvalidValue, ModelNotFound
 
 FIXTURES = Path(__file__).parents[2] / "parity" / "fixtures"
@@ -231,6 +231,20 @@ def test_fixtures_load_in_every_dtype(name, dtype):
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(dtype)}
 
 
+def test_half_of_a_model_is_what_the_whole_has_there():
+    _, whole = checkpoint.load_dalle_bart(FIXTURES / "dalle-tiny")
+    _, encoder = checkpoint.load_dalle_bart(FIXTURES / "dalle-tiny", part="encoder")
+    _, decoder = checkpoint.load_dalle_bart(FIXTURES / "dalle-tiny", part="decoder")
+    assert_equal(encoder, {"model": {"encoder": whole["model"]["encoder"]}})
+    assert_equal(decoder, {"model": {"decoder": whole["model"]["decoder"]}, "lm_head": whole["lm_head"]})
+
+
+def test_layers_cut_while_they_load_are_those_cut_afterwards():
+    _, stacked = checkpoint.load_dalle_bart(FIXTURES / "dalle-tiny", part="decoder")
+    _, cut = checkpoint.load_dalle_bart(FIXTURES / "dalle-tiny", part="decoder", place=decoding.cutting())
+    jax.tree.map(np.testing.assert_array_equal, decoding.decoder_weights(cut), decoding.decoder_weights(stacked))
+
+
 def test_flax_files_load_as_flax_reads_them():
     _, params = checkpoint.load_vqgan(FIXTURES / "vqgan-tiny")
     assert_equal(params, serialization.msgpack_restore((FIXTURES / "vqgan-tiny" / "flax_model.msgpack").read_bytes()))
@@ -263,7 +277,7 @@ MEASURE = textwrap.dedent("""
     import re, sys
     from pathlib import Path
     import jax, numpy as np
-    from model_core import checkpoint
+    from model_core import checkpoint, decoding
 
     def memory(field):  # bytes
         return int(re.search(field + r":\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024

@@ -16,7 +16,11 @@ from deployments.local import LocalService
 
 MONITORING = Path(__file__).parents[2] / "cluster/monitoring"
 GENERATIONS = "/v1/images/generations"
-ONLY_IN_TROUBLE = {"ray_dalle_serve_retries_total", "ray_dalle_serve_unranked_requests_total"}
+MAY_NOT_HAPPEN = {
+    "ray_dalle_serve_retries_total",
+    "ray_dalle_serve_unranked_requests_total",
+    "ray_dalle_serve_sampler_near_ties_total",
+}
 OURS = 'application="dalle-serve"'
 PATIENCE_S = 120.0
 
@@ -69,13 +73,13 @@ def exported() -> dict[str, Labels]:
 
 @pytest.fixture(scope="module")
 def samples(service: LocalService) -> dict[str, Labels]:
-    """What is exported once everything has been used that is used without trouble."""
+    """What is exported once everything has been used that needs neither trouble nor chance."""
     fields = {"prompt": "an avocado", "best_of": 2}
     with httpx.Client(base_url=service.url, timeout=PATIENCE_S) as http:
         assert http.post(GENERATIONS, json=fields).status_code == 200
         assert http.post(GENERATIONS, json=fields | {"stream": True, "partial_images": 2}).status_code == 200
         assert http.post(GENERATIONS, json=fields | {"best_of": 0}).status_code == 400
-    wanted = {name for query in queries() for name in query.metrics} - ONLY_IN_TROUBLE
+    wanted = {name for query in queries() for name in query.metrics} - MAY_NOT_HAPPEN
     deadline = time.monotonic() + PATIENCE_S
     while missing := wanted - (found := exported()).keys():  # Ray sends what is counted every few seconds
         assert time.monotonic() < deadline, f"never exported: {sorted(missing)}"
@@ -93,7 +97,7 @@ def test_what_is_watched_is_exported_with_these_labels(query: Query, samples: di
 
 def test_every_query_is_about_something(samples: dict[str, Labels]):
     unseen = {name for query in queries() for name in query.metrics} - samples.keys()
-    assert unseen <= ONLY_IN_TROUBLE
+    assert unseen <= MAY_NOT_HAPPEN
     assert all(query.metrics for query in queries())
 
 

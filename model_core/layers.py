@@ -18,12 +18,16 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 
+FEW_ROWS = 2
+
+
 def product(x, kernel, dimension_numbers, **options):
     """`lax.dot_general` for a dense layer; on a CPU, rows of one position each take a way of their own.
 
     XLA's CPU backend copies the right side of a product piece by piece into the order that its inner loops want, and
-    reads the left side as it lies. So the kernel goes to the left, and the rows, which are few, to the right. Best
-    where `kernel` is the transpose of what lies in memory, as `decoding.decoder_weights` keeps it.
+    reads the left side as it lies. So the kernel goes to the left, and the rows, which are few, to the right; one or
+    two of them go one after the other, which suits small kernels better. Best where `kernel` is the transpose of what
+    lies in memory, as `decoding.decoder_weights` keeps it.
     """
     multiply = partial(jax.lax.dot_general, dimension_numbers=dimension_numbers, **options)
     if x.shape[-2] > 1:
@@ -33,6 +37,8 @@ def product(x, kernel, dimension_numbers, **options):
 
 def _kernel_on_the_left(x, kernel):
     rows = x.reshape(-1, x.shape[-1])
+    if len(rows) <= FEW_ROWS:
+        return jnp.stack([kernel.T @ row for row in rows]).reshape(*x.shape[:-1], kernel.shape[-1])
     columns = jnp.einsum("do,rd->or", kernel, rows)
     columns = jax.lax.optimization_barrier(columns)  # or XLA would turn the product around again
     return columns.T.reshape(*x.shape[:-1], kernel.shape[-1])

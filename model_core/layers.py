@@ -17,7 +17,6 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
-
 FEW_ROWS = 2
 
 

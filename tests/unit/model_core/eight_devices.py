@@ -47,9 +47,7 @@ def run(weights, states, mask, place=lambda state: state):
 def rows_of(weights) -> Rows:
     """2 or 4 rows, with caches for half of the positions or all."""
     engine_rows.NUM_LENGTHS = 2
-    rows = Rows(CONFIG, weights, num_codes=30, max_rows=4, deterministic=False)
-    rows.warm_up()
-    return rows
+    return Rows(CONFIG, weights, num_codes=30, max_rows=4, deterministic=False)
 
 
 def draw(rows: Rows, states, mask) -> np.ndarray:
@@ -98,6 +96,7 @@ def main(folder: Path) -> None:
     whole = decoding.decoder_weights(jax.tree.map(jnp.asarray, params))
     expected, _, _ = run(whole, states, mask)
     sharded_rows = rows_of(decoding.decoder_weights(loaded_cut))
+    sharded_rows.warm_up()
     kernel = decoding.decoder_weights(loaded_cut).layers[0]["GLU_0"]["Dense_0"]["kernel"]
     tokens = np.ones((2, CONFIG.max_text_length), np.int32)
     encoded = [np.asarray(dalle_bart.encode(CONFIG, tree, tokens, mask)) for tree in (params, loaded)]

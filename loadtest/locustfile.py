@@ -188,7 +188,7 @@ class Asker(Drawer):
     @task
     def ask(self) -> None:
         """Asks once, and waits where the service says so."""
-        time.sleep(WAYS[self.way](self))
+        time.sleep(WAYS[self.way](self))  # as long as a refusal asked for, else not at all
 
 
 class JsonUser(Asker):

@@ -93,7 +93,7 @@ class _Run:
             for one in self._progress:
                 one.arrived = began + (one.visit.arrival_s or 0.0)
             for one in self._progress[len(waiting) :]:
-                time.sleep(max(0.0, one.arrived - time.perf_counter()))
+                time.sleep(max(0.0, one.arrived - time.perf_counter()))  # arrivals follow the clock
                 self._submit(one)
             if not self._is_over.wait(TIMEOUT_S) or self._failure:
                 raise EngineFailed("The engine did not end its jobs.") from self._failure

@@ -26,7 +26,7 @@ def living(process: str) -> int:
             return replica(process)
         except ValueError:  # none, or the old one beside the new
             assert time.monotonic() < deadline, f"{process} is not back"
-            time.sleep(0.2)
+            time.sleep(0.2)  # between looks, until the deadline
 
 
 def disturb(service: LocalService, sketchbook: Sketchbook, process: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import types
 
 import jax
 import numpy as np
-import old_names  # noqa: F401
+import old_names  # noqa: F401 - puts back names that jax has dropped
 
 sys.modules["wandb"] = types.ModuleType("wandb")
 from dalle_mini.model import DalleBart, DalleBartConfig  # noqa: E402

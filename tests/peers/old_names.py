@@ -3,6 +3,6 @@
 import jax
 
 jax.numpy.DeviceArray = jax.Array
-import jax.experimental.pjit  # noqa: E402  (it looks for the name above)
+import jax.experimental.pjit  # noqa: E402 - it looks for the name above
 
 jax.experimental.PartitionSpec = jax.experimental.pjit.PartitionSpec = jax.sharding.PartitionSpec

@@ -11,7 +11,7 @@ import time
 
 import jax
 import numpy as np
-import old_names  # noqa: F401
+import old_names  # noqa: F401 - puts back names that jax has dropped
 from vqgan_jax.configuration_vqgan import VQGANConfig
 from vqgan_jax.modeling_flax_vqgan import VQModule
 

@@ -83,7 +83,7 @@ def samples(service: LocalService) -> dict[str, Labels]:
     deadline = time.monotonic() + PATIENCE_S
     while missing := wanted - (found := exported()).keys():  # Ray sends what is counted every few seconds
         assert time.monotonic() < deadline, f"never exported: {sorted(missing)}"
-        time.sleep(1)
+        time.sleep(1)  # between looks, until the deadline
     return found
 
 

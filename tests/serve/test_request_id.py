@@ -54,7 +54,7 @@ def wait_for(found: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     deadline = time.monotonic() + PATIENCE_S
     while (seen := found()).keys() != DEPLOYMENTS:
         assert time.monotonic() < deadline, f"only {sorted(seen)}"
-        time.sleep(0.2)
+        time.sleep(0.2)  # between looks, until the deadline
     return seen
 
 

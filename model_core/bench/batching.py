@@ -11,7 +11,7 @@ import numpy as np
 from model_core import dalle_bart
 from model_core.bench import machine
 from model_core.bench.comparison import Comparison, ComparisonReport, compared, in_turns
-from model_core.bench.jobs import ROWS_PER_IMAGE, random_job
+from model_core.bench.jobs import random_job, room_for
 from model_core.bench.models import load_decoder
 from model_core.bench.traffic import Progress, Visit, visit_all
 from model_core.dalle_bart_network import DalleBartConfig
@@ -77,14 +77,7 @@ def bench_batching(
     here = machine.measure(dtype)
 
     def run(kind: type[Rows], visits: Sequence[Visit]) -> list[Progress]:
-        rows = kind(
-            config,
-            weights,
-            num_codes=config.image_vocab_size,
-            max_rows=slots * ROWS_PER_IMAGE,
-            deterministic=deterministic,
-        )
-        return visit_all(rows, visits)
+        return visit_all(room_for(slots, config, weights, deterministic=deterministic, kind=kind), visits)
 
     def throughput(what: str, visits: Sequence[Visit]) -> Comparison:
         def measure(kind: type[Rows]) -> float:

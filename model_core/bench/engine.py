@@ -9,7 +9,7 @@ import numpy as np
 
 from model_core import dalle_bart
 from model_core.bench import machine
-from model_core.bench.jobs import GUIDANCE_SCALE, ROWS_PER_IMAGE, random_job
+from model_core.bench.jobs import GUIDANCE_SCALE, ROWS_PER_IMAGE, random_job, room_for
 from model_core.bench.measurement import Measurement, Report, measured
 from model_core.bench.models import load_decoder
 from model_core.bench.work import image_work
@@ -47,13 +47,7 @@ def bench_engine(
     drawn = min(num_codes or config.image_length, config.image_length - start)
 
     def measure(images: int) -> Measurement:
-        rows = Rows(
-            config,
-            weights,
-            num_codes=config.image_vocab_size,
-            max_rows=images * ROWS_PER_IMAGE,
-            deterministic=deterministic,
-        )
+        rows = room_for(images, config, weights, deterministic=deterministic)
         jobs = [random_job(config, seed, num_fixed=max(0, start - 1)) for seed in range(images)]
         _draw(rows, jobs, start, start + drawn)  # compiles what it needs
         times = [_draw(rows, jobs, start, start + drawn) for _ in range(repeats)]

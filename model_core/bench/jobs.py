@@ -1,4 +1,4 @@
-"""Random jobs for the token sampler: speed does not depend on what is drawn.
+"""Random jobs for the token sampler, and room for them: speed does not depend on what is drawn.
 
 Knows nothing of timing.
 """
@@ -6,11 +6,21 @@ Knows nothing of timing.
 import numpy as np
 
 from model_core.dalle_bart_network import DalleBartConfig
+from model_core.decoding import DecoderWeights
+from model_core.engine_rows import Rows
 from model_core.sampler_job import FREE, SamplerJob
 
 GUIDANCE_SCALE = 10.0
 ROWS_PER_IMAGE = 2  # of the decoder: one under the prompt, one unconditional
 TOP_K = 50  # the public models' default
+
+
+def room_for(
+    images: int, config: DalleBartConfig, weights: DecoderWeights, *, deterministic: bool, kind: type[Rows] = Rows
+) -> Rows:
+    """Rows for so many guided images at a time, whose codes may be any."""
+    max_rows = images * ROWS_PER_IMAGE
+    return kind(config, weights, num_codes=config.image_vocab_size, max_rows=max_rows, deterministic=deterministic)
 
 
 def random_job(config: DalleBartConfig, seed: int, *, num_fixed: int = 0) -> SamplerJob:

@@ -13,12 +13,11 @@ import numpy as np
 from model_core import dalle_bart, drawing
 from model_core.bench import machine
 from model_core.bench.comparison import Comparison, ComparisonReport, compared, in_turns
-from model_core.bench.jobs import ROWS_PER_IMAGE, random_job
+from model_core.bench.jobs import random_job, room_for
 from model_core.bench.models import load_decoder
 from model_core.bench.traffic import Visit, visit_all
 from model_core.dalle_bart_network import DalleBartConfig
 from model_core.decoding import DecoderWeights
-from model_core.engine_rows import Rows
 from model_core.sampler_job import SamplerJob
 from model_core.sampling import sampling_params
 
@@ -42,13 +41,7 @@ def bench_overhead(
     here = machine.measure(dtype)
 
     def measure(images: int) -> Comparison:
-        rows = Rows(
-            config,
-            weights,
-            num_codes=config.image_vocab_size,
-            max_rows=images * ROWS_PER_IMAGE,
-            deterministic=deterministic,
-        )
+        rows = room_for(images, config, weights, deterministic=deterministic)
         jobs = [random_job(config, seed) for seed in range(images)]
         visits = [Visit(job=job, arrival_s=0.0) for job in jobs]
 

@@ -34,34 +34,14 @@ def test_new_weights_come_without_a_failed_request(
 ):
     moved = tmp_path / "tiny"  # the same weights elsewhere, so that pictures can be compared
     shutil.copytree(tiny_model, moved)
-    old, began = replica(STAGE), time.monotonic()
-    with Load(service.url) as load:
-        load.wait_for_answers(4)
-        deploy(tiny_config(moved))
-        wait_until(lambda: _is_new(STAGE, old), "a new sampler alone")
-        updated = time.monotonic()
-        load.wait_for_answers(6, begun_after=updated)
-    assert all(answer.picture == sketchbook[answer.seed] for answer in load.answers)
-    broken = [why for answer in load.answers for why in answer.breaks]
-    note(requests=len(load.answers), broken=broken, update_s=round(updated - began, 1))
-    assert broken == []
+    _update_under_load(service, tiny_config(moved), STAGE, sketchbook, note)
 
 
 def test_a_new_gateway_comes_without_a_failed_request(
     service: LocalService, sketchbook: Sketchbook, config: AppConfig, note: Callable[..., None]
 ):
     gateway = config.gateway.model_copy(update={"images_in_flight": config.gateway.images_in_flight + 1})
-    old, began = replica("gateway"), time.monotonic()
-    with Load(service.url) as load:
-        load.wait_for_answers(4)
-        deploy(config.model_copy(update={"gateway": gateway}))
-        wait_until(lambda: _is_new("gateway", old), "a new gateway alone")
-        updated = time.monotonic()
-        load.wait_for_answers(6, begun_after=updated)
-    assert all(answer.picture == sketchbook[answer.seed] for answer in load.answers)
-    broken = [why for answer in load.answers for why in answer.breaks]
-    note(requests=len(load.answers), broken=broken, update_s=round(updated - began, 1))
-    assert broken == []
+    _update_under_load(service, config.model_copy(update={"gateway": gateway}), "gateway", sketchbook, note)
 
 
 def test_a_version_that_does_not_load_leaves_the_old_one_serving(
@@ -81,6 +61,23 @@ def test_a_version_that_does_not_load_leaves_the_old_one_serving(
     broken = [why for answer in load.answers for why in answer.breaks]
     note(requests=len(load.answers), broken=broken, said=message[-300:])
     assert all(answer.picture == sketchbook[answer.seed] for answer in load.answers)
+    assert broken == []
+
+
+def _update_under_load(
+    service: LocalService, config: AppConfig, changed: str, sketchbook: Sketchbook, note: Callable[..., None]
+) -> None:
+    """Deploys `config` while clients draw, until `changed` is another replica and has answered for a while."""
+    old, began = replica(changed), time.monotonic()
+    with Load(service.url) as load:
+        load.wait_for_answers(4)
+        deploy(config)
+        wait_until(lambda: _is_new(changed, old), f"a new {changed} alone")
+        updated = time.monotonic()
+        load.wait_for_answers(6, begun_after=updated)
+    assert all(answer.picture == sketchbook[answer.seed] for answer in load.answers)
+    broken = [why for answer in load.answers for why in answer.breaks]
+    note(requests=len(load.answers), broken=broken, update_s=round(updated - began, 1))
     assert broken == []
 
 

@@ -94,6 +94,10 @@ serve-test-haproxy: setup ## The same behind HAProxy, in a network of their own 
 	@unshare --map-root-user --net sh -c 'ip link set lo up && RAY_SERVE_ENABLE_HA_PROXY=1 \
 	  RAY_SERVE_HAPROXY_BINARY_PATH=$(CURDIR)/cluster/haproxy.sh PATH=$(CURDIR)/$(BIN):$$PATH $(PYTEST) tests/serve'
 
+.PHONY: serve-test-throughput
+serve-test-throughput: setup ## The same in Ray Serve's throughput mode
+	@RAY_SERVE_THROUGHPUT_OPTIMIZED=1 $(PYTEST) tests/serve
+
 .PHONY: browser-test
 browser-test: setup chromium ## Tests of the page in a headless Chromium
 	@$(PYTEST) tests/browser

@@ -31,6 +31,7 @@ def evaluate(
     from model_core.evaluation.evaluation import measure_networks, measure_pictures
     from model_core.evaluation.prompts import PROMPTS, read_questions
     from model_core.evaluation.report import write_report
+    from model_core.evaluation.wishes import measure_wishes
     from model_core.pipeline import Pipeline
     from model_core.training.data import Dataset
 
@@ -46,12 +47,15 @@ def evaluate(
         "sampling": ", ".join(f"{name} {value}" for name, value in pipeline.bundle.sampling.items()),
     }
     networks = measure_networks(pipeline, dataset) if dataset else []
-    pictures = sheets = None
+    pictures, sheets, wishes = None, None, []
     with Progress(console=Console(stderr=True)) as progress:
         if draws:
             bar = progress.add_task("drawing", total=len(questions))
             pictures, sheets = measure_pictures(pipeline, questions, draws, kept, lambda: progress.advance(bar))
-    report = write_report(out, about, networks, pictures, sheets)
+        if draws and dataset:
+            bar = progress.add_task("colours and styles", total=None)
+            wishes = measure_wishes(pipeline, dataset, questions[::2], kept, lambda: progress.advance(bar))
+    report = write_report(out, about, networks, pictures, sheets, wishes)
     for each in pictures.adherence if pictures else ():
         print(f"best of {each.best_of}: top-1 {each.top_1:.1%}, top-5 {each.top_5:.1%}")
     print(report)

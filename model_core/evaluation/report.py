@@ -5,6 +5,7 @@ Knows what the scores mean to a reader; measures nothing.
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 
 from model_core.evaluation.evaluation import PictureScores, Sheets
 from model_core.evaluation.networks import GroupScores
+from model_core.evaluation.wishes import WishScores
 from model_core.images import grid
 
 THUMBNAIL = 64  # pixels a side, on the sheets
@@ -26,6 +28,7 @@ def write_report(
     networks: list[GroupScores],
     pictures: PictureScores | None = None,
     sheets: Sheets | None = None,
+    wishes: Sequence[WishScores] = (),
 ) -> Path:
     """Writes the report of what was measured into `out`; gives the path of its Markdown.
 
@@ -33,12 +36,14 @@ def write_report(
       about: what was evaluated, how and where; goes into the report word by word.
       networks: scores of the networks; none where no data set was given.
       pictures, sheets: what drawing showed; None where nothing was drawn.
+      wishes: what drawing on colours and in styles showed; none where the data set names none.
     """
     out.mkdir(parents=True, exist_ok=True)
     content = {
         "about": about,
         "networks": [dataclasses.asdict(each) for each in networks],
         "pictures": pictures and dataclasses.asdict(pictures),
+        "wishes": [dataclasses.asdict(each) for each in wishes],
     }
     (out / "evaluation.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     parts = [_head(about)]
@@ -49,7 +54,11 @@ def write_report(
         rows, columns = sheets.first.shape[:2]
         _save(sheets.first.reshape(rows * columns, *sheets.first.shape[2:]), out / "seeds.png", columns)
         plot_adherence(pictures, out / "adherence.png")
-        parts += [_pictures_section(pictures), _judge_section(pictures)]
+        parts.append(_pictures_section(pictures))
+    if wishes:
+        parts.append(_wishes_section(wishes))
+    if pictures:
+        parts.append(_judge_section(pictures))
     path = out / "evaluation.md"
     path.write_text("\n".join(parts), encoding="utf-8")
     return path
@@ -131,6 +140,23 @@ def _pictures_section(pictures: PictureScores) -> str:
         f"Judged wrong at best of {best.best_of} ({len(pictures.wrong)}): {', '.join(pictures.wrong) or 'none'}.\n"
     )
     return head + "\n".join(rows) + "\n" + foot
+
+
+def _wishes_section(wishes: Sequence[WishScores]) -> str:
+    rows = [
+        f"| {each.kind} | {'yes' if each.is_seen else 'no'} | {each.num_prompts} "
+        f"| {each.right:.1%} {_range(each.right_interval)} | {each.thing:.1%} |"
+        for each in wishes
+    ]
+    return (
+        "## Colours and styles\n\n"
+        "One draw a prompt, seed 0, of every second thing of the list, on one colour that it was learned on and on one "
+        "that it was not, and in every style.\n\n"
+        "| asked for | learned together with the thing | prompts | right | shows the thing |\n|---|---|---|---|---|\n"
+        + "\n".join(rows)
+        + "\n\nA background is right if the border is nearest to its colour, of eleven; a style, if the nearest real "
+        "picture of the thing is in it; the thing, if the nearest of all real pictures, on white, is one of it.\n"
+    )
 
 
 def _judge_section(pictures: PictureScores) -> str:

@@ -41,13 +41,26 @@ def build_emoji_data(
     size: Annotated[int, typer.Option(help="Side of the pictures, in pixels.")] = 128,
     concepts: Annotated[int | None, typer.Option(help="Learn the first so many; the others stay unseen.")] = None,
     style: Annotated[list[str] | None, typer.Option(help="Only this style; may be given again. Else all.")] = None,
-    backgrounds: Annotated[int, typer.Option(help="Colours to lay each picture on besides white, up to 10.")] = 0,
+    backgrounds: Annotated[
+        int, typer.Option(help="Colours to lay each picture of the first style on besides white, up to 10.")
+    ] = 0,
     pairs: Annotated[int, typer.Option(help="Pictures of two things side by side, in each style.")] = 0,
+    validation: Annotated[
+        bool, typer.Option(help="Of several styles, keep one of each twelfth thing back to measure with.")
+    ] = True,
 ) -> None:
     """Draw the openly licensed emoji sets, fetched with npm, and caption them."""
     from model_core.training.emoji import build_emoji
 
-    report = build_emoji(out, size=size, num_concepts=concepts, styles=style, backgrounds=backgrounds, pairs=pairs)
+    report = build_emoji(
+        out,
+        size=size,
+        num_concepts=concepts,
+        styles=style,
+        backgrounds=backgrounds,
+        pairs=pairs,
+        validation=validation,
+    )
     splits = ", ".join(f"{count} {split}" for split, count in report.splits.items())
     console.print(f"{report.num_items} pictures ({splits}), {report.num_concepts} concepts to learn, in {out}")
     for reason, count in report.dropped.items():

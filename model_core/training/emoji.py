@@ -7,7 +7,7 @@ CLDR).
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -43,23 +43,25 @@ def build_emoji(
     styles: Sequence[str] | None = None,
     backgrounds: int = 0,
     pairs: int = 0,
+    validation: bool = True,
 ) -> BuildReport:
     """Fetches the packages, draws every concept in every style and writes the data set.
 
     Writes `images/`, `words.txt` (every label and tag, for training tokenizers), `licences.md` and, last and in one
-    step, `dataset.jsonl`. Items come concept by concept, in the order of the list. With several styles, one concept in
-    twelve has one of them in the split "validation": a known thing in a known style, never seen together. The concepts
-    that are not taken are in the split "unseen", on white.
+    step, `dataset.jsonl`. Items come concept by concept, in the order of the list. The concepts that are not taken are
+    in the split "unseen", on white.
 
     Args:
       out: folder of the new data set.
       size: side of the square pictures, in pixels.
       cache: folder for the fetched packages.
       num_concepts: takes the first so many of the list; None takes all, and nothing is unseen.
-      styles: takes these only; None takes all. With one style nothing is kept back for validation.
-      backgrounds: how many of the ten colours each picture is laid on, besides white. Which ones differs from concept
-        to concept, so that the others are combinations never seen.
+      styles: takes these only; None takes all.
+      backgrounds: how many of the ten colours each picture of the first style is laid on, besides white. Which ones
+        differs from concept to concept, so that the others are combinations never seen, like all of other styles.
       pairs: how many pictures of two things side by side are made in each style.
+      validation: whether, of several styles, one concept in twelve has one in the split "validation": a known thing in
+        a known style, never seen together; and one pair in twelve.
 
     Raises:
       InvalidValue: a number is out of range, or there is no such style.
@@ -91,6 +93,8 @@ def build_emoji(
         *_pair_items(concepts, pictures, names, pairs, out),
         *_unseen_items(every[num_concepts:], pictures, names, out),
     ]
+    if not validation:
+        items = [replace(item, split="train") if item.split == "validation" else item for item in items]
     write_index(out, items)
     splits = Counter(item.split for item in items)
     return BuildReport(num_concepts=num_concepts, num_items=len(items), splits=dict(splits), dropped=dict(dropped))
@@ -115,7 +119,7 @@ def read_tags(archive: Path) -> dict[str, list[str]]:
 def _single_items(
     concepts: Sequence[Concept], pictures: Pictures, styles: list[str], backgrounds: int, out: Path
 ) -> Iterator[Item]:
-    """Every concept in every style, on white and on `backgrounds` colours."""
+    """Every concept in every style on white, and in the first on `backgrounds` colours."""
     colors = list(COLORS)
     for place, concept in enumerate(concepts, 1):
         block, is_chosen = place // VALIDATION_EVERY, place % VALIDATION_EVERY == 0 and len(styles) > 1
@@ -124,9 +128,8 @@ def _single_items(
             picture = pictures.get((concept.hexcode, style))
             if picture is None:
                 continue
-            chosen = [
-                colors[(place + number + 3 * i) % len(colors)] for i in range(backgrounds)
-            ]  # 3 and 10: no repeats
+            # 3 and 10: no repeats
+            chosen = [colors[(place + 3 * i) % len(colors)] for i in range(backgrounds)] if number == 0 else []
             for background in ("", *chosen):
                 yield Item(
                     image=_save(picture, out, concept.hexcode, style, background),

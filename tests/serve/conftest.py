@@ -54,6 +54,8 @@ def service(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     # As an operator asks for it: every request's trace, in files beside the logs.
     os.environ["RAY_SERVE_TRACING_SAMPLING_RATIO"] = "1"
     os.environ["RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH"] = "ray.serve._private.tracing_utils:default_tracing_exporter"
+    # In throughput mode Serve keeps a thousand lines of its logs back, and they are read here.
+    os.environ["RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE"] = "1"
     set_environment()
     try:
         with warnings.catch_warnings():

@@ -110,7 +110,8 @@ def test_a_handle_in_another_process_draws_what_http_draws(http: httpx.Client, t
 
     address = ray.get_runtime_context().gcs_address
     command = [sys.executable, str(EXAMPLES / "handle_client.py")]
-    environment = os.environ | {"RAY_ADDRESS": address}
+    # The second is the default, but in throughput mode calls would need a running event loop, which the example lacks.
+    environment = os.environ | {"RAY_ADDRESS": address, "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1"}
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=PATIENCE_S, capture_output=True)
     files = [tmp_path / "avocado-1.png", tmp_path / "avocado-2.png"]
     over_http = [base64.b64decode(image["b64_json"]) for image in draw(http, n=2, best_of=4, seed=7)]

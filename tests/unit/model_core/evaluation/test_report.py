@@ -11,6 +11,7 @@ from model_core.evaluation.adherence import adherence
 from model_core.evaluation.evaluation import JudgeScores, PictureScores, Sheets
 from model_core.evaluation.networks import GroupScores
 from model_core.evaluation.report import write_report
+from model_core.evaluation.wishes import WishScores
 
 NETWORKS = GroupScores(
     split="train",
@@ -66,6 +67,15 @@ def test_everything_measured_is_in_the_report(tmp_path: Path, pictures: PictureS
     raw = json.loads((tmp_path / "evaluation.json").read_text())
     assert raw["networks"][0]["psnr"] == 23.45
     assert raw["pictures"]["adherence"][1]["best_of"] == 4
+
+
+def test_colours_and_styles_have_a_row_for_each_kind(tmp_path: Path):
+    scores = WishScores(
+        kind="background", is_seen=False, num_prompts=100, right=0.96, right_interval=(0.92, 0.99), thing=0.9
+    )
+    path = write_report(tmp_path, {"model": "emoji"}, [NETWORKS], wishes=[scores])
+    assert "| background | no | 100 | 96.0% (92.0 … 99.0) | 90.0% |" in path.read_text()
+    assert json.loads((tmp_path / "evaluation.json").read_text())["wishes"][0]["right"] == 0.96
 
 
 def test_a_report_of_the_networks_alone(tmp_path: Path):

@@ -85,6 +85,12 @@ def test_held_out_pictures_leave_two_styles_of_their_concept_to_learn_from(
     assert len({item.style for item in dataset.split("validation")}) == 2
 
 
+def test_nothing_is_held_out_where_all_is_to_be_learned(monkeypatch: pytest.MonkeyPatch, cache: Path, tmp_path: Path):
+    monkeypatch.setattr(emoji, "VALIDATION_EVERY", 1)
+    report = build_emoji(tmp_path / "out", size=16, cache=cache, num_concepts=2, validation=False)
+    assert report.splits == {"train": 6}
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [("size", 0), ("num_concepts", 0), ("num_concepts", 100_000), ("backgrounds", 11), ("pairs", -1), ("pairs", 3)],
@@ -103,10 +109,11 @@ def test_what_is_not_learned_is_unseen(cache: Path, tmp_path: Path):
 
 
 def test_a_picture_is_laid_on_as_many_colours_as_asked_for(cache: Path, tmp_path: Path):
-    build_emoji(tmp_path / "out", size=16, cache=cache, num_concepts=1, styles=["flat"], backgrounds=4)
+    build_emoji(tmp_path / "out", size=16, cache=cache, num_concepts=1, styles=["flat", "noto"], backgrounds=4)
     dataset = Dataset.open(tmp_path / "out")
-    train = dataset.split("train")
+    *train, noto = dataset.split("train")
     assert len(train) == 5
+    assert noto.style == "noto" and noto.image == "images/1f951-noto.png"  # only the first style is
     corners = dataset.load_pixels(train)[:, 0, 0].tolist()
     palette = [[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in COLORS.values()]
     named = [item.prompts[0][0].split(" on ")[-1].split()[1] for item in train[1:]]

@@ -1,0 +1,159 @@
+"""Whether a picture has the background colour or the style that its prompt asks for, and still shows the thing.
+
+Knows what a data set's prompts can name, and which of it was learned together. Judges by the pixels, with no network: a
+background by the picture's border, a style and a thing by the nearest real picture.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from PIL import Image
+from scipy import ndimage
+
+from model_core.evaluation.draws import draw_all, fingerprint
+from model_core.evaluation.measures import interval
+from model_core.evaluation.prompts import Question
+from model_core.pipeline import Pipeline
+from model_core.training.concepts import with_article
+from model_core.training.data import Dataset
+from model_core.training.scenes import COLORS, WHITE
+
+EDGE = 3  # pixels of the border that tell the background's colour
+NEAR = 60  # a pixel is background if none of its colours is further from the border's
+SMALL = 32  # pixels a side at which pictures are compared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """A prompt that asks for a thing, and for a background or a style.
+
+    Attributes:
+      kind: "background" or "style".
+      value: the colour or the style.
+      is_seen: whether the data set's train split has the thing with it.
+    """
+
+    kind: str
+    value: str
+    prompt: str
+    concept: str
+    is_seen: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WishScores:
+    """How often a kind of wish came true; `thing` is how often the picture shows what it should."""
+
+    kind: str
+    is_seen: bool
+    num_prompts: int
+    right: float
+    right_interval: tuple[float, float]
+    thing: float
+
+
+def measure_wishes(
+    pipeline: Pipeline,
+    dataset: Dataset,
+    questions: Sequence[Question],
+    folder: Path,
+    on_prompt: Callable[[], None] = lambda: None,
+) -> list[WishScores]:
+    """Draws one picture of every wish, with seed 0; gives nothing where the data set names no colours and styles."""
+    wishes = list(wishes_of(dataset, questions))
+    if not wishes:
+        return []
+    draws = draw_all(pipeline, [wish.prompt for wish in wishes], 1, folder / fingerprint(pipeline.bundle), on_prompt)
+    images = np.concatenate([pipeline.image_decoder.decode(codes) for codes in draws.codes])
+    real = _real_pictures(dataset, questions)
+    came_true = [_judge(wish, image, real) for wish, image in zip(wishes, images, strict=True)]
+    groups = sorted({(wish.kind, not wish.is_seen) for wish in wishes})
+    return [_score(kind, not is_new, wishes, came_true) for kind, is_new in groups]
+
+
+def wishes_of(dataset: Dataset, questions: Sequence[Question]) -> Iterator[Wish]:
+    """Of each thing: one colour that it was seen on and one that it was not, and every style."""
+    train = dataset.split("train")
+    seen = {prompt for item in train for prompt, _ in item.prompts}
+    styles = sorted({item.style for item in train if item.style})
+    for place, question in enumerate(questions):
+        name, concept = question.prompt, question.concept
+        if name not in seen:
+            continue
+        on = {color: f"{name} on {with_article(color)} background" for color in COLORS}
+        known = [color for color in COLORS if on[color] in seen]
+        new = [color for color in COLORS if on[color] not in seen]
+        for colors in (known, new) if known else ():
+            for color in colors[place % len(colors) :][:1] if colors else ():
+                yield Wish(kind="background", value=color, prompt=on[color], concept=concept, is_seen=colors is known)
+        for style in styles if len(styles) > 1 else ():
+            prompt = f"{name}, {style} style"
+            yield Wish(kind="style", value=style, prompt=prompt, concept=concept, is_seen=prompt in seen)
+
+
+def background_of(image: UInt8[np.ndarray, "h w 3"]) -> str:
+    """The colour that the picture's border is nearest to: "white", or one of `COLORS`."""
+    palette = {"white": WHITE, **COLORS}
+    values = np.array([[int(value[i : i + 2], 16) for i in (1, 3, 5)] for value in palette.values()])
+    return list(palette)[((values - _border_color(image)) ** 2).sum(axis=1).argmin()]
+
+
+def on_white(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture with what is of its border's colour, and hangs together with the border, made white."""
+    alike = (abs(image - _border_color(image)) <= NEAR).all(axis=2)
+    pieces, _ = ndimage.label(alike)
+    outside = np.unique(pieces[_border(image)])
+    return np.where(np.isin(pieces, outside[outside > 0])[..., None], np.uint8(255), image)
+
+
+def _border(image: UInt8[np.ndarray, "h w 3"]) -> np.ndarray:
+    inside = np.zeros(image.shape[:2], bool)
+    inside[EDGE:-EDGE, EDGE:-EDGE] = True
+    return ~inside
+
+
+def _border_color(image: UInt8[np.ndarray, "h w 3"]) -> np.ndarray:
+    return np.median(image[_border(image)], axis=0)
+
+
+def _real_pictures(
+    dataset: Dataset, questions: Sequence[Question]
+) -> dict[tuple[str, str], Float32[np.ndarray, " pixels"]]:
+    """(concept, style) -> the picture on white, small."""
+    names = {question.concept: question.prompt for question in questions}
+    plain = [item for item in dataset.split("train") if item.prompts[0][0] == names.get(item.concept)]
+    pixels = dataset.load_pixels(plain)
+    return {(item.concept, item.style): _small(image) for item, image in zip(plain, pixels, strict=True)}
+
+
+def _small(image: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, " pixels"]:
+    return np.asarray(Image.fromarray(image).resize((SMALL, SMALL), Image.Resampling.BOX), np.float32).ravel()
+
+
+def _judge(wish: Wish, image: UInt8[np.ndarray, "h w 3"], real: dict[tuple[str, str], np.ndarray]) -> tuple[bool, bool]:
+    """Whether the wish came true, and whether the picture shows the thing."""
+    small = _small(on_white(image))
+    distances = {key: float(((small - picture) ** 2).sum()) for key, picture in real.items()}
+    shows_thing = min(distances, key=distances.__getitem__)[0] == wish.concept
+    if wish.kind == "background":
+        return background_of(image) == wish.value, shows_thing
+    of_thing = {style: distance for (concept, style), distance in distances.items() if concept == wish.concept}
+    return min(of_thing, key=of_thing.__getitem__) == wish.value, shows_thing
+
+
+def _score(kind: str, is_seen: bool, wishes: Sequence[Wish], came_true: Sequence[tuple[bool, bool]]) -> WishScores:
+    chosen = [
+        found for wish, found in zip(wishes, came_true, strict=True) if (wish.kind, wish.is_seen) == (kind, is_seen)
+    ]
+    right, thing = np.array(chosen, float).T
+    return WishScores(
+        kind=kind,
+        is_seen=is_seen,
+        num_prompts=len(chosen),
+        right=float(right.mean()),
+        right_interval=interval(right),
+        thing=float(thing.mean()),
+    )

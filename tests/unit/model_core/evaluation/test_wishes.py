@@ -1,0 +1,87 @@
+"""What prompts can wish for, and whether pictures made by hand fulfil it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model_core.evaluation.prompts import Question
+from model_core.evaluation.wishes import Wish, _judge, background_of, on_white, wishes_of
+from model_core.training.concepts import Concept, prompts_of
+from model_core.training.data import Dataset, Item
+from model_core.training.scenes import COLORS
+
+CAT, DOG = (Concept(hexcode=code, name=name, synonyms=()) for code, name in (("1", "cat"), ("2", "dog")))
+QUESTIONS = [Question("1", "cat"), Question("2", "dog"), Question("3", "owl")]
+
+
+def item(concept: Concept, style: str, background: str = "", split: str = "train") -> Item:
+    prompts = prompts_of(concept, style, background)
+    return Item(image="", prompts=prompts, concept=concept.hexcode, style=style, split=split)
+
+
+def rgb(color: str) -> np.ndarray:
+    return np.array([int(COLORS[color][i : i + 2], 16) for i in (1, 3, 5)], np.uint8)
+
+
+def picture(background: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """A square ring: what is inside it has the background's colour again, and belongs to the thing."""
+    image = np.full((64, 64, 3), background, np.uint8)
+    image[16:48, 16:48] = middle
+    image[28:36, 28:36] = background
+    return image
+
+
+def test_a_thing_is_wished_for_on_a_colour_it_was_seen_on_on_another_and_in_every_style():
+    items = [item(CAT, "flat"), item(CAT, "flat", "red"), item(CAT, "noto"), item(DOG, "flat")]
+    kept_back = item(DOG, "noto", split="validation")
+    wishes = list(wishes_of(Dataset(Path(), (*items, kept_back)), QUESTIONS))
+    assert [(wish.prompt, wish.kind, wish.is_seen) for wish in wishes] == [
+        ("cat on a red background", "background", True),
+        ("cat on an orange background", "background", False),
+        ("cat, flat style", "style", True),
+        ("cat, noto style", "style", True),
+        ("dog, flat style", "style", True),
+        ("dog, noto style", "style", False),
+    ]
+
+
+def test_where_one_style_on_white_was_learned_there_is_nothing_to_wish_for():
+    assert list(wishes_of(Dataset(Path(), (item(CAT, "flat"), item(DOG, "flat"))), QUESTIONS)) == []
+
+
+@pytest.mark.parametrize("color", COLORS)
+def test_a_background_is_told_by_the_border_also_where_it_is_a_little_off(color: str):
+    noise = np.random.default_rng(0).integers(-8, 9, size=(64, 64, 3))
+    image = (picture(rgb(color), rgb("black")) + noise).clip(0, 255).astype(np.uint8)
+    assert background_of(image) == color
+
+
+def test_white_is_a_background_too():
+    assert background_of(picture(np.array([250, 255, 252]), rgb("gray"))) == "white"
+
+
+def test_on_white_only_what_hangs_together_with_the_border_changes():
+    image = on_white(picture(rgb("yellow"), rgb("blue")))
+    assert (image[0, 0] == 255).all()
+    assert (image[20, 20] == rgb("blue")).all()
+    assert (image[32, 32] == rgb("yellow")).all()
+
+
+def test_the_nearest_real_picture_says_what_is_shown_and_in_which_style():
+    white = np.full(3, 255, np.uint8)
+    pictures = {
+        ("1", "flat"): picture(white, rgb("red")),
+        ("1", "noto"): picture(white, rgb("pink")),
+        ("2", "flat"): picture(white, rgb("green")),
+    }
+    real = {key: image[::2, ::2].astype(np.float32).ravel() for key, image in pictures.items()}
+
+    def judged(kind: str, value: str, image: np.ndarray) -> tuple[bool, bool]:
+        return _judge(Wish(kind=kind, value=value, prompt="", concept="1", is_seen=True), image, real)
+
+    assert judged("style", "noto", picture(white, rgb("pink"))) == (True, True)
+    assert judged("style", "flat", picture(white, rgb("pink"))) == (False, True)
+    assert judged("background", "blue", picture(rgb("blue"), rgb("red"))) == (True, True)
+    assert judged("background", "gray", picture(rgb("blue"), rgb("red"))) == (False, True)
+    assert judged("background", "blue", picture(rgb("blue"), rgb("green"))) == (True, False)

@@ -104,7 +104,8 @@ def background_of(image: UInt8[np.ndarray, "h w 3"]) -> str:
 def on_white(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
     """The picture with what is of its border's colour, and hangs together with the border, made white."""
     alike = (abs(image - _border_color(image)) <= NEAR).all(axis=2)
-    pieces, _ = ndimage.label(alike)
+    pieces = np.zeros(alike.shape, np.int32)
+    ndimage.label(alike, output=pieces)
     outside = np.unique(pieces[_border(image)])
     return np.where(np.isin(pieces, outside[outside > 0])[..., None], np.uint8(255), image)
 
@@ -126,7 +127,7 @@ def _real_pictures(
     names = {question.concept: question.prompt for question in questions}
     plain = [item for item in dataset.split("train") if item.prompts[0][0] == names.get(item.concept)]
     pixels = dataset.load_pixels(plain)
-    return {(item.concept, item.style): _small(image) for item, image in zip(plain, pixels, strict=True)}
+    return {(item.concept, item.style): _small(pixels[place]) for place, item in enumerate(plain)}
 
 
 def _small(image: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, " pixels"]:

@@ -17,8 +17,8 @@ from model_core.bundles import Bundle
 from model_core.evaluation.measures import hits, psnr, ssim
 from model_core.images import to_uint8
 from model_core.text import Tokenizer
+from model_core.training.canonical_codes import canonical_codes
 from model_core.training.data import Dataset, Item
-from model_core.training.vqgan import unify_backgrounds
 
 BATCH = 16
 
@@ -76,7 +76,7 @@ class Networks:
         got = self.reconstruct(codes)
         recalls = self.recalls(items, pixels)
         prompts = [item.prompts[0][0] for item in items]
-        unified = unify_backgrounds(codes, pixels, self.encode)  # as in training
+        canonical = canonical_codes(items, pixels, self.encode)  # as in training
         return GroupScores(
             split=split,
             style=style,
@@ -84,8 +84,8 @@ class Networks:
             psnr=float(np.mean([psnr(one, want) for one, want in zip(got, pixels, strict=True)])),
             ssim=float(np.mean([ssim(one, want) for one, want in zip(got, pixels, strict=True)])),
             codes_used=len(np.unique(codes)) / self._vqgan[0].n_embed,
-            nll=self.nll(prompts, unified),
-            nll_wrong_prompt=self.nll(prompts[1:] + prompts[:1], unified),
+            nll=self.nll(prompts, canonical),
+            nll_wrong_prompt=self.nll(prompts[1:] + prompts[:1], canonical),
             recall_at_1=recalls and recalls[0],
             recall_at_5=recalls and recalls[1],
         )

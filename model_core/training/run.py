@@ -19,6 +19,7 @@ from model_core.images import to_uint8
 from model_core.text import Tokenizer, normalize
 from model_core.training import clip, dalle_bart, devices, tokenizer
 from model_core.training import vqgan as vqgan_training
+from model_core.training.canonical_codes import canonical_codes
 from model_core.training.data import Dataset
 from model_core.training.loop import load_state
 from model_core.training.presets import Preset
@@ -49,18 +50,17 @@ class TrainingRun:
         self._export("vqgan", params, {**dataclasses.asdict(self.preset.vqgan), "model_type": "vqgan"})
 
     def encode(self) -> Int[np.ndarray, "M N"]:
-        """The training pictures as codes; every place of nothing but background has one code for its colour."""
-        pixels = self.dataset.load_pixels(self.items)
-        return vqgan_training.unify_backgrounds(self._encode(pixels), pixels, self._encode)
+        """The training pictures as canonical codes."""
+        return canonical_codes(self.items, self.dataset.load_pixels(self.items), self._encode)
 
     def train_decoder(self) -> None:
         """Codes to pixels, better, with the codes fixed; rewrites `model/vqgan`."""
         config, params = self._load_vqgan()
-        unified = self.encode()
+        canonical = self.encode()
         pixels = self.dataset.load_pixels(self.items)
         folder = self.folder / "vqgan_decoder"
         recipe = self.preset.vqgan_recipe
-        params = vqgan_training.train_decoder(params, self._encode(pixels), unified, pixels, folder, config, recipe)
+        params = vqgan_training.train_decoder(params, self._encode(pixels), canonical, pixels, folder, config, recipe)
         self._save("vqgan", params)
 
     def train_dalle_bart(self) -> None:

@@ -7,7 +7,6 @@ network has already learned without quantising. Most steps see random crops (the
 ones whole pictures.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,8 +22,6 @@ from model_core.training.loop import LoopConfig, Metrics, State, batch_rng, trai
 from model_core.vqgan import VQGAN, Params, VQGANConfig
 
 DECODER_PARTS = ("decoder", "post_quant_conv")
-
-Encode = Callable[[UInt8[np.ndarray, "M height width 3"]], Int[np.ndarray, "M N"]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,14 +199,14 @@ def train_vqgan(
 def train_decoder(
     params: Params,
     codes: Int[np.ndarray, "M N"],
-    unified: Int[np.ndarray, "M N"],
+    canonical: Int[np.ndarray, "M N"],
     pixels: UInt8[np.ndarray, "M height width 3"],
     folder: Path,
     config: VQGANConfig,
     recipe: VQGANRecipe,
     loop: LoopConfig | None = None,
 ) -> Params:
-    """Trains the decoder alone, for `recipe.decoder_steps`, to draw `pixels[i]` from `codes[i]` or `unified[i]`.
+    """Trains the decoder alone, for `recipe.decoder_steps`, to draw `pixels[i]` from `codes[i]` or `canonical[i]`.
 
     The codes, and with them everything that was trained on them, stay what they are.
     """
@@ -219,7 +216,7 @@ def train_decoder(
     def make_batch(rng: np.random.Generator, _step: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = rng.integers(len(pixels), size=recipe.decoder_batch_size)
         either = rng.random((len(chosen), 1)) < 0.5
-        grids = np.where(either, codes[chosen], unified[chosen]).reshape(-1, config.grid, config.grid)
+        grids = np.where(either, codes[chosen], canonical[chosen]).reshape(-1, config.grid, config.grid)
         return grids, _scale(pixels[chosen])
 
     step = partial(decoder_step, fixed=fixed, config=config, recipe=recipe)
@@ -260,30 +257,6 @@ def decoder_step(
     updates, optimizer_state = _decoder_optimizer(recipe).update(grads, state["optimizer"], state["params"])
     state = {**state, "params": optax.apply_updates(state["params"], updates), "optimizer": optimizer_state}
     return state, {"loss": loss, "psnr": -10 * jnp.log10(squared)}
-
-
-def unify_backgrounds(
-    codes: Int[np.ndarray, "M N"], pixels: UInt8[np.ndarray, "M height width 3"], encode: Encode
-) -> Int[np.ndarray, "M N"]:
-    """The same codes, with one code for each background colour at every place that shows nothing else.
-
-    A background has the colour of the picture's first pixel, and the commonest code of a picture of that colour alone.
-    An encoder spells empty background with hundreds of codes, since it sees what is near; that choice tells a picture
-    nothing, and a model that must predict it spends half of its effort on it.
-
-    Args:
-      codes: of `pixels`, by `encode`.
-      pixels: pictures, bytes 0…255.
-      encode: pictures to codes.
-    """
-    side = round(codes.shape[1] ** 0.5)
-    count, height, width, _ = pixels.shape
-    places = pixels.reshape(count, side, height // side, side, width // side, 3)
-    is_background = (places == pixels[:, :1, None, :1, None]).all(axis=(2, 4, 5)).reshape(codes.shape)
-    colors, which = np.unique(pixels[:, 0, 0], axis=0, return_inverse=True)
-    alone = encode(np.broadcast_to(colors[:, None, None], (len(colors), height, width, 3)))
-    commonest = np.array([np.bincount(row).argmax() for row in alone])
-    return np.where(is_background, commonest[which.reshape(-1, 1)], codes)
 
 
 def _scale(pixels: np.ndarray) -> np.ndarray:

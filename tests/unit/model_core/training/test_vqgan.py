@@ -104,17 +104,3 @@ def test_training_passes_through_all_its_phases_and_resumes(tmp_path, pixels: np
     jax.tree.map(np.testing.assert_array_equal, whole, resumed)
     curves = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "parts")]
     assert curves[0] == curves[1]
-
-
-def test_places_of_background_alone_get_one_code_for_their_colour():
-    red, white = np.array([229, 57, 53], np.uint8), np.uint8(255)
-    pixels = np.full((2, 8, 8, 3), white)
-    pixels[0], pixels[1, 4:, 4:] = red, red
-    pixels[0, :4, :4] = white  # of the first picture's four places all but the first are …
-    pixels[0, 0, 0] = red  # … background, whose colour is that of the first pixel
-
-    def encode(pictures: np.ndarray) -> np.ndarray:
-        return np.where((pictures[:, -1, -1] == red).all(-1, keepdims=True), [7, 7, 7, 1], [9, 9, 9, 2])
-
-    codes = np.arange(20, 28).reshape(2, 4)
-    np.testing.assert_array_equal(vqgan.unify_backgrounds(codes, pixels, encode), [[20, 7, 7, 7], [9, 9, 9, 27]])

@@ -135,11 +135,13 @@ loadtest: setup ## Start the service, load it with locust (USERS=4 TIME=60s), st
 autoscale: setup ## Watch the stages follow a load: a picture in out/loadtest (SHAPE=step PEAK=2)
 	@$(BIN)/python -m loadtest.autoscale --start cluster/scaling.yaml --shape $(SHAPE) --peak $(PEAK)
 
-.PHONY: autoscale-decoder
-autoscale-decoder: setup ## The same with a model whose decoder is heavier than its sampler, and best_of
-	@$(BIN)/python tests/autoscale/heavy_decoder.py out/heavy
-	@$(BIN)/python -m loadtest.autoscale --start out/heavy/scaling.yaml --shape $(SHAPE) --peak $(PEAK) \
-	  --ways best_of --best-of 16 --out out/heavy
+.PHONY: autoscale-decoder autoscale-scorer
+autoscale-decoder: setup ## The same with a model whose decoder has most to do, and best_of
+autoscale-scorer: setup ## The same with a model whose scorer has most to do
+autoscale-decoder autoscale-scorer: autoscale-%:
+	@$(BIN)/python tests/autoscale/heavy_stage.py $* out/heavy-$*
+	@$(BIN)/python -m loadtest.autoscale --start out/heavy-$*/scaling.yaml --shape $(SHAPE) --peak $(PEAK) \
+	  --ways best_of --best-of 16 --out out/heavy-$*
 
 .PHONY: bench
 bench: setup ## Time the shipped model's stages beside what this machine could do

@@ -149,13 +149,14 @@ def _wishes_section(wishes: Sequence[WishScores]) -> str:
         for each in wishes
     ]
     return (
-        "## Colours and styles\n\n"
-        "One draw a prompt, seed 0, of every second thing of the list, on one colour that it was learned on and on one "
-        "that it was not, and in every style.\n\n"
+        "## Other names, colours and styles\n\n"
+        "One draw a prompt, seed 0, of every second thing of the list: by its first synonym, on one colour that it was "
+        "learned on and on one that it was not, and in every style.\n\n"
         "| asked for | learned together with the thing | prompts | right | shows the thing |\n|---|---|---|---|---|\n"
         + "\n".join(rows)
         + "\n\nA background is right if the border is nearest to its colour, of eleven; a style, if the nearest real "
-        "picture of the thing is in it; the thing, if the nearest of all real pictures, on white, is one of it.\n"
+        "picture of the thing is in it; the thing, and so a synonym, if the nearest of all real pictures, on white, is "
+        "one of it.\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""Whether a picture has the background colour or the style that its prompt asks for, and still shows the thing.
+"""Whether a picture has the background colour or the style that its prompt asks for, and shows the thing, by any name.
 
 Knows what a data set's prompts can name, and which of it was learned together. Judges by the pixels, with no network: a
 background by the picture's border, a style and a thing by the nearest real picture.
@@ -17,7 +17,7 @@ from model_core.evaluation.draws import draw_all, fingerprint
 from model_core.evaluation.measures import interval
 from model_core.evaluation.prompts import Question
 from model_core.pipeline import Pipeline
-from model_core.training.concepts import with_article
+from model_core.training.concepts import read_concepts, with_article
 from model_core.training.data import Dataset
 from model_core.training.scenes import COLORS, WHITE
 
@@ -28,11 +28,11 @@ SMALL = 32  # pixels a side at which pictures are compared
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """A prompt that asks for a thing, and for a background or a style.
+    """A prompt that asks for a thing by another of its names, or for a background or a style as well.
 
     Attributes:
-      kind: "background" or "style".
-      value: the colour or the style.
+      kind: "synonym", "background" or "style".
+      value: the colour, the style, or nothing.
       is_seen: whether the data set's train split has the thing with it.
     """
 
@@ -62,7 +62,7 @@ def measure_wishes(
     folder: Path,
     on_prompt: Callable[[], None] = lambda: None,
 ) -> list[WishScores]:
-    """Draws one picture of every wish, with seed 0; gives nothing where the data set names no colours and styles."""
+    """Draws one picture of every wish, with seed 0; gives nothing where the data set knows none of the things."""
     wishes = list(wishes_of(dataset, questions))
     if not wishes:
         return []
@@ -75,14 +75,17 @@ def measure_wishes(
 
 
 def wishes_of(dataset: Dataset, questions: Sequence[Question]) -> Iterator[Wish]:
-    """Of each thing: one colour that it was seen on and one that it was not, and every style."""
+    """Of each thing: a synonym, one colour that it was seen on and one that it was not, and every style."""
     train = dataset.split("train")
+    synonyms = {concept.hexcode: concept.synonyms for concept in read_concepts()}
     seen = {prompt for item in train for prompt, _ in item.prompts}
     styles = sorted({item.style for item in train if item.style})
     for place, question in enumerate(questions):
         name, concept = question.prompt, question.concept
         if name not in seen:
             continue
+        for synonym in synonyms.get(concept, ())[:1]:
+            yield Wish(kind="synonym", value="", prompt=synonym, concept=concept, is_seen=synonym in seen)
         on = {color: f"{name} on {with_article(color)} background" for color in COLORS}
         known = [color for color in COLORS if on[color] in seen]
         new = [color for color in COLORS if on[color] not in seen]
@@ -139,6 +142,8 @@ def _judge(wish: Wish, image: UInt8[np.ndarray, "h w 3"], real: dict[tuple[str, 
     small = _small(on_white(image))
     distances = {key: float(((small - picture) ** 2).sum()) for key, picture in real.items()}
     shows_thing = min(distances, key=distances.__getitem__)[0] == wish.concept
+    if wish.kind == "synonym":
+        return shows_thing, shows_thing
     if wish.kind == "background":
         return background_of(image) == wish.value, shows_thing
     of_thing = {style: distance for (concept, style), distance in distances.items() if concept == wish.concept}

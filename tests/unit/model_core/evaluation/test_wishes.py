@@ -7,7 +7,7 @@ import pytest
 
 from model_core.evaluation.prompts import Question
 from model_core.evaluation.wishes import Wish, _judge, background_of, on_white, wishes_of
-from model_core.training.concepts import Concept, prompts_of
+from model_core.training.concepts import Concept, prompts_of, read_concepts
 from model_core.training.data import Dataset, Item
 from model_core.training.scenes import COLORS
 
@@ -46,6 +46,12 @@ def test_a_thing_is_wished_for_on_a_colour_it_was_seen_on_on_another_and_in_ever
     ]
 
 
+def test_a_thing_of_the_list_is_asked_for_by_its_first_synonym():
+    ship = next(concept for concept in read_concepts() if concept.name == "rocket")
+    (wish,) = wishes_of(Dataset(Path(), (item(ship, "flat"),)), [Question(ship.hexcode, "rocket")])
+    assert (wish.kind, wish.prompt, wish.is_seen) == ("synonym", ship.synonyms[0], True)
+
+
 def test_where_one_style_on_white_was_learned_there_is_nothing_to_wish_for():
     assert list(wishes_of(Dataset(Path(), (item(CAT, "flat"), item(DOG, "flat"))), QUESTIONS)) == []
 
@@ -80,6 +86,8 @@ def test_the_nearest_real_picture_says_what_is_shown_and_in_which_style():
     def judged(kind: str, value: str, image: np.ndarray) -> tuple[bool, bool]:
         return _judge(Wish(kind=kind, value=value, prompt="", concept="1", is_seen=True), image, real)
 
+    assert judged("synonym", "", picture(white, rgb("red"))) == (True, True)
+    assert judged("synonym", "", picture(white, rgb("green"))) == (False, False)
     assert judged("style", "noto", picture(white, rgb("pink"))) == (True, True)
     assert judged("style", "flat", picture(white, rgb("pink"))) == (False, True)
     assert judged("background", "blue", picture(rgb("blue"), rgb("red"))) == (True, True)

@@ -19,6 +19,10 @@ from model_core.training.data import Dataset
 from model_core.training.packages import CACHE
 
 
+GUIDANCE_SCALES = (1.0, 2.0, 4.0)
+TEMPERATURES = (0.25, 0.5, 1.0, 1.5, 2.0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeScores:
     """How often the judge is right about real pictures, of a set that it did not learn from."""
@@ -45,10 +49,15 @@ class PictureScores:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sheets:
-    """Pictures to look at: the best draw of every prompt, and the first draws of some."""
+    """Pictures to look at: the best draw of every prompt, the first draws of some, and one prompt at many settings.
+
+    Attributes:
+      settings: seed 0 of the first prompt, a row for each of `GUIDANCE_SCALES`, a column for each of `TEMPERATURES`.
+    """
 
     best: UInt8[np.ndarray, "P h w 3"]
     first: UInt8[np.ndarray, "rows columns h w 3"]
+    settings: UInt8[np.ndarray, "scales temperatures h w 3"]
 
 
 def measure_networks(pipeline: Pipeline, dataset: Dataset) -> list[GroupScores]:
@@ -91,7 +100,7 @@ def measure_pictures(
         wrong=tuple(prompt for prompt, is_right in zip(prompts, right, strict=True) if not is_right),
         licences=art_licences(cache),
     )
-    return scores, _sheets(images, best, draws)
+    return scores, _sheets(images, best, draws, draw_settings(pipeline, prompts[0]))
 
 
 def _judge(concepts: list[str], art: dict[str, Art]) -> Judge:
@@ -110,10 +119,30 @@ def _judged_real(judge: Judge, concepts: list[str], real: dict[str, Art]) -> lis
     return found
 
 
-def _sheets(images: list[UInt8[np.ndarray, "M h w 3"]], best: Int[np.ndarray, " P"], draws: Draws) -> Sheets:
+def draw_settings(pipeline: Pipeline, prompt: str) -> UInt8[np.ndarray, "scales temperatures h w 3"]:
+    """The prompt with seed 0 at every guidance scale and temperature."""
+    rows = [
+        [
+            pipeline.generate(prompt, seed=0, guidance_scale=scale, temperature=temperature)[0]
+            for temperature in TEMPERATURES
+        ]
+        for scale in GUIDANCE_SCALES
+    ]
+    return np.stack(
+        [np.concatenate([pipeline.image_decoder.decode(image.codes[None]) for image in row]) for row in rows]
+    )
+
+
+def _sheets(
+    images: list[UInt8[np.ndarray, "M h w 3"]],
+    best: Int[np.ndarray, " P"],
+    draws: Draws,
+    settings: UInt8[np.ndarray, "scales temperatures h w 3"],
+) -> Sheets:
     columns = min(8, draws.codes.shape[1])
     rows = images[:: max(1, len(images) // 8)][:8]
     return Sheets(
         best=np.stack([each[which] for each, which in zip(images, best, strict=True)]),
         first=np.stack([each[:columns] for each in rows]),
+        settings=settings,
     )

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from model_core.evaluation.evaluation import PictureScores, Sheets
+from model_core.evaluation.evaluation import GUIDANCE_SCALES, TEMPERATURES, PictureScores, Sheets
 from model_core.evaluation.networks import GroupScores
 from model_core.evaluation.wishes import WishScores
 from model_core.images import grid
@@ -51,8 +51,9 @@ def write_report(
         parts.append(_networks_section(networks))
     if pictures and sheets:
         _save(sheets.best, out / "best.png", COLUMNS)
-        rows, columns = sheets.first.shape[:2]
-        _save(sheets.first.reshape(rows * columns, *sheets.first.shape[2:]), out / "seeds.png", columns)
+        for name, sheet in (("seeds", sheets.first), ("settings", sheets.settings)):
+            rows, columns = sheet.shape[:2]
+            _save(sheet.reshape(rows * columns, *sheet.shape[2:]), out / f"{name}.png", columns)
         plot_adherence(pictures, out / "adherence.png")
         parts.append(_pictures_section(pictures))
     if wishes:
@@ -137,6 +138,8 @@ def _pictures_section(pictures: PictureScores) -> str:
         "![top-1 and top-5 over best_of](adherence.png)\n\n"
         f"The best of {best.best_of} for every prompt, in the order of the list, unpicked:\n\n![](best.png)\n\n"
         "The first draws of some prompts, evenly chosen from the list, one prompt a row:\n\n![](seeds.png)\n\n"
+        f"The first prompt, seed 0, at the guidance scales {_listed(GUIDANCE_SCALES)} from above and the temperatures "
+        f"{_listed(TEMPERATURES)} from the left:\n\n![](settings.png)\n\n"
         f"Judged wrong at best of {best.best_of} ({len(pictures.wrong)}): {', '.join(pictures.wrong) or 'none'}.\n"
     )
     return head + "\n".join(rows) + "\n" + foot
@@ -172,6 +175,10 @@ def _judge_section(pictures: PictureScores) -> str:
         + f"\n\n{pictures.licences}\nThese sets are fetched where the judge is trained; neither they nor the judge are "
         "part of the project.\n"
     )
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
 
 
 def _percent(value: float | None) -> str:

@@ -50,7 +50,8 @@ def pictures() -> PictureScores:
 
 
 def test_everything_measured_is_in_the_report(tmp_path: Path, pictures: PictureScores):
-    sheets = Sheets(best=np.zeros((3, 128, 128, 3), np.uint8), first=np.zeros((2, 4, 128, 128, 3), np.uint8))
+    black = np.zeros((3, 4, 128, 128, 3), np.uint8)
+    sheets = Sheets(best=black[:, 0], first=black[:2], settings=black[:, :2])
     path = write_report(tmp_path, {"model": "emoji"}, [NETWORKS], pictures, sheets)
     text = path.read_text()
     assert "| model | emoji |" in text
@@ -60,7 +61,7 @@ def test_everything_measured_is_in_the_report(tmp_path: Path, pictures: PictureS
     assert "(2): pizza, rocket." in text
     for each in pictures.adherence:
         assert f"| {each.best_of} | {each.top_1:.1%} (" in text
-    for name, size in (("best.png", (3 * 64, 64)), ("seeds.png", (4 * 64, 2 * 64))):
+    for name, size in (("best.png", (3 * 64, 64)), ("seeds.png", (4 * 64, 2 * 64)), ("settings.png", (2 * 64, 3 * 64))):
         assert f"({name})" in text
         assert size_of(tmp_path / name) == size
     assert size_of(tmp_path / "adherence.png")[0] > 100

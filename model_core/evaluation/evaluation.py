@@ -18,7 +18,6 @@ from model_core.pipeline import Pipeline
 from model_core.training.data import Dataset
 from model_core.training.packages import CACHE
 
-
 GUIDANCE_SCALES = (1.0, 2.0, 4.0)
 TEMPERATURES = (0.25, 0.5, 1.0, 1.5, 2.0)
 

@@ -120,15 +120,14 @@ def _judged_real(judge: Judge, concepts: list[str], real: dict[str, Art]) -> lis
 
 def draw_settings(pipeline: Pipeline, prompt: str) -> UInt8[np.ndarray, "scales temperatures h w 3"]:
     """The prompt with seed 0 at every guidance scale and temperature."""
-    rows = [
-        [
-            pipeline.generate(prompt, seed=0, guidance_scale=scale, temperature=temperature)[0]
-            for temperature in TEMPERATURES
-        ]
-        for scale in GUIDANCE_SCALES
-    ]
     return np.stack(
-        [np.concatenate([pipeline.image_decoder.decode(image.codes[None]) for image in row]) for row in rows]
+        [
+            [
+                pipeline.generate(prompt, seed=0, guidance_scale=scale, temperature=value)[0].image
+                for value in TEMPERATURES
+            ]
+            for scale in GUIDANCE_SCALES
+        ]
     )
 
 

@@ -22,6 +22,7 @@ from model_core.training.loop import LoopConfig, Metrics, State, batch_rng, trai
 from model_core.vqgan import VQGAN, Params, VQGANConfig
 
 DECODER_PARTS = ("decoder", "post_quant_conv")
+ENCODED_SHARE = 0.25  # of what the decoder learns comes as the encoder spells it, as uploaded pictures do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +216,7 @@ def train_decoder(
 
     def make_batch(rng: np.random.Generator, _step: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = rng.integers(len(pixels), size=recipe.decoder_batch_size)
-        either = rng.random((len(chosen), 1)) < 0.5
+        either = rng.random((len(chosen), 1)) < ENCODED_SHARE
         grids = np.where(either, codes[chosen], canonical[chosen]).reshape(-1, config.grid, config.grid)
         return grids, _scale(pixels[chosen])
 

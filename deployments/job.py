@@ -8,7 +8,7 @@ import json
 import math
 import secrets
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -140,11 +140,17 @@ class Job:
         reply |= {"model": self._model.id, "native_size": self._model.size}
         if self._upload is not None and len(self._upload.images) > 1:
             reply["ignored_images"] = len(self._upload.images) - 1
-        if self._model.ranks_images and any(image.score is None for image in drawn):
-            reply["warning"] = "The scorer is down: images are not ranked, and have no clip_score."
+        if warnings := list(self._warnings(drawn)):
+            reply["warning"] = " ".join(warnings)
         if identifier := self._asked.safety_identifier or self._asked.user:
             reply["safety_identifier"] = identifier
         return reply
+
+    def _warnings(self, drawn: Sequence[RankedImage]) -> Iterator[str]:
+        if self._model.ranks_images and any(image.score is None for image in drawn):
+            yield "The scorer is down: images are not ranked, and have no clip_score."
+        if self._asked.negative_prompt and self._sampling.guidance_scale == 1.0:
+            yield "negative_prompt does nothing at guidance_scale 1, where nothing is led away from; try 1.5."
 
     async def _look_at(self, drawn: Sequence[RankedImage]) -> None:
         if not self._check.is_on:

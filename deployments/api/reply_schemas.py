@@ -63,7 +63,9 @@ class Told(Effective):
     native_size: str = Field(description="The size the model draws, before scaling.")
     ignored_images: int | None = Field(default=None, description="Uploads beyond the first.")
     safety_identifier: str | None = None
-    warning: str | None = Field(default=None, description="What was done without, such as ranking.")
+    warning: str | None = Field(
+        default=None, description="What was done without, such as ranking, or asked for in vain."
+    )
 
 
 class ImagesReply(Told):

@@ -126,6 +126,12 @@ def test_a_reply_without_scores_says_why(model: ServedModel, monkeypatch: pytest
     assert reply["data"][0]["clip_score"] is None and "not ranked" in reply["warning"]
 
 
+def test_a_negative_prompt_that_does_nothing_is_said(model: ServedModel):
+    assert "warning" not in draw(model, GenerationRequest(prompt="a", negative_prompt="b", guidance_scale=1.5))
+    reply = draw(model, GenerationRequest(prompt="a", negative_prompt="b", guidance_scale=1.0))
+    assert "negative_prompt" in reply["warning"]
+
+
 def test_sizes_are_exact_and_said(model: ServedModel):
     for size, expected in (("auto", (32, 32)), ("64x48", (64, 48)), ("16x16", (16, 16))):
         reply = draw(model, GenerationRequest(prompt="a", size=size, seed=5))

@@ -144,7 +144,9 @@ class TokenSamplerConfig(DeploymentConfig):
     """Encoder states → image codes: the stage that takes the time."""
 
     slots: int = Field(
-        default=4, ge=1, description="Images under guidance drawn at a time; one without takes half a slot."
+        default=4,
+        ge=1,
+        description="Images drawn at a time; without `deterministic`, one without guidance takes half a slot.",
     )
     codes_per_advance: int = Field(
         default=16, ge=1, description="Codes drawn between two moments at which images come, go and are shown."

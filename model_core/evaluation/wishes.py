@@ -89,9 +89,9 @@ def wishes_of(dataset: Dataset, questions: Sequence[Question]) -> Iterator[Wish]
         on = {color: f"{name} on {with_article(color)} background" for color in COLORS}
         known = [color for color in COLORS if on[color] in seen]
         new = [color for color in COLORS if on[color] not in seen]
-        for colors in (known, new) if known else ():
-            for color in colors[place % len(colors) :][:1] if colors else ():
-                yield Wish(kind="background", value=color, prompt=on[color], concept=concept, is_seen=colors is known)
+        for colors in filter(None, (known, new)) if known else ():
+            color = colors[place % len(colors)]
+            yield Wish(kind="background", value=color, prompt=on[color], concept=concept, is_seen=color in known)
         for style in styles if len(styles) > 1 else ():
             prompt = f"{name}, {style} style"
             yield Wish(kind="style", value=style, prompt=prompt, concept=concept, is_seen=prompt in seen)

@@ -57,8 +57,8 @@ def build_emoji(
       cache: folder for the fetched packages.
       num_concepts: takes the first so many of the list; None takes all, and nothing is unseen.
       styles: takes these only; None takes all.
-      backgrounds: how many of the ten colours each picture of the first style is laid on, besides white. Which ones
-        differs from concept to concept, so that the others are combinations never seen, like all of other styles.
+      backgrounds: how many of the ten colours each picture is laid on, besides white. Which ones differs from concept
+        to concept, so that the others are combinations never seen.
       pairs: how many pictures of two things side by side are made in each style.
       validation: whether, of several styles, one concept in twelve has one in the split "validation": a known thing in
         a known style, never seen together; and one pair in twelve.
@@ -119,17 +119,16 @@ def read_tags(archive: Path) -> dict[str, list[str]]:
 def _single_items(
     concepts: Sequence[Concept], pictures: Pictures, styles: list[str], backgrounds: int, out: Path
 ) -> Iterator[Item]:
-    """Every concept in every style on white, and in the first on `backgrounds` colours."""
+    """Every concept in every style, on white and on `backgrounds` colours."""
     colors = list(COLORS)
     for place, concept in enumerate(concepts, 1):
         block, is_chosen = place // VALIDATION_EVERY, place % VALIDATION_EVERY == 0 and len(styles) > 1
         held_out = styles[block % len(styles)] if is_chosen else None
-        for number, style in enumerate(styles):
+        chosen = [colors[(place + 3 * i) % len(colors)] for i in range(backgrounds)]  # 3 and 10: no repeats
+        for style in styles:
             picture = pictures.get((concept.hexcode, style))
             if picture is None:
                 continue
-            # 3 and 10: no repeats
-            chosen = [colors[(place + 3 * i) % len(colors)] for i in range(backgrounds)] if number == 0 else []
             for background in ("", *chosen):
                 yield Item(
                     image=_save(picture, out, concept.hexcode, style, background),

@@ -19,18 +19,11 @@ class Admission:
 
     Args:
       max_pending_images: what is let in at most.
-      report: called with the number of pending images whenever it changes.
       clock: seconds; replaced in tests.
     """
 
-    def __init__(
-        self,
-        max_pending_images: int,
-        report: Callable[[int], object] = lambda pending: None,
-        clock: Callable[[], float] = time.monotonic,
-    ):
+    def __init__(self, max_pending_images: int, clock: Callable[[], float] = time.monotonic):
         self._max_pending_images = max_pending_images
-        self._report = report
         self._clock = clock
         self._seconds_an_image = 1.0  # a first guess, corrected by every request that ends well
         self._drained_at = 0.0  # when the latest request ended well, or work began after a pause
@@ -56,20 +49,16 @@ class Admission:
             )
         if self.pending_images == 0:
             self._drained_at = self._clock()
-        self._change(num_images)
+        self.pending_images += num_images
         try:
             yield
             self._learn(num_images)
         finally:
-            self._change(-num_images)
+            self.pending_images -= num_images
 
     def close(self) -> None:
         """Lets nobody in from now on; who is in keeps his place."""
         self.is_closed = True
-
-    def _change(self, num_images: int) -> None:
-        self.pending_images += num_images
-        self._report(self.pending_images)
 
     def _learn(self, num_images: int) -> None:
         """So many images left the queue since the last ones did."""

@@ -144,9 +144,7 @@ class TokenSamplerConfig(DeploymentConfig):
     """Encoder states → image codes: the stage that takes the time."""
 
     slots: int = Field(
-        default=4,
-        ge=1,
-        description="Images drawn at a time; without `deterministic`, one without guidance takes half a slot.",
+        default=5, ge=1, description="Images under guidance drawn at a time; one without guidance takes half a slot."
     )
     codes_per_advance: int = Field(
         default=16, ge=1, description="Codes drawn between two moments at which images come, go and are shown."
@@ -161,7 +159,7 @@ class TokenSamplerConfig(DeploymentConfig):
         default=120, gt=0, description="How long `codes_per_advance` codes may take before the replica is replaced."
     )
     target_ongoing_requests: float = Field(
-        default=3, gt=0, description="Busy slots in one replica that autoscaling aims at; three quarters of them."
+        default=4, gt=0, description="Busy slots in one replica that autoscaling aims at; about three quarters of them."
     )
     drain_s: float = Field(
         default=30, gt=0, description="Seconds within which autoscaling wants what waits for a slot to be drawn."
@@ -320,7 +318,7 @@ class GatewayConfig(DeploymentConfig):
         default=256, ge=1, description="Images asked for and not drawn yet; beyond it come 429s."
     )
     images_in_flight: int = Field(
-        default=8, ge=1, description="Images of one request that are in the stages at a time."
+        default=10, ge=1, description="Images of one request that are in the stages at a time."
     )
     request_timeout_s: float = Field(default=300, gt=0, description="How long one request may take.")
 

@@ -57,7 +57,7 @@ class Gateway:
             model.id: ServedModel(model, stages[model.id], config.gateway.images_in_flight) for model in config.models
         }
         self._metrics = RequestMetrics()
-        self._admission = Admission(config.gateway.max_pending_images, self._metrics.pending)
+        self._admission = Admission(config.gateway.max_pending_images)
         self._started = int(time.time())
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -151,6 +151,12 @@ class Gateway:
             "stages": states,
             "pending_images": self._admission.pending_images,
         }
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve about once a second; says how many images are pending, for metrics and whoever scales on it."""
+        pending = self._admission.pending_images
+        self._metrics.pending(pending)
+        return {"pending_images": pending}
 
     async def drain(self) -> None:
         """Lets nobody in from now on, says so to who asks for readiness, and returns when all who are in are served."""

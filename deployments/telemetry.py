@@ -103,7 +103,10 @@ class RequestMetrics:
                 _add(self._returned, request.num_returned, {"model": request.model})
 
     def pending(self, num_images: int) -> None:
-        """Says how many images are asked for and not drawn yet."""
+        """Says how many images are asked for and not drawn yet; to be called about once a second.
+
+        Ray forgets a gauge that has not been set for some seconds.
+        """
         self._pending.set(num_images)
 
 
@@ -138,14 +141,15 @@ class PipelineMetrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotCounts:
-    """How full a sampler is: its slots, those that draw, images that wait for one; codes drawn since it started.
+    """How full a sampler is: its slots, those taken, images that wait for one; codes drawn since it started.
 
     Attributes:
+      active: half a slot for an image without guidance.
       near_ties: of those codes, how many won so narrowly that another company might have had another one.
     """
 
-    slots: int
-    active: int
+    slots: float
+    active: float
     waiting: int
     codes_drawn: int
     near_ties: int = 0
@@ -156,8 +160,8 @@ class SamplerMetrics:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
-        self._slots = Gauge(f"{PREFIX}sampler_slots", "Images that the replica can draw at a time.")
-        self._active = Gauge(f"{PREFIX}sampler_active_slots", "Images that it draws.")
+        self._slots = Gauge(f"{PREFIX}sampler_slots", "Images under guidance that the replica can draw at a time.")
+        self._active = Gauge(f"{PREFIX}sampler_active_slots", "Slots taken; an image without guidance takes half of one.")
         self._waiting = Gauge(f"{PREFIX}sampler_waiting_images", "Images that wait in it for a slot.")
         self._codes = Counter(f"{PREFIX}sampler_codes", "Codes drawn, those of images given up too.")
         self._near_ties = Counter(f"{PREFIX}sampler_near_ties", "Codes drawn that won by less than 0.001.")

@@ -19,6 +19,8 @@ from model_core.errors import CheckpointMismatch, EngineFailed
 
 REFUSAL_S = 1.0  # a replica that refused at once, having failed, would look idle, and draw the others' calls to itself
 
+ROWS_OF_SLOT = 2  # of the decoder: an image under guidance takes both, any other one of them
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
@@ -55,7 +57,6 @@ class TokenSampler:
         self._new_job = stages.SamplerJob
         self._row_length = vqgan.grid
         self._is_deterministic = stage.rows.is_deterministic
-        self._slots = config.slots
         self._metrics = SamplerMetrics()
         self._load = SamplerLoad(codes_per_image=drawn)
         self._engine = Engine(stage.rows, codes_per_advance=config.codes_per_advance, max_stall_s=config.max_stall_s)
@@ -164,8 +165,8 @@ class TokenSampler:
         """Called by Serve about once a second: how full the replica is, for the autoscaler and for metrics."""
         stats = self._engine.stats()
         counts = SlotCounts(
-            slots=self._slots,
-            active=stats.running,
+            slots=stats.rows / ROWS_OF_SLOT,
+            active=stats.rows_taken / ROWS_OF_SLOT,
             waiting=stats.waiting,
             codes_drawn=stats.codes_drawn,
             near_ties=stats.near_ties,

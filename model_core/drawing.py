@@ -29,14 +29,15 @@ class Images:
     """Which of R rows make up which of up to M images, and how each image is drawn.
 
     Attributes:
-      count: how many images there are; what lies beyond in the arrays of M means nothing.
+      count: how many images there are; what lies beyond in the arrays of M means nothing, and may be left out. None
+        where all M are drawn, always.
       row: of each image, under its own text.
       uncond: the row that guidance leads away from; `row` where there is no guidance.
       sampling: of each image.
       of_row: the image whose codes a row takes.
     """
 
-    count: Int[Array, ""]
+    count: Int[Array, ""] | None
     row: Int[Array, " M"]
     uncond: Int[Array, " M"]
     sampling: SamplingParams
@@ -89,14 +90,8 @@ def start(
         states = jnp.concatenate([states, states_uncond])
         text_mask = jnp.concatenate([text_mask, text_mask_uncond])
         uncond, of_row = images + images.size, np.tile(images, 2)
-    return _start(config, weights, states, text_mask, wire(images.size, images, uncond, sampling, of_row))
-
-
-def wire(count: int, row: np.ndarray, uncond: np.ndarray, sampling: SamplingParams, of_row: np.ndarray) -> Images:
-    """Brings onto the device which rows make up which images."""
-    numbers = (np.int32(count), row.astype(np.int32), uncond.astype(np.int32), of_row.astype(np.int32))
-    count_, row_, uncond_, of_row_ = map(jnp.asarray, numbers)
-    return Images(count=count_, row=row_, uncond=uncond_, sampling=jax.tree.map(jnp.asarray, sampling), of_row=of_row_)
+    rows = {"row": images, "uncond": uncond, "sampling": sampling, "of_row": of_row}
+    return _start(config, weights, states, text_mask, Images(count=None, **jax.tree.map(jnp.asarray, rows)))
 
 
 def advance(
@@ -154,7 +149,7 @@ def draw_next(
 
 
 def _draw(config, images, logits, position, gumbel):
-    """A code for each image, and its margin. Where all could be without guidance, but are not, half of it is saved."""
+    """A code for each image, and its margin. Where `count` tells that half of the rows are images, half is saved."""
     num_images, half = images.row.size, logits.shape[0] // 2
 
     def draw_first(count):
@@ -169,6 +164,6 @@ def _draw(config, images, logits, position, gumbel):
         )
         return jax.tree.map(lambda leaf: jnp.pad(leaf, (0, num_images - count)), drawn)
 
-    if num_images <= half or half == 0:
+    if images.count is None or half == 0:
         return draw_first(num_images)
     return jax.lax.cond(images.count <= half, lambda: draw_first(half), lambda: draw_first(num_images))

@@ -84,7 +84,8 @@ class Engine:
 
     Args:
       rows: the device's side, which from here on nobody else uses.
-      codes_per_advance: after so many steps jobs come, go and report.
+      codes_per_advance: after so many steps jobs come, go and report. The first turns after a pause are shorter: who
+        asks for several images sends them one after another, and the later ones should not wait for the first.
       max_stall_s: an advance that takes longer makes the engine unhealthy.
       clock: seconds that only grow.
     """
@@ -104,6 +105,7 @@ class Engine:
         self._changed = threading.Condition()  # its lock guards all below
         self._queue: FairQueue[Ticket] = FairQueue()
         self._running: list[Ticket] = []
+        self._steps_since_pause = 0
         self._codes_drawn = 0
         self._advancing_since: float | None = None
         self._failure: Exception | None = None
@@ -241,7 +243,7 @@ class Engine:
             for ticket in self._let_go():
                 self._tell(ticket, TimeoutError("The image took longer than it may, and was given up."))
             if self._let_in():
-                drawn = self._rows.advance(self._codes_per_advance)
+                drawn = self._rows.advance(self._next_steps())
                 for ticket, codes in self._collect(drawn):
                     self._tell(ticket, codes)
         except Exception as error:
@@ -273,6 +275,13 @@ class Engine:
             self._advancing_since = self._clock() if self._running else None
             return bool(self._running)
 
+    def _next_steps(self) -> int:
+        """`codes_per_advance`; the first so many after a pause in turns of 1, 1, 2, 4, …, so that rows end as ever."""
+        done, whole = self._steps_since_pause, self._codes_per_advance
+        steps = whole if done >= whole else min(max(done, 1), whole - done)
+        self._steps_since_pause += steps
+        return steps
+
     def _collect(self, drawn: int) -> list[tuple[Ticket, np.ndarray]]:
         """Who is to be told what after an advance; jobs that are done leave."""
         with self._changed:
@@ -296,6 +305,8 @@ class Engine:
                 self._rows.leave(ticket.seat)
                 self._queue.end(ticket.request_id)
         self._running = [ticket for ticket in self._running if not ticket.is_over]
+        if not self._running and not len(self._queue):
+            self._steps_since_pause = 0
 
     def _end_all(self, reason: str) -> None:
         with self._changed:

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Int32
 from model_core.compile_counter import CompileCounter
 from model_core.dalle_bart_network import DalleBartConfig
 from model_core.decoding import DecoderWeights, DecodeState, empty_cache, read_prefix, text_keys_values
-from model_core.drawing import Drawing, Images, draw_next, wire
+from model_core.drawing import Drawing, Images, draw_next
 from model_core.layers import KeysValues
 from model_core.sampler_job import CheckedJob, SamplerJob, Text, check_job
 from model_core.sampling import sampling_params
@@ -92,7 +92,7 @@ class Rows:
 
     def has_room(self, job: CheckedJob) -> bool:
         """Whether the job can join now."""
-        return len(self._seats) < self._max_images(self.max_rows) and (self.num_taken + len(job.texts) <= self.max_rows)
+        return self.num_taken + len(job.texts) <= self.max_rows
 
     @property
     def num_taken(self) -> int:
@@ -189,18 +189,17 @@ class Rows:
         return place_rows(self._mesh, rows)
 
     def _images(self, count: int, seats: list[Seat]) -> Images:
-        missing = self._max_images(count) - len(seats)
+        missing = count - len(seats)
         ends = np.array([(seat.rows[0], seat.rows[-1]) for seat in seats] + [(0, 0)] * missing, np.int32)
         each = [seat.job.sampling for seat in seats] + [sampling_params(1, num_codes=1, seeds=[0])] * missing
         of_row = np.zeros(count, np.int32)
         for image, seat in enumerate(seats):
             of_row[list(seat.rows)] = image
         sampling = jax.tree.map(lambda *values: np.concatenate(values), *each)
-        return place_rows(self._mesh, wire(len(seats), ends[:, 0], ends[:, 1], sampling, of_row))
-
-    def _max_images(self, count: int) -> int:
-        """For so many rows. One count serves all where bits matter, as the codes of all are drawn in one program."""
-        return count // 2 if self.is_deterministic else count
+        wired = {"row": ends[:, 0], "uncond": ends[:, 1], "sampling": sampling, "of_row": of_row}
+        # Where no bit may depend on the company, all are drawn, always.
+        wired["count"] = None if self.is_deterministic else np.int32(len(seats))
+        return place_rows(self._mesh, Images(**jax.tree.map(jnp.asarray, wired)))
 
     def _new_row(self, job: CheckedJob, text: Text) -> RowArrays:
         keys_values = self._texts.pop(text.key, None)

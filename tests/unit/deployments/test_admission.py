@@ -60,14 +60,6 @@ def test_images_that_are_drawn_side_by_side_count_together():
     assert refused.value.retry_after_s == pytest.approx(10, abs=5)  # ten images in ten seconds
 
 
-def test_every_change_is_reported():
-    seen: list[int] = []
-    admission = Admission(max_pending_images=4, report=seen.append)
-    with admission.admit(3):
-        pass
-    assert seen == [3, 0]
-
-
 def test_a_closed_door_keeps_who_is_in():
     admission = Admission(max_pending_images=4)
     with admission.admit(1):

@@ -11,6 +11,7 @@ from deployments import errors
 from deployments.config import AppConfig, GatewayConfig, Limits, ModelConfig
 from deployments.errors import DeadlineExceeded, MissingParameter, Overloaded, ShuttingDown, UnknownParameter
 from deployments.gateway import Gateway
+from deployments.telemetry import RequestMetrics
 from model_core.errors import InvalidValue, ModelNotFound
 from model_core.images import read_image
 from tests.unit.deployments.fakes import FakeStage, fake_stages
@@ -98,6 +99,26 @@ def test_too_much_at_once_is_refused_and_later_welcome(model_folder: Path):
         assert await gateway.generate(fields)
 
     asyncio.run(check())
+
+
+def test_what_is_pending_is_said_again_and_again(model_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """Ray forgets a gauge that is set only when its value changes."""
+    said: list[int] = []
+    monkeypatch.setattr(RequestMetrics, "pending", lambda self, number: said.append(number))
+
+    async def check() -> None:
+        stages = fake_stages()
+        stages["image_decoder"].delay_s = 0.05
+        gateway = make_gateway(model_folder, stages)
+        drawing = asyncio.create_task(gateway.generate({"prompt": "avocado", "n": 3}))
+        await asyncio.sleep(0)
+        for _ in range(2):
+            assert await gateway.record_autoscaling_stats() == {"pending_images": 3}
+        await drawing
+        assert await gateway.record_autoscaling_stats() == {"pending_images": 0}
+
+    asyncio.run(check())
+    assert said == [3, 3, 0]
 
 
 def test_who_is_in_is_served_before_the_end(model_folder: Path):

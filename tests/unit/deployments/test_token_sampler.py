@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import aclosing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,19 @@ def test_a_stream_that_is_left_frees_its_slot(sampler: TokenSampler, texts: Any)
 
     run(leave())
     assert run(sampler.record_autoscaling_stats())["active_slots"] == 0
+
+
+@pytest.mark.parametrize(("guidance_scale", "slots"), [(3.0, 1.0), (1.0, 0.5)])
+def test_an_image_without_guidance_takes_half_a_slot(
+    sampler: TokenSampler, texts: Any, guidance_scale: float, slots: float
+):
+    async def look() -> dict[str, float]:
+        sampling = replace(SAMPLING, guidance_scale=guidance_scale)
+        async with aclosing(sampler.sample_rows(*texts, 7, sampling, rows=(1,))) as drawing:
+            await anext(drawing)
+            return await sampler.record_autoscaling_stats()
+
+    assert run(look())["active_slots"] == slots
 
 
 def test_what_cannot_be_drawn_is_refused(sampler: TokenSampler, texts: Any):

@@ -216,10 +216,24 @@ def test_a_small_request_does_not_wait_for_a_large_one():
         submit(engine, Told(Wish(seed)), "large", None)
     engine._turn()
     submit(engine, small := Told(Wish(1000)), "small", None)
-    for _ in range(5):  # two for what is left of the first four images, three for its own
+    for _ in range(7):  # four for what is left of the first four images, three for its own
         engine._turn()
     assert rows.joined[:5] == [0, 1, 2, 3, 1000]
     assert small.is_over
+
+
+def test_turns_are_short_after_a_pause():
+    """Who comes a moment after the first after a pause waits for a code of it, not for a row."""
+    engine = Engine(FakeRows(), codes_per_advance=4)
+    for seed in range(2):
+        submit(engine, first := Told(Wish(seed)), "", None)
+        engine._turn()
+        submit(engine, second := Told(Wish(seed + 10)), "", None)
+        positions = []
+        while not second.is_over:
+            engine._turn()
+            positions.append((first.ticket.seat.position, second.ticket.seat.position))
+        assert positions == [(2, 1), (4, 3), (8, 7), (12, 11), (12, 12)]
 
 
 def test_rows_are_not_given_to_others_before_the_one_whose_turn_it_is():
@@ -235,11 +249,12 @@ def test_rows_are_not_given_to_others_before_the_one_whose_turn_it_is():
 def test_codes_that_are_given_are_not_told_as_news():
     engine = Engine(FakeRows(), codes_per_advance=4)
     submit(engine, primed := Told(Wish(1, fixed=5)), "", None)
-    for _ in range(2):
+    for _ in range(4):
         engine._turn()
     assert primed.numbers == [9, 12]
     submit(engine, resumed := Told(Wish(2, fixed=8)), "", None)
-    engine._turn()
+    for _ in range(3):
+        engine._turn()
     assert resumed.numbers == [12]
     assert engine.stats().codes_drawn == 11
 
@@ -261,7 +276,7 @@ def test_a_listener_that_fails_costs_only_its_own_job():
     engine = Engine(rows, codes_per_advance=4)
     engine.submit(Wish(1).job, lambda event: 1 / 0, stops=STOPS)
     submit(engine, other := Told(Wish(2)), "", None)
-    for _ in range(3):
+    for _ in range(5):
         engine._turn()
     assert other.is_over
     assert rows.joined == [1, 2] and rows.num_taken == 0

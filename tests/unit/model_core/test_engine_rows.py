@@ -126,6 +126,19 @@ def test_fewer_rows_and_shorter_caches_draw_the_same(fitted_rows, jobs, alone, s
     np.testing.assert_array_equal(draw(fitted_rows, jobs[-1:], steps), alone[-1:])
 
 
+def test_without_guidance_twice_as_many_have_room(exact_rows, jobs, alone):
+    free = [dataclasses.replace(job, guidance_scale=1.0) for job in jobs]
+    free_alone = [draw(exact_rows, [job])[0] for job in free]
+    seats = []
+    for job in map(exact_rows.check, free[:4]):
+        assert exact_rows.has_room(job)
+        seats.append(exact_rows.join(job))
+    assert not exact_rows.has_room(exact_rows.check(free[4]))
+    for seat in seats:
+        exact_rows.leave(seat)
+    np.testing.assert_array_equal(draw(exact_rows, [*free, *jobs]), [*free_alone, *alone])
+
+
 def test_who_leaves_early_disturbs_nobody(fitted_rows, jobs, alone):
     first, second = (fitted_rows.join(fitted_rows.check(job)) for job in jobs[:2])
     fitted_rows.advance(3)

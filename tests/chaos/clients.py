@@ -5,6 +5,7 @@ A client whose connection breaks, or that meets a 5xx, asks again with the same 
 
 import base64
 import json
+import os
 import threading
 import time
 from dataclasses import dataclass, field
@@ -14,12 +15,13 @@ import httpx
 
 GENERATIONS = "/v1/images/generations"
 SEEDS = range(100, 112)
+IMAGES = int(os.environ.get("CHAOS_IMAGES", "1"))  # in each request; the first of them is looked at
 PATIENCE_S = 180.0
 RETRY_PAUSE_S = 0.5
 
 
 def fields_of(seed: int) -> dict[str, Any]:
-    return {"prompt": "an avocado", "seed": seed}
+    return {"prompt": "an avocado", "seed": seed, "n": IMAGES}
 
 
 class Sketchbook(dict[int, str]):

@@ -153,7 +153,7 @@ class Gateway:
         }
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Called by Serve about once a second; says how many images are pending, for metrics and whoever scales on it."""
+        """Called by Serve about once a second: how many images are pending, for metrics and scaling policies."""
         pending = self._admission.pending_images
         self._metrics.pending(pending)
         return {"pending_images": pending}

@@ -161,7 +161,7 @@ class SamplerMetrics:
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
         self._slots = Gauge(f"{PREFIX}sampler_slots", "Images under guidance that the replica can draw at a time.")
-        self._active = Gauge(f"{PREFIX}sampler_active_slots", "Slots taken; an image without guidance takes half of one.")
+        self._active = Gauge(f"{PREFIX}sampler_active_slots", "Slots taken; half of one by an image without guidance.")
         self._waiting = Gauge(f"{PREFIX}sampler_waiting_images", "Images that wait in it for a slot.")
         self._codes = Counter(f"{PREFIX}sampler_codes", "Codes drawn, those of images given up too.")
         self._near_ties = Counter(f"{PREFIX}sampler_near_ties", "Codes drawn that won by less than 0.001.")

@@ -47,6 +47,9 @@ Plot = Annotated[Path | None, typer.Option("--plot", dir_okay=False, help="Draw 
 def engine(
     model: Model = "emoji",
     images: Images = "1,4,16",
+    guidance_scale: Annotated[
+        float | None, typer.Option(help="Of all images; 1 saves half of the work. Else the model's default.")
+    ] = None,
     dtype: DType = "float32",
     deterministic: Deterministic = False,
     codes: Annotated[
@@ -56,14 +59,20 @@ def engine(
     json_file: Json = None,
     plot: Plot = None,
 ) -> None:
-    """Text to image codes, guided: the decoder's steps, which take most of the time."""
+    """Text to image codes: the decoder's steps, which take most of the time."""
     from deployments.local import set_environment
 
     set_environment()
     from model_core.bench.engine import bench_engine
 
     report = bench_engine(
-        model, _counts(images), dtype=dtype, deterministic=deterministic, num_codes=codes, repeats=repeats
+        model,
+        _counts(images),
+        guidance_scale=guidance_scale,
+        dtype=dtype,
+        deterministic=deterministic,
+        num_codes=codes,
+        repeats=repeats,
     )
     _hand_over(report, json_file, plot)
 

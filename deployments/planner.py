@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deployments.config import Limits
 from model_core.errors import InvalidValue
 
 STAGES = {"engine": "token_sampler", "decoder": "image_decoder", "scorer": "clip_scorer"}  # as the bench calls them
@@ -26,12 +27,19 @@ class Cost:
       images: computed together.
       seconds: for all of them.
       device: that it was measured on.
+      per_slot: how many images share one of a sampler's slots; two without guidance.
     """
 
     stage: str
     images: int
     seconds: float
     device: str
+    per_slot: int = 1
+
+    @property
+    def width(self) -> int:
+        """Slots or batch size that the images take."""
+        return math.ceil(self.images / self.per_slot)
 
     @property
     def images_per_second(self) -> float:
@@ -81,15 +89,19 @@ class Plan:
         """The plan as settings of a model, and of its gateway."""
         stages = {
             part.cost.stage: {
-                "slots" if part.cost.stage == "token_sampler" else "batch_size": part.cost.images,
+                "slots" if part.cost.stage == "token_sampler" else "batch_size": part.cost.width,
                 "min_replicas": part.replicas,
                 "max_replicas": math.ceil(part.replicas * 1.5),
-                "target_ongoing_requests": round(max(1.0, BUSY * part.cost.images), 1),
+                "target_ongoing_requests": round(max(1.0, BUSY * part.cost.width), 1),
                 "max_ongoing_requests": math.ceil(1.5 * part.cost.images),
             }
             for part in self.stages
         }
-        return {"models": [stages], "gateway": {"max_pending_images": self.max_pending_images}}
+        return {
+            "models": [stages],
+            "gateway": {"max_pending_images": self.max_pending_images},
+            "limits": {"max_best_of": min(Limits().max_best_of, self.max_pending_images)},
+        }
 
 
 def plan(costs: list[Cost], *, images_per_second: float, best_of: int = 1, n: int = 1, wait_s: float = 10.0) -> Plan:
@@ -136,8 +148,11 @@ def read_costs(path: Path) -> list[Cost]:
         report = json.loads(path.read_text())
         stage = STAGES[report["what"]]
         device = report["machine"]["device"]
-        measured = report["measurements"]
-        return [Cost(stage=stage, images=one["images"], seconds=one["seconds"], device=device) for one in measured]
+        per_slot = 2 if report["settings"].get("guidance_scale") == 1 else 1
+        return [
+            Cost(stage=stage, images=one["images"], seconds=one["seconds"], device=device, per_slot=per_slot)
+            for one in report["measurements"]
+        ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidValue(f"{path} is no report of `dalle-serve bench … --json`: {error!r}.", "bench") from error
 

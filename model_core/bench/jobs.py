@@ -10,21 +10,33 @@ from model_core.decoding import DecoderWeights
 from model_core.engine_rows import Rows
 from model_core.sampler_job import FREE, SamplerJob
 
-GUIDANCE_SCALE = 10.0
-ROWS_PER_IMAGE = 2  # of the decoder: one under the prompt, one unconditional
-TOP_K = 50  # the public models' default
+GUIDANCE_SCALE = 10.0  # the public models' default, as is
+TOP_K = 50
+
+
+def rows_of(images: int, guidance_scale: float = GUIDANCE_SCALE) -> int:
+    """Rows of the decoder: under guidance an image has one under its prompt and one unconditional."""
+    return images * (1 if guidance_scale == 1 else 2)
 
 
 def room_for(
-    images: int, config: DalleBartConfig, weights: DecoderWeights, *, deterministic: bool, kind: type[Rows] = Rows
+    images: int,
+    config: DalleBartConfig,
+    weights: DecoderWeights,
+    *,
+    deterministic: bool,
+    guidance_scale: float = GUIDANCE_SCALE,
+    kind: type[Rows] = Rows,
 ) -> Rows:
-    """Rows for so many guided images at a time, whose codes may be any."""
-    max_rows = images * ROWS_PER_IMAGE
+    """Rows for so many images at a time, whose codes may be any."""
+    max_rows = max(2, rows_of(images, guidance_scale))
     return kind(config, weights, num_codes=config.image_vocab_size, max_rows=max_rows, deterministic=deterministic)
 
 
-def random_job(config: DalleBartConfig, seed: int, *, num_fixed: int = 0) -> SamplerJob:
-    """A guided image of a prompt of its own; what guidance leads away from is the same for all.
+def random_job(
+    config: DalleBartConfig, seed: int, *, num_fixed: int = 0, guidance_scale: float = GUIDANCE_SCALE
+) -> SamplerJob:
+    """An image of a prompt of its own; what guidance leads away from is the same for all.
 
     Args:
       num_fixed: so many codes are there from the first on.
@@ -40,7 +52,7 @@ def random_job(config: DalleBartConfig, seed: int, *, num_fixed: int = 0) -> Sam
         uncond_states=np.ones(shape, np.float32),
         uncond_mask=ones,
         seed=seed,
-        guidance_scale=GUIDANCE_SCALE,
+        guidance_scale=guidance_scale,
         top_k=TOP_K,
         fixed_codes=codes,
     )

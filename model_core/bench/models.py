@@ -14,6 +14,7 @@ import jax
 from flax import traverse_util
 
 from model_core import bundles, checkpoint, clip, dalle_bart, vqgan
+from model_core.bundles import REFERENCE_SAMPLING
 from model_core.errors import InvalidValue
 
 Params = dict[str, Any]
@@ -76,6 +77,12 @@ CLIP_B32 = clip.CLIPConfig(
     projection_dim=512,
 )
 SIZES = {"mini": MINI, "mega": MEGA}
+
+
+def default_guidance_scale(model: str) -> float:
+    """What the model draws with unless a request says otherwise; the random ones, what the public ones do."""
+    sampling = REFERENCE_SAMPLING if model in SIZES else bundles.resolve(model).sampling
+    return sampling["guidance_scale"]
 
 
 def load_decoder(model: str, dtype: str) -> tuple[dalle_bart.DalleBartConfig, Params]:

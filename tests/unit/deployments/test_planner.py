@@ -65,9 +65,10 @@ def test_without_the_sampler_there_is_no_plan():
         plan([SAMPLER], images_per_second=1.0, n=2)
 
 
-def write(path: Path, what: str, *measured: tuple[int, float]) -> str:
+def write(path: Path, what: str, *measured: tuple[int, float], **settings: float) -> str:
     measurements = [{"images": images, "seconds": seconds} for images, seconds in measured]
-    path.write_text(json.dumps({"what": what, "machine": {"device": "cpu"}, "measurements": measurements}))
+    report = {"what": what, "machine": {"device": "cpu"}, "settings": settings, "measurements": measurements}
+    path.write_text(json.dumps(report))
     return str(path)
 
 
@@ -79,9 +80,17 @@ def test_the_command_reads_reports_and_prints_settings_that_the_service_takes(tm
     shown = CliRunner().invoke(app, ["plan", *reports, "--images-per-second", "3"])
     assert shown.exit_code == 0 and "token_sampler" in shown.stdout
     printed = CliRunner().invoke(app, ["plan", *reports, "--images-per-second", "3", "--best-of", "8", "--json"])
-    config = AppConfig.model_validate(json.loads(printed.stdout) | {"limits": {"max_best_of": 8}})
+    config = AppConfig.model_validate(json.loads(printed.stdout))
     assert config.models[0].token_sampler.min_replicas == 16
     assert config.models[0].token_sampler.slots == 8
+
+
+@pytest.mark.parametrize(("guidance_scale", "slots"), [(10.0, 9), (1.0, 5)])
+def test_two_images_without_guidance_share_a_slot(tmp_path: Path, guidance_scale: float, slots: int):
+    report = write(tmp_path / "engine.json", "engine", (9, 4.0), guidance_scale=guidance_scale)
+    settings = plan(read_costs(Path(report)), images_per_second=1.0).settings()
+    config = AppConfig.model_validate(settings)
+    assert config.models[0].token_sampler.slots == slots
 
 
 def test_another_file_is_refused_by_name(tmp_path: Path):

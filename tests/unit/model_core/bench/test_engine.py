@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from model_core.bench.engine import bench_engine
+from model_core.bench.models import default_guidance_scale
 from model_core.bench.work import image_work
 from model_core.errors import ModelNotFound
 
@@ -16,6 +17,17 @@ def test_times_stand_beside_the_limit_of_the_codes_that_were_drawn(round_machine
         assert one.limit_s == pytest.approx(4 * max(work.num_bytes, work.num_flops) / 1e9)
         assert one.codes_per_s == pytest.approx(one.images_per_s * small_models.image_length)
         assert 0 < one.first_row_s <= one.seconds
+
+
+def test_without_guidance_an_image_is_one_row(round_machine, small_models):
+    (one,) = bench_engine("mini", [2], guidance_scale=1.0, repeats=1, num_codes=4).measurements
+    work = image_work(small_models, 4, 2, np.arange(9, 13))
+    assert one.limit_s == pytest.approx(4 * max(work.num_bytes, work.num_flops) / 1e9)
+
+
+@pytest.mark.parametrize(("model", "scale"), [("mini", 10.0), ("emoji", 1.0)])
+def test_images_are_guided_as_the_model_is_by_default(model, scale):
+    assert default_guidance_scale(model) == scale
 
 
 def test_a_model_that_is_not_there_is_named(round_machine):

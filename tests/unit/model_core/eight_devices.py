@@ -44,10 +44,10 @@ def run(weights, states, mask, place=lambda state: state):
     return np.stack(seen), state, step._cache_size() - known
 
 
-def rows_of(weights) -> Rows:
-    """2 or 4 rows, with caches for half of the positions or all."""
+def rows_of(weights, deterministic=False) -> Rows:
+    """2 or 4 rows, with caches for half of the positions or all; or 4 and all, in one program."""
     engine_rows.NUM_LENGTHS = 2
-    return Rows(CONFIG, weights, num_codes=30, max_rows=4, deterministic=False)
+    return Rows(CONFIG, weights, num_codes=30, max_rows=4, deterministic=deterministic)
 
 
 def draw(rows: Rows, states, mask) -> np.ndarray:
@@ -115,7 +115,7 @@ def main(folder: Path) -> None:
                 "loaded_equals_placed": all(jax.tree.leaves(jax.tree.map(same, loaded, placed))),
                 "programs": programs,
                 "devices_of_stages": devices_of_stages(),
-                "codes": draw(rows_of(whole), states, mask).tolist(),
+                "codes": draw(rows_of(whole, deterministic=True), states, mask).tolist(),
                 "sharded_codes": draw(sharded_rows, states, mask).tolist(),
                 "compiles_after_warm_up": sharded_rows.num_compiles,
                 "share_of_a_layer": kernel.addressable_shards[0].data.nbytes / kernel.nbytes,

@@ -61,7 +61,7 @@ def _clip(*, image: int, patch: int, width: int, layers: tuple[int, int], words:
 
 EMOJI = Preset(
     id="emoji",
-    description="Draws emoji-like things (animals, food, objects, faces) on white or a colour, at 128 × 128 pixels.",
+    description="Draws animals, food, objects and faces as emoji: two styles, on white or a colour, 128 × 128 pixels.",
     licence="Apache-2.0 (trained on art under MIT, Apache-2.0 and CC-BY-4.0: see MODEL_CARD.md)",
     vqgan=VQGANConfig(
         resolution=128,

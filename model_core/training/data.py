@@ -87,6 +87,16 @@ def draw_prompt(item: Item, rng: np.random.Generator) -> str:
     return item.prompts[rng.choice(len(weights), p=weights / weights.sum())][0]
 
 
+def example_prompts(items: Sequence[Item], count: int) -> list[str]:
+    """Prompts of so many items, evenly chosen: in turns the first, the second, … of each one's likeliest."""
+    examples = []
+    for i, item in enumerate(items[:: max(1, len(items) // count)][:count]):
+        highest = max(weight for _, weight in item.prompts)
+        likeliest = [prompt for prompt, weight in item.prompts if weight == highest]
+        examples.append(likeliest[i % len(likeliest)])
+    return examples
+
+
 def write_index(folder: Path, items: Iterable[Item]) -> None:
     """Writes `dataset.jsonl` in one step: a reader sees the whole of it or nothing. Write the pictures first."""
     partial = Path(folder) / f"{INDEX}.partial"

@@ -20,7 +20,7 @@ from model_core.text import Tokenizer, normalize
 from model_core.training import clip, dalle_bart, devices, tokenizer
 from model_core.training import vqgan as vqgan_training
 from model_core.training.canonical_codes import canonical_codes
-from model_core.training.data import Dataset
+from model_core.training.data import Dataset, example_prompts
 from model_core.training.loop import load_state
 from model_core.training.presets import Preset
 from model_core.training.samples import NUM_SAMPLES, sampler
@@ -90,7 +90,7 @@ class TrainingRun:
                 config,
                 words,
                 self._reconstruct,
-                self._examples(NUM_SAMPLES),
+                example_prompts(self.items, NUM_SAMPLES),
                 self.preset.vqgan.n_embed,
                 self.preset.sampling,
                 self.folder / "dalle_bart" / "samples",
@@ -136,14 +136,10 @@ class TrainingRun:
             "size": preset.vqgan.resolution,
             "sampling": preset.sampling,
             "description": preset.description,
-            "example_prompts": self._examples(NUM_EXAMPLES),
+            "example_prompts": example_prompts(self.items, NUM_EXAMPLES),
         }
         _write_json(self.model / "model.json", card)
         return self.model
-
-    def _examples(self, count: int) -> list[str]:
-        """The first prompts of so many training pictures, evenly chosen."""
-        return [item.prompts[0][0] for item in self.items[:: max(1, len(self.items) // count)]][:count]
 
     def _encode(self, pixels: UInt8[np.ndarray, "M height width 3"]) -> Int[np.ndarray, "M N"]:
         config, params = self._load_vqgan()

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from model_core.errors import InvalidValue
-from model_core.training.data import INDEX, Dataset, Item, draw_prompt, write_index
+from model_core.training.data import INDEX, Dataset, Item, draw_prompt, example_prompts, write_index
 
 
 def save_picture(path: Path, color: str = "red", shape: tuple[int, int] = (8, 8), mode: str = "RGB") -> None:
@@ -101,3 +101,12 @@ def test_a_missing_or_broken_picture_is_named(tmp_path: Path, items: list[Item])
     (tmp_path / "images/a.png").unlink()
     with pytest.raises(InvalidValue, match=r"no such picture.*a\.png"):
         dataset.load_pixels(items)
+
+
+def test_examples_take_turns_among_the_likeliest_prompts():
+    items = [
+        Item(image=f"{i}.png", prompts=((f"a {i}", 0.4), (f"{i}, flat", 0.4), (f"the {i}", 0.2)), concept=f"{i}")
+        for i in range(9)
+    ]
+    assert example_prompts(items, 4) == ["a 0", "2, flat", "a 4", "6, flat"]
+    assert example_prompts(items[:2], 4) == ["a 0", "1, flat"]

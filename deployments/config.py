@@ -188,6 +188,10 @@ class TokenSamplerConfig(DeploymentConfig):
 class ImageDecoderConfig(StageConfig):
     """Image codes → pixels."""
 
+    batch_size: int = Field(
+        default=4, ge=1, description="Images taken together; always this many computed, but on CPUs one by one."
+    )
+
 
 class ClipScorerConfig(StageConfig):
     """Prompt, pixels → score."""

@@ -145,7 +145,7 @@ class ImageDecoder:
 
     def __init__(self, folder: Path, dtype: str = "float32", batch_size: int = 4):
         self.config, self._params = checkpoint.load_vqgan(folder, dtype)
-        self.batch_size = batch_size
+        self._together = vqgan.computed_together(batch_size)
 
     def warm_up(self) -> None:
         """Compiles what `decode` and `encode` run."""
@@ -163,7 +163,7 @@ class ImageDecoder:
             )
         parts = [
             to_uint8(np.asarray(vqgan.decode_codes(self.config, self._params, codes[rows])))[:count]
-            for rows, count in _batches(len(codes), self.batch_size)
+            for rows, count in _batches(len(codes), self._together)
         ]
         return np.concatenate(parts)
 
@@ -180,7 +180,7 @@ class ImageDecoder:
         pixels = images.astype(np.float32) / 255
         parts = [
             np.asarray(vqgan.encode_pixels(self.config, self._params, pixels[rows]))[:count]
-            for rows, count in _batches(len(images), self.batch_size)
+            for rows, count in _batches(len(images), self._together)
         ]
         return np.concatenate(parts)
 

@@ -15,7 +15,7 @@ from model_core.images import to_uint8
 
 
 def bench_decoder(model: str, counts: Sequence[int], *, dtype: str = "float32", repeats: int = 5) -> Report:
-    """Decodes random codes, for each of `counts` images a call.
+    """Decodes random codes, for each of `counts` images at a time, as the stage does.
 
     The limit counts the weights once and the arithmetic of every image.
 
@@ -27,12 +27,16 @@ def bench_decoder(model: str, counts: Sequence[int], *, dtype: str = "float32", 
     """
     config, params = load_vqgan(model, dtype)
     here = machine.measure(dtype)
-    decode = partial(vqgan.decode_codes, config, params)
     weight_bytes = num_weight_bytes({name: params[name] for name in ("decoder", "post_quant_conv")})
 
     def measure(images: int):
         codes = np.random.default_rng(images).integers(config.n_embed, size=(images, config.grid**2))
-        seconds = median_seconds(lambda: to_uint8(np.asarray(decode(codes))), repeats)
+        parts = np.split(codes, images // vqgan.computed_together(images))
+
+        def decode() -> list[np.ndarray]:
+            return [to_uint8(np.asarray(vqgan.decode_codes(config, params, part))) for part in parts]
+
+        seconds = median_seconds(decode, repeats)
         flops = program_flops(jax.jit(partial(vqgan.decode_codes, config)), params, codes)
         return measured(images, seconds, Work(weight_bytes, flops), here)
 

@@ -29,6 +29,7 @@ class Service(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 64  # with the default of 5, some of many connections at once are made a second later
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

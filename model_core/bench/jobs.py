@@ -10,8 +10,7 @@ from model_core.decoding import DecoderWeights
 from model_core.engine_rows import Rows
 from model_core.sampler_job import FREE, SamplerJob
 
-GUIDANCE_SCALE = 10.0  # the public models' default, as is
-TOP_K = 50
+GUIDANCE_SCALE, TOP_K = 10.0, 50  # the public models' defaults
 
 
 def rows_of(images: int, guidance_scale: float = GUIDANCE_SCALE) -> int:

@@ -10,15 +10,14 @@ from typing import Any
 
 from ray import serve
 
-from deployments.config import StageConfig
 
-
-def batched(compute: Callable[..., list[Any]], config: StageConfig) -> Callable[..., Awaitable[Any]]:
+def batched(compute: Callable[..., list[Any]], batch_size: int, wait_timeout_s: float) -> Callable[..., Awaitable[Any]]:
     """Turns a function of lists into an awaitable one of single items.
 
     Args:
       compute: takes lists of one length, one for each argument, and returns a list of that length.
-      config: how many items go together at most, and how long the first waits for others.
+      batch_size: how many items go together at most.
+      wait_timeout_s: how long the first waits for others.
     """
 
     @wraps(compute)
@@ -26,5 +25,5 @@ def batched(compute: Callable[..., list[Any]], config: StageConfig) -> Callable[
         return await asyncio.to_thread(compute, *lists)
 
     # Not as a decorator of a method, because the queue would belong to the class, not to the replica's object.
-    in_batches: Any = serve.batch(max_batch_size=config.batch_size, batch_wait_timeout_s=config.batch_wait_timeout_s)
+    in_batches: Any = serve.batch(max_batch_size=batch_size, batch_wait_timeout_s=wait_timeout_s)
     return in_batches(compute_in_thread)

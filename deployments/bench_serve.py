@@ -53,7 +53,10 @@ def bench_serve(model: str, *, images: int, repeats: int, report: Callable[[str]
     from model_core.pipeline import Pipeline
 
     config = config_for(model)
-    with LocalService(config, port=free_port(), report=report) as service:
+    with (
+        LocalService(config, port=free_port(), report=report) as service,
+        httpx.Client(base_url=service.url, timeout=TIMEOUT_S, trust_env=False) as client,  # kept, as apps keep theirs
+    ):
         report("loading the model in this process")  # not before: JAX is not to be forked
         pipeline = Pipeline.from_model(model, batch_size=config.models[0].token_sampler.slots)
         pipeline.warm_up()
@@ -64,7 +67,7 @@ def bench_serve(model: str, *, images: int, repeats: int, report: Callable[[str]
 
         def served(seed: int) -> None:
             fields = {"prompt": PROMPT, "n": images, "seed": seed}
-            reply = httpx.post(f"{service.url}/v1/images/generations", json=fields, timeout=TIMEOUT_S, trust_env=False)
+            reply = client.post("/v1/images/generations", json=fields)
             if reply.is_error:
                 raise RequestFailed(f"The service refused: {reply.text}")
 

@@ -21,7 +21,7 @@ class ClipScorer:
             raise ModelNotFound(f"{model} holds no clip/ to score with: serve it with clip_scorer: null.")
         self._stage = stages.ClipScorer(folder, dtype=config.dtype, batch_size=config.batch_size)
         self._stage.warm_up()
-        self._score_batched = batched(self._score, config)
+        self._score_batched = batched(self._score, self._stage.batch_size, config.batch_wait_timeout_s)
 
     async def score(self, prompt: str, image: np.ndarray) -> float:
         """Says how well an image, uint8 [height, width, 3], shows its prompt; larger is better."""

@@ -112,7 +112,7 @@ class DeploymentConfig(Settings):
 class StageConfig(DeploymentConfig):
     """One stage of one model."""
 
-    batch_size: int = Field(default=4, ge=1, description="Rows computed together; always this many, filled or not.")
+    batch_size: int = Field(default=4, ge=1, description="Computed together, always this many; images on CPUs one by one.")
     batch_wait_timeout_s: float = Field(
         default=0.005, ge=0, description="How long a call waits for others to share a batch."
     )
@@ -187,10 +187,6 @@ class TokenSamplerConfig(DeploymentConfig):
 
 class ImageDecoderConfig(StageConfig):
     """Image codes → pixels."""
-
-    batch_size: int = Field(
-        default=4, ge=1, description="Images taken together; always this many computed, but on CPUs one by one."
-    )
 
 
 class ClipScorerConfig(StageConfig):

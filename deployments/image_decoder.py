@@ -18,8 +18,9 @@ class ImageDecoder:
         folder = bundles.resolve(model).vqgan
         self._stage = stages.ImageDecoder(folder, dtype=config.dtype, batch_size=config.batch_size)
         self._stage.warm_up()
-        self._decode_batched = batched(self._decode, config)
-        self._encode_batched = batched(self._encode, config)
+        # One by one where that is how they are computed, so that none waits for the others of a batch.
+        self._decode_batched = batched(self._decode, self._stage.batch_size, config.batch_wait_timeout_s)
+        self._encode_batched = batched(self._encode, self._stage.batch_size, config.batch_wait_timeout_s)
 
     async def decode(self, codes: np.ndarray) -> np.ndarray:
         """Turns image codes int32 [N] into an image, uint8 [height, width, 3]."""

@@ -1,18 +1,22 @@
 """Image files behind short-lived URLs: a folder with a file for each image, its name too long to guess.
 
 The folder belongs to this alone. Files go when their time is up, or earlier, oldest first, where they would take more
-room than they may. Gateways that share the folder share the URLs. Knows nothing of HTTP.
+room than they may. Gateways that share the folder share the URLs, and notice what the others have put there when they
+sweep it, once a minute. Knows nothing of HTTP.
 """
 
 import contextlib
 import os
 import re
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 SUFFIXES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+SWEEP_PERIOD_S = 60.0
+ROOM = 0.1  # of all bytes, made at once where they run out, for listing the folder takes time
 _NAME = re.compile(r"[A-Za-z0-9_-]{43}\.(png|jpeg|webp)", re.ASCII)
 
 
@@ -31,11 +35,14 @@ class ImageStore:
         self.seconds = seconds
         self._max_bytes = max_bytes
         self._clock = clock
+        self._lock = threading.Lock()  # guards the two below
+        self._total_bytes = 0
+        self._next_sweep = 0.0
 
     def put(self, file: bytes, file_format: str) -> str:
         """Keeps a file, `png`, `jpeg` or `webp`; returns its name."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.sweep(len(file))
+        self._make_room(len(file))
         name = f"{secrets.token_urlsafe(32)}.{file_format}"
         part = self.folder / f"{name}.part"
         part.write_bytes(file)
@@ -56,16 +63,26 @@ class ImageStore:
         except OSError:
             return None
 
-    def sweep(self, incoming_bytes: int = 0) -> None:
-        """Removes what is too old, and then the oldest until there is room for so many bytes."""
+    def _make_room(self, incoming_bytes: int) -> None:
+        with self._lock:
+            self._total_bytes += incoming_bytes
+            if self._clock() >= self._next_sweep or self._total_bytes > self._max_bytes:
+                self._total_bytes = incoming_bytes + self._sweep(incoming_bytes)
+                self._next_sweep = self._clock() + min(self.seconds, SWEEP_PERIOD_S)
+
+    def _sweep(self, incoming_bytes: int) -> int:
+        """Removes what is too old, and the oldest where there is no room for so many bytes; gives the bytes that stay."""
         kept: list[tuple[float, int, Path]] = []
         for path in self.folder.iterdir():
             with contextlib.suppress(OSError):  # another gateway was faster
                 found = path.stat()
                 kept.append((found.st_mtime, found.st_size, path))
-        total = incoming_bytes + sum(size for _, size, _ in kept)
+        total = sum(size for _, size, _ in kept)
+        is_full = total + incoming_bytes > self._max_bytes
+        allowed = self._max_bytes * (1 - ROOM) if is_full else self._max_bytes
         for written, size, path in sorted(kept):
-            if written + self.seconds > self._clock() and total <= self._max_bytes:
+            if written + self.seconds > self._clock() and total + incoming_bytes <= allowed:
                 break
             path.unlink(missing_ok=True)
             total -= size
+        return total

@@ -22,7 +22,7 @@ class TextEncoder:
             folder, dtype=config.dtype, batch_size=config.batch_size, num_devices=config.num_devices
         )
         self._stage.warm_up()
-        self._encode_batched = batched(self._encode, config)
+        self._encode_batched = batched(self._encode, config.batch_size, config.batch_wait_timeout_s)
 
     async def encode(self, prompt: str) -> EncodedPrompt:
         """Turns a prompt into its encoder states [T, D] and their mask [T]."""

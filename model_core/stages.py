@@ -10,10 +10,12 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
+import jax
 import numpy as np
-from jaxtyping import Float, Float32, Int, Int32, UInt8
+from jaxtyping import Array, Float, Float32, Int, Int32, UInt8
 
 from model_core import checkpoint, clip, dalle_bart, sharding, vqgan
 from model_core.decoding import cutting
@@ -22,6 +24,8 @@ from model_core.errors import InvalidValue
 from model_core.images import to_uint8
 from model_core.sampler_job import SamplerJob
 from model_core.text import Tokenizer
+
+PROMPTS_KEPT = 256  # by a scorer: of one prompt several images are scored, and not always in one call
 
 OnCodes = Callable[[list[int], Int32[np.ndarray, "rows drawn"]], None]
 
@@ -141,11 +145,15 @@ class TokenSampler:
 
 
 class ImageDecoder:
-    """Image codes to finished images, and back."""
+    """Image codes to finished images, and back.
+
+    Attributes:
+      batch_size: images computed in one call; on a CPU 1, whatever was asked for.
+    """
 
     def __init__(self, folder: Path, dtype: str = "float32", batch_size: int = 4):
         self.config, self._params = checkpoint.load_vqgan(folder, dtype)
-        self._together = vqgan.computed_together(batch_size)
+        self.batch_size = computed_together(batch_size)
 
     def warm_up(self) -> None:
         """Compiles what `decode` and `encode` run."""
@@ -163,7 +171,7 @@ class ImageDecoder:
             )
         parts = [
             to_uint8(np.asarray(vqgan.decode_codes(self.config, self._params, codes[rows])))[:count]
-            for rows, count in _batches(len(codes), self._together)
+            for rows, count in _batches(len(codes), self.batch_size)
         ]
         return np.concatenate(parts)
 
@@ -180,18 +188,23 @@ class ImageDecoder:
         pixels = images.astype(np.float32) / 255
         parts = [
             np.asarray(vqgan.encode_pixels(self.config, self._params, pixels[rows]))[:count]
-            for rows, count in _batches(len(images), self._together)
+            for rows, count in _batches(len(images), self.batch_size)
         ]
         return np.concatenate(parts)
 
 
 class ClipScorer:
-    """A prompt and images to scores: CLIP's logits per image."""
+    """A prompt and images to scores: CLIP's logits per image.
+
+    Attributes:
+      batch_size: images computed in one call; on a CPU 1, whatever was asked for.
+    """
 
     def __init__(self, folder: Path, dtype: str = "float32", batch_size: int = 4):
         self.tokenizer = Tokenizer.from_folder(folder)
         self.config, self._params = checkpoint.load_clip(folder, dtype)
-        self.batch_size = batch_size
+        self.batch_size = computed_together(batch_size)
+        self._embed_text = lru_cache(maxsize=PROMPTS_KEPT)(self._embed_prompt)
 
     def warm_up(self) -> None:
         """Compiles what `score` runs."""
@@ -200,15 +213,26 @@ class ClipScorer:
 
     def score(self, prompt: str, images: UInt8[np.ndarray, "B height width 3"]) -> Float32[np.ndarray, " B"]:
         """Scores how well each image shows the prompt; higher is better."""
-        text = clip.embed_text(self.config, self._params, *self.tokenizer([prompt]))
+        text = self._embed_text(prompt)
         preprocessed = clip.preprocess(self.config, list(images))
         batches = _batches(len(images), self.batch_size)
         parts = [self._logits(preprocessed[rows], text)[:count] for rows, count in batches]
         return np.concatenate(parts)
 
+    def _embed_prompt(self, prompt: str) -> Float[Array, "1 dimension"]:
+        return clip.embed_text(self.config, self._params, *self.tokenizer([prompt]))
+
     def _logits(self, preprocessed: Float[np.ndarray, "B height width 3"], text) -> Float32[np.ndarray, " B"]:
         vectors = clip.embed_pixels(self.config, self._params, preprocessed)
         return np.asarray(clip.logits_per_image(self.config, self._params, vectors, text))[:, 0]
+
+
+def computed_together(batch_size: int) -> int:
+    """How many images of a batch to decode, encode or score in one call: all, but on a CPU one.
+
+    There a call with several takes about as long as they do one after another, and it would have to be filled.
+    """
+    return 1 if jax.default_backend() == "cpu" else batch_size
 
 
 def _placer(num_devices: int) -> checkpoint.Place | None:

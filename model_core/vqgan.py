@@ -301,14 +301,6 @@ def decode_codes(
     return _decode_grid(config, params, jnp.asarray(codes).reshape(-1, side, side))
 
 
-def computed_together(batch_size: int) -> int:
-    """How many images of a batch to decode or encode in one call: all, but on a CPU one.
-
-    There a call with several takes as long as they do one after another, or longer, and it would have to be filled.
-    """
-    return 1 if jax.default_backend() == "cpu" else batch_size
-
-
 @partial(jax.jit, static_argnums=0)
 def _decode_grid(config: VQGANConfig, params: Params, codes: Int[Array, "B h w"]) -> Float[Array, "B height width 3"]:
     model = VQGAN(config, _compute_dtype(params))

@@ -12,6 +12,7 @@ from model_core.bench.measurement import Report, measured, median_seconds
 from model_core.bench.models import load_vqgan
 from model_core.bench.work import Work, num_weight_bytes, program_flops
 from model_core.images import to_uint8
+from model_core.stages import computed_together
 
 
 def bench_decoder(model: str, counts: Sequence[int], *, dtype: str = "float32", repeats: int = 5) -> Report:
@@ -31,7 +32,7 @@ def bench_decoder(model: str, counts: Sequence[int], *, dtype: str = "float32", 
 
     def measure(images: int):
         codes = np.random.default_rng(images).integers(config.n_embed, size=(images, config.grid**2))
-        parts = np.split(codes, images // vqgan.computed_together(images))
+        parts = np.split(codes, images // computed_together(images))
 
         def decode() -> list[np.ndarray]:
             return [to_uint8(np.asarray(vqgan.decode_codes(config, params, part))) for part in parts]

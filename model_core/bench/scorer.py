@@ -11,6 +11,7 @@ from model_core.bench import machine
 from model_core.bench.measurement import Report, measured, median_seconds
 from model_core.bench.models import load_clip
 from model_core.bench.work import Work, num_weight_bytes, program_flops
+from model_core.stages import computed_together
 
 TEXT_LENGTH = 16  # tokens of the prompt; most have fewer
 
@@ -18,7 +19,7 @@ TEXT_LENGTH = 16  # tokens of the prompt; most have fewer
 def bench_scorer(
     model: str, counts: Sequence[int], *, dtype: str = "float32", repeats: int = 5, size: int = 256
 ) -> Report:
-    """Scores random pictures against one prompt, for each of `counts` images a call.
+    """Scores random pictures against one prompt, for each of `counts` images a call, as the stage does.
 
     The limit counts the weights once and the arithmetic of both towers. Preprocessing (Pillow, on the CPU) is in the
     time and not in the limit.
@@ -40,7 +41,8 @@ def bench_scorer(
 
     def score(pictures: list[np.ndarray]) -> np.ndarray:
         text = clip.embed_text(config, params, tokens, mask)
-        vectors = clip.embed_pixels(config, params, clip.preprocess(config, pictures))
+        parts = np.split(clip.preprocess(config, pictures), len(pictures) // computed_together(len(pictures)))
+        vectors = np.concatenate([clip.embed_pixels(config, params, part) for part in parts])
         return np.asarray(clip.logits_per_image(config, params, vectors, text))
 
     def measure(images: int):

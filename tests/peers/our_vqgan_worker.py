@@ -9,12 +9,13 @@ import numpy as np
 
 from model_core import vqgan
 from model_core.bench.models import VQGAN_F16, random_params
+from model_core.stages import computed_together
 
 images = int(sys.argv[1])
 params = random_params(vqgan.param_shapes(VQGAN_F16), "float32")
 codes = np.random.default_rng(0).integers(VQGAN_F16.n_embed, size=(images, VQGAN_F16.grid**2), dtype=np.int32)
 
-parts = np.split(codes, images // vqgan.computed_together(images))
+parts = np.split(codes, images // computed_together(images))
 
 
 def decode() -> None:

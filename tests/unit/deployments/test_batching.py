@@ -8,7 +8,6 @@ import pytest
 from ray import serve
 
 from deployments.batching import batched
-from deployments.config import StageConfig
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +42,7 @@ def test_calls_go_together_in_a_thread_and_get_their_own_results(loop: asyncio.A
         return [a + b for a, b in zip(left, right, strict=True)]
 
     async def check() -> list[int]:
-        add_batched = batched(add, StageConfig(batch_size=3, batch_wait_timeout_s=1))
+        add_batched = batched(add, 3, 1)
         return await asyncio.gather(*(add_batched(i, 10) for i in range(6)))
 
     assert loop.run_until_complete(check()) == [10, 11, 12, 13, 14, 15]
@@ -55,7 +54,7 @@ def test_two_objects_do_not_share_a_queue(loop: asyncio.AbstractEventLoop):
     class Stage:
         def __init__(self, factor: int):
             self.factor = factor
-            self.scaled = batched(self.scale, StageConfig(batch_size=2, batch_wait_timeout_s=1))
+            self.scaled = batched(self.scale, 2, 1)
 
         def scale(self, values: list[int]) -> list[int]:
             return [self.factor * value for value in values]
@@ -72,7 +71,7 @@ def test_an_error_reaches_the_callers_of_its_batch_alone(loop: asyncio.AbstractE
         return [1 / value for value in values]
 
     async def check() -> list[str]:
-        inverted = batched(invert, StageConfig(batch_size=1, batch_wait_timeout_s=0))
+        inverted = batched(invert, 1, 0)
         outcomes = await asyncio.gather(inverted(0), inverted(2), return_exceptions=True)
         return [repr(outcome) for outcome in outcomes]  # an error would hold on to its frames, and the queue in them
 

@@ -30,13 +30,13 @@ def asked(monkeypatch) -> list[tuple[str, int, int]]:
             asked.append(("in process", n, seed))
             return [SimpleNamespace(image=np.zeros((8, 8, 3), np.uint8))] * n
 
-    def post(url, json, **options):
+    def post(client, url, json):
         asked.append(("served", json["n"], json["seed"]))
         return httpx.Response(200)
 
     monkeypatch.setattr(local, "LocalService", service)
     monkeypatch.setattr(Pipeline, "from_model", lambda *args, **options: Model())
-    monkeypatch.setattr(httpx, "post", post)
+    monkeypatch.setattr(httpx.Client, "post", post)
     return asked
 
 
@@ -49,6 +49,6 @@ def test_every_round_asks_both_for_the_same(asked):
 
 
 def test_a_refusal_ends_the_bench(asked, monkeypatch):
-    monkeypatch.setattr(httpx, "post", lambda *args, **options: httpx.Response(503, text="down"))
+    monkeypatch.setattr(httpx.Client, "post", lambda *args, **options: httpx.Response(503, text="down"))
     with pytest.raises(RequestFailed, match="down"):
         bench_serve("emoji", images=1, repeats=1, report=lambda line: None)

@@ -35,6 +35,32 @@ def test_the_oldest_make_room(tmp_path: Path):
     assert [store.get(name) is not None for name in names] == [False, True, True]
 
 
+def test_the_folder_is_not_listed_for_every_file(tmp_path: Path, monkeypatch):
+    clock, listings = Clock(), []
+    whole = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: listings.append(path) or whole(path))
+    store = ImageStore(tmp_path, seconds=3600, max_bytes=1000, clock=clock)
+    for _ in range(50):
+        clock.now += 1
+        store.put(bytes(10), "png")
+    assert len(listings) == 1
+    for _ in range(100):
+        store.put(bytes(10), "png")  # full from the 51st on: a tenth goes at a time
+    assert len(listings) < 10
+    assert sum(path.stat().st_size for path in whole(tmp_path)) <= 1000
+
+
+def test_what_others_put_there_counts_after_a_minute(tmp_path: Path):
+    clock = Clock()
+    store, other = (ImageStore(tmp_path, seconds=3600, max_bytes=100, clock=clock) for _ in range(2))
+    for which in (store, other):
+        for _ in range(8):
+            which.put(bytes(10), "png")
+    clock.now += 61
+    store.put(bytes(10), "png")
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 100
+
+
 def test_nothing_else_is_ever_read(tmp_path: Path):
     (tmp_path / "secret.png").write_bytes(b"secret")
     store = ImageStore(tmp_path / "images", 60, 10**6)

@@ -22,6 +22,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+# A caller that found all replicas full looks again after a while, twice as long each time up to this. Serve's own half
+# second is long beside an image: a replica that draws 15 a second is through with what it had waiting by then.
+ROUTER_BACKOFF_S = 0.05
+
+
 class DeploymentConfig(Settings):
     """What Ray Serve is told of one deployment: how many replicas, on what, and how much may wait for them."""
 
@@ -93,6 +98,7 @@ class DeploymentConfig(Settings):
             },
             "max_ongoing_requests": self.max_ongoing_requests,
             "max_queued_requests": self.max_queued_requests,
+            "request_router_config": {"max_backoff_s": ROUTER_BACKOFF_S},
             "health_check_period_s": self.health_check_period_s,
             "health_check_timeout_s": self.health_check_timeout_s,
             "graceful_shutdown_timeout_s": self.graceful_shutdown_timeout_s,

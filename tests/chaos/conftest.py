@@ -54,7 +54,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     os.environ.update(before)
 
 
-def tiny_config(model: Path, *, pending: int = 64, **stage: Any) -> AppConfig:
+def tiny_config(model: str | Path, *, pending: int = 64, **stage: Any) -> AppConfig:
     """Settings of the service under test; `stage` goes to every stage."""
     stages: Any = {
         name: HEALTH | {"num_cpus": 0.1} | stage
@@ -71,7 +71,7 @@ def tiny_config(model: Path, *, pending: int = 64, **stage: Any) -> AppConfig:
 
 @pytest.fixture(scope="session")
 def config(tiny_model: Path) -> AppConfig:  # noqa: F811 - the fixture above
-    return tiny_config(tiny_model)
+    return tiny_config(os.environ.get("CHAOS_MODEL") or tiny_model)
 
 
 @pytest.fixture(scope="session")

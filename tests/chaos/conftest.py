@@ -23,6 +23,8 @@ from tests.serve.processes import alive, descendants
 
 set_environment()  # what Ray reads when it is imported
 del os.environ["JAX_COMPILATION_CACHE_DIR"]  # to be set again with a home of its own
+if MODEL := os.environ.get("CHAOS_MODEL"):  # in place of the tiny one
+    del os.environ["XLA_FLAGS"]  # with which tests compile fast and compute slowly
 
 with warnings.catch_warnings():  # here once, so that the tests may import it with warnings as errors
     warnings.simplefilter("ignore", PydanticDeprecatedSince20)  # Ray's settings use a keyword that pydantic gave up
@@ -71,7 +73,7 @@ def tiny_config(model: str | Path, *, pending: int = 64, **stage: Any) -> AppCon
 
 @pytest.fixture(scope="session")
 def config(tiny_model: Path) -> AppConfig:  # noqa: F811 - the fixture above
-    return tiny_config(os.environ.get("CHAOS_MODEL") or tiny_model)
+    return tiny_config(MODEL or tiny_model)
 
 
 @pytest.fixture(scope="session")

@@ -118,7 +118,7 @@ class DeploymentConfig(Settings):
 class StageConfig(DeploymentConfig):
     """One stage of one model."""
 
-    batch_size: int = Field(default=4, ge=1, description="Computed together, always this many; images on CPUs one by one.")
+    batch_size: int = Field(default=4, ge=1, description="Computed together, always so many; images on CPUs singly.")
     batch_wait_timeout_s: float = Field(
         default=0.005, ge=0, description="How long a call waits for others to share a batch."
     )

@@ -71,7 +71,7 @@ class ImageStore:
                 self._next_sweep = self._clock() + min(self.seconds, SWEEP_PERIOD_S)
 
     def _sweep(self, incoming_bytes: int) -> int:
-        """Removes what is too old, and the oldest where there is no room for so many bytes; gives the bytes that stay."""
+        """Removes what is too old, and the oldest where there is no room for so much; gives the bytes that stay."""
         kept: list[tuple[float, int, Path]] = []
         for path in self.folder.iterdir():
             with contextlib.suppress(OSError):  # another gateway was faster

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from model_core import clip
@@ -42,7 +43,7 @@ def bench_scorer(
     def score(pictures: list[np.ndarray]) -> np.ndarray:
         text = clip.embed_text(config, params, tokens, mask)
         parts = np.split(clip.preprocess(config, pictures), len(pictures) // computed_together(len(pictures)))
-        vectors = np.concatenate([clip.embed_pixels(config, params, part) for part in parts])
+        vectors = jnp.concatenate([clip.embed_pixels(config, params, part) for part in parts])
         return np.asarray(clip.logits_per_image(config, params, vectors, text))
 
     def measure(images: int):

@@ -45,7 +45,7 @@ def test_the_folder_is_not_listed_for_every_file(tmp_path: Path, monkeypatch):
         store.put(bytes(10), "png")
     assert len(listings) == 1
     for _ in range(100):
-        store.put(bytes(10), "png")  # full from the 51st on: a tenth goes at a time
+        store.put(bytes(10), "png")  # more than there is room for: a tenth goes at a time
     assert len(listings) < 10
     assert sum(path.stat().st_size for path in whole(tmp_path)) <= 1000
 

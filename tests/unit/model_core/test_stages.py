@@ -1,8 +1,11 @@
 """The stages: what comes out for an item depends on that item only, whatever shares its batch."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
+from model_core import stages
 from model_core.errors import InvalidValue
 from model_core.stages import ClipScorer, ImageDecoder, SamplerJob, TextEncoder, TokenSampler
 
@@ -19,13 +22,22 @@ def token_sampler(fixtures) -> TokenSampler:
     return TokenSampler(fixtures / "dalle-tiny-unscanned", batch_size=2, num_codes=40)
 
 
+@pytest.fixture(scope="module", params=["one by one", "in pairs"])
+def together(request) -> Iterator[None]:
+    """As on CPUs, and as on accelerators."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "in pairs":
+            patch.setattr(stages, "computed_together", lambda batch_size: batch_size)
+        yield
+
+
 @pytest.fixture(scope="module")
-def image_decoder(fixtures) -> ImageDecoder:
+def image_decoder(fixtures, together) -> ImageDecoder:
     return ImageDecoder(fixtures / "vqgan-tiny", batch_size=2)
 
 
 @pytest.fixture(scope="module")
-def clip_scorer(fixtures) -> ClipScorer:
+def clip_scorer(fixtures, together) -> ClipScorer:
     return ClipScorer(fixtures / "clip-tiny", batch_size=2)
 
 

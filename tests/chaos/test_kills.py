@@ -1,9 +1,14 @@
 """`kill -9` of each process while clients draw: nothing that was accepted is lost, and nothing is changed."""
 
+import contextlib
+import json
 import os
+import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,12 +34,28 @@ def living(process: str) -> int:
             time.sleep(0.2)  # between looks, until the deadline
 
 
-def disturb(service: LocalService, sketchbook: Sketchbook, process: str) -> dict[str, Any]:
+@contextlib.contextmanager
+def locust(url: str, statistics: Path) -> Iterator[None]:
+    """The load test with its JSON and streaming users, who call whatever is not a picture or a refusal a failure."""
+    command = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless", "--only-summary"]
+    users = ["--host", url, "--users", "4", "--spawn-rate", "4", "--ways", "json", "stream"]
+    end = ["--stop-timeout", f"{PATIENCE_S:.0f}", "--json-file", str(statistics)]
+    process = subprocess.Popen([*command, *users, *end])
+    try:
+        yield
+        process.terminate()  # it lets the requests under way end
+        assert process.wait(PATIENCE_S) == 0, "locust counted failures; they stand above"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def disturb(service: LocalService, sketchbook: Sketchbook, process: str, kills: int = KILLS) -> dict[str, Any]:
     """Kills a process under load, again and again; says what the clients saw."""
     recoveries = []
     with Load(service.url) as load:
         load.wait_for_answers(4)
-        for _ in range(KILLS):
+        for _ in range(kills):
             kill(living(process))
             killed = time.monotonic()
             recoveries.append(load.wait_for_answers(1, begun_after=killed) - killed)
@@ -44,7 +65,7 @@ def disturb(service: LocalService, sketchbook: Sketchbook, process: str) -> dict
     breaks = Counter(why for answer in load.answers for why in answer.breaks)
     return {
         "killed": process,
-        "kills": KILLS,
+        "kills": kills,
         "requests": len(load.answers),
         "requests_broken": sum(bool(answer.breaks) for answer in load.answers),
         "broken": breaks,
@@ -79,3 +100,17 @@ def test_without_its_controller_the_service_goes_on(
     seen = disturb(service, sketchbook, "ServeController")
     note(**seen)
     assert not seen["broken"]
+
+
+def test_locusts_users_count_no_failure_while_stages_and_controller_die(
+    service: LocalService, sketchbook: Sketchbook, note: Callable[..., None], tmp_path: Path
+):
+    statistics = tmp_path / "locust.json"
+    with locust(service.url, statistics):
+        for process in (*STAGES, "ServeController"):
+            seen = disturb(service, sketchbook, process, kills=1)
+            assert not seen["broken"], process
+    entries = {entry["name"]: entry for entry in json.loads(statistics.read_text())}
+    note(kills=len(STAGES) + 1, requests={name: entry["num_requests"] for name, entry in entries.items()})
+    assert entries["json"]["num_requests"] and entries["stream"]["num_requests"]
+    assert not any(entry["num_failures"] for entry in entries.values())

@@ -39,7 +39,7 @@ def locust(url: str, statistics: Path) -> Iterator[None]:
     """The load test with its JSON and streaming users, who call whatever is not a picture or a refusal a failure."""
     command = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless", "--only-summary"]
     users = ["--host", url, "--users", "4", "--spawn-rate", "4", "--ways", "json", "stream"]
-    end = ["--stop-timeout", f"{PATIENCE_S:.0f}", "--json-file", str(statistics)]
+    end = ["--stop-timeout", f"{PATIENCE_S:.0f}", "--json-file", str(statistics.with_suffix(""))]  # it adds .json
     process = subprocess.Popen([*command, *users, *end])
     try:
         yield

@@ -25,7 +25,7 @@ def draw(rows: list[dict[str, Any]], answers: list[tuple[float, float, str]], pa
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    figure, (load, queue, replicas, latency) = pyplot.subplots(4, 1, sharex=True, figsize=(9, 10), layout="constrained")
+    figure, (load, queue, replicas, latency) = pyplot.subplots(4, 1, sharex=True, figsize=(11, 10), layout="constrained")
     seconds = [row["seconds"] for row in rows]
     load.plot(seconds, rates(rows, "arrived"), label="requests sent /s")
     load.plot(seconds, rates(rows, "answered"), label="answered /s")
@@ -51,7 +51,7 @@ def draw(rows: list[dict[str, Any]], answers: list[tuple[float, float, str]], pa
     for axes in (load, queue, replicas, latency):
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-        axes.legend(loc="upper left", fontsize="small")
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")  # beside the lines, not over them
     figure.suptitle(title)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

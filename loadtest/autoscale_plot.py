@@ -25,7 +25,8 @@ def draw(rows: list[dict[str, Any]], answers: list[tuple[float, float, str]], pa
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    figure, (load, queue, replicas, latency) = pyplot.subplots(4, 1, sharex=True, figsize=(11, 10), layout="constrained")
+    figure, axes_of_all = pyplot.subplots(4, 1, sharex=True, figsize=(11, 10), layout="constrained")
+    load, queue, replicas, latency = axes_of_all
     seconds = [row["seconds"] for row in rows]
     load.plot(seconds, rates(rows, "arrived"), label="requests sent /s")
     load.plot(seconds, rates(rows, "answered"), label="answered /s")
@@ -48,7 +49,7 @@ def draw(rows: list[dict[str, Any]], answers: list[tuple[float, float, str]], pa
         latency.scatter(*zip(*ended, strict=True), s=9, label=kind)
     latency.set_ylabel("latency, s")
     latency.set_xlabel("seconds")
-    for axes in (load, queue, replicas, latency):
+    for axes in axes_of_all:
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")  # beside the lines, not over them

@@ -8,6 +8,7 @@ copies every layer's weights at every step. The modules are those of the full fo
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,7 +18,9 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from model_core.dalle_bart_network import DalleBart, DalleBartConfig
-from model_core.layers import DecoderLayer, KeysValues
+from model_core.layers import BlockTable, DecoderLayer, KeysValues
+
+PARTS = 4  # of an image, at most, whose keys and values lie in blocks of their own
 
 
 @struct.dataclass
@@ -43,14 +46,15 @@ class DecodeState:
 
     Attributes:
       position: the place of the id that each row feeds next; 0 takes the start token. At most N - 1.
-      cache: per layer, keys and values [R, H, S, K] of the positions before `position`; what lies beyond is never read.
-        S may be less than N as long as every position is below it: a step takes time for all S.
+      cache: per layer, keys and values [B, H, S, K] of the positions before `position`; what lies beyond is never read.
+      table: which blocks of the cache are whose. A row needs those up to its position; a step takes time for all B.
       text: per layer, keys and values [R, H, T, K] of the encoder states.
       text_mask: which of the T text positions are real.
     """
 
     position: Int[Array, " R"]
     cache: tuple[KeysValues, ...]
+    table: BlockTable
     text: tuple[KeysValues, ...]
     text_mask: Bool[Array, "R T"]
 
@@ -110,9 +114,11 @@ def prefill(
 ) -> DecodeState:
     """Makes the state before the first code from encoder states."""
     rows = states.shape[0]
+    table = whole_table(config, rows)
     return DecodeState(
         position=jnp.zeros(rows, jnp.int32),
-        cache=empty_cache(config, rows, config.image_length, states.dtype),
+        cache=empty_cache(config, table.row.shape[0], block_size(config), states.dtype),
+        table=table,
         text=text_keys_values(config, weights, states),
         text_mask=text_mask,
     )
@@ -127,10 +133,27 @@ def text_keys_values(
     return tuple(layer.bind({"params": params}).text_keys_values(states) for params in layers)
 
 
-def empty_cache(config: DalleBartConfig, rows: int, length: int, dtype: Any) -> tuple[KeysValues, ...]:
-    """A cache for so many rows and positions, with nothing in it."""
-    heads, head_size = config.decoder_attention_heads, config.d_model // config.decoder_attention_heads
-    shape = (rows, heads, length, head_size)
+def block_size(config: DalleBartConfig) -> int:
+    """S: positions of a block."""
+    return -(-config.image_length // PARTS)
+
+
+def blocks_for(config: DalleBartConfig, length: int) -> int:
+    """How many blocks a row needs for its first `length` positions."""
+    return -(-length // block_size(config))
+
+
+def whole_table(config: DalleBartConfig, rows: int) -> BlockTable:
+    """Every row has blocks for a whole image."""
+    parts = blocks_for(config, config.image_length)
+    blocks = jnp.arange(rows * parts)
+    return BlockTable(blocks=blocks.reshape(rows, parts), row=blocks // parts, part=blocks % parts)
+
+
+def empty_cache(config: DalleBartConfig, count: int, length: int, dtype: Any) -> tuple[KeysValues, ...]:
+    """So many blocks, or rows, of so many positions for each layer, with nothing in them."""
+    heads = config.decoder_attention_heads
+    shape = (count, heads, length, config.d_model // heads)
     return tuple(
         KeysValues(keys=jnp.zeros(shape, dtype), values=jnp.zeros(shape, dtype)) for _ in range(config.decoder_layers)
     )
@@ -141,10 +164,11 @@ def read_prefix(
     weights: DecoderWeights,
     text: tuple[KeysValues, ...],
     text_mask: Bool[Array, "R T"],
-    codes: Int[Array, "R P"],
+    codes: Int[Array, "R L"],
 ) -> tuple[KeysValues, ...]:
-    """What the cache holds after steps 0…P-1, which feed the start token and all of `codes` but the last; in one pass.
+    """What the cache holds after steps 0…L-1, which feed the start token and all of `codes` but the last; in one pass.
 
+    The blocks are those of `whole_table`; those that the steps do not come to are empty.
     Entries from a position on do not depend on what `codes` says there and later.
     """
     shared, layers = weights.published()
@@ -152,12 +176,19 @@ def read_prefix(
     layer = DecoderLayer(*config.decoder_sizes)
     rows, length = codes.shape
     fed = jnp.concatenate([jnp.full((rows, 1), config.decoder_start_token_id), codes[:, :-1]], axis=1)
-    x = network.embed_codes(fed, jnp.broadcast_to(jnp.arange(length), fed.shape))  # [R, P, D]
+    x = network.embed_codes(fed, jnp.broadcast_to(jnp.arange(length), fed.shape))  # [R, L, D]
     cache = []
     for layer_weights, kept in zip(layers, text, strict=True):
         x, seen = layer.bind({"params": layer_weights}).read(x, kept, text_mask[:, None, None])
-        cache.append(seen)
+        cache.append(jax.tree.map(partial(_in_blocks, config), seen))
     return tuple(cache)
+
+
+def _in_blocks(config, leaf):
+    rows, heads, length, head_size = leaf.shape
+    parts, size = blocks_for(config, config.image_length), block_size(config)
+    whole = jnp.pad(leaf, ((0, 0), (0, 0), (0, parts * size - length), (0, 0)))
+    return whole.reshape(rows, heads, parts, size, head_size).swapaxes(1, 2).reshape(-1, heads, size, head_size)
 
 
 def decode_step(
@@ -175,6 +206,6 @@ def decode_step(
     text_mask = state.text_mask[:, None, None]
     cache = []
     for layer_weights, kept, text in zip(layers, state.cache, state.text, strict=True):
-        x, kept = layer.bind({"params": layer_weights}).step(x, kept, state.position, text, text_mask)
+        x, kept = layer.bind({"params": layer_weights}).step(x, kept, state.table, state.position, text, text_mask)
         cache.append(kept)
     return network.head(x)[:, 0], replace(state, position=state.position + 1, cache=tuple(cache))

@@ -18,6 +18,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 FEW_ROWS = 2
+LOWEST = float(jnp.finfo(jnp.float32).min)  # rather than -inf: who may look at nothing stays finite
 
 
 def product(x, kernel, dimension_numbers, **options):
@@ -53,20 +54,51 @@ class KeysValues:
     """What attention looks at, heads before positions: the layout that one decode step reads fastest.
 
     Attributes:
-      keys: [R, H, S, K], one entry for each of S positions.
-      values: [R, H, S, K].
+      keys: [R, H, S, K], one entry for each of S positions; in a cache [B, H, S, K], in blocks of S positions.
+      values: the same.
     """
 
     keys: Float[Array, "R H S K"]
     values: Float[Array, "R H S K"]
 
-    def write(self, new: "KeysValues", position: Int[Array, " R"]) -> "KeysValues":
+
+@struct.dataclass
+class BlockTable:
+    """Where R rows keep their positions: each has up to P of the B blocks of a cache, and its p-th block holds
+    the positions from p·S on. After PagedAttention (arXiv:2309.06180), for sequences that end at a known length.
+
+    Attributes:
+      blocks: of each row, by part; B where it has none, and there nothing is read or written.
+      row: whose each block is; of a block that nobody has it means nothing.
+      part: which of its row's parts each block is; P where nobody has it.
+    """
+
+    blocks: Int[Array, "R P"]
+    row: Int[Array, " B"]
+    part: Int[Array, " B"]
+
+    def write(self, cache: KeysValues, new: KeysValues, position: Int[Array, " R"]) -> KeysValues:
         """Puts one new entry per row (`new` has S = 1) at that row's own position."""
-        row = jnp.arange(position.shape[0])
+        size = cache.keys.shape[2]
+        block, place = self.blocks[jnp.arange(position.shape[0]), position // size], position % size
         return KeysValues(
-            keys=self.keys.at[row, :, position].set(new.keys[:, :, 0]),
-            values=self.values.at[row, :, position].set(new.values[:, :, 0]),
+            keys=cache.keys.at[block, :, place].set(new.keys[:, :, 0], mode="drop"),
+            values=cache.values.at[block, :, place].set(new.values[:, :, 0], mode="drop"),
         )
+
+    def seen(self, size: int, position: Int[Array, " R"]) -> Bool[Array, "B S"]:
+        """Which positions of each block its row has come to, `position` included."""
+        return self.part[:, None] * size + jnp.arange(size) <= position[self.row][:, None]
+
+    def of_rows(self, of_blocks: Float[Array, "B ..."], missing: float) -> Float[Array, "R P ..."]:
+        """What the blocks of each row have, with `missing` where it has none."""
+        has = (self.blocks < self.row.shape[0]).reshape(*self.blocks.shape, *[1] * (of_blocks.ndim - 1))
+        return jnp.where(has, of_blocks[self.blocks], missing)
+
+
+def _scores(query, keys, mask):
+    scores = jnp.einsum("rhlk,rhsk->rhls", query, keys, preferred_element_type=jnp.float32)
+    return jnp.where(mask, scores / math.sqrt(query.shape[-1]), LOWEST)
 
 
 class Attention(nn.Module):
@@ -96,14 +128,29 @@ class Attention(nn.Module):
         self, x: Float[Array, "R L D"], source: KeysValues, mask: Bool[Array, "#R 1 #L S"]
     ) -> Float[Array, "R L D"]:
         """Lets each of L queries look at those of S positions where the mask is true."""
-        query = self._split_heads(self.query(x))
-        scores = jnp.einsum("rhlk,rhsk->rhls", query, source.keys, preferred_element_type=jnp.float32)
-        scores = scores / math.sqrt(query.shape[-1])
-        # The lowest finite number rather than -inf: a row whose mask is all false stays finite.
-        scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
+        scores = _scores(self._split_heads(self.query(x)), source.keys, mask)
         weights = jax.nn.softmax(scores).astype(source.values.dtype)
         mixed = jnp.einsum("rhls,rhsk->rlhk", weights, source.values)
         return self.out(mixed.reshape(x.shape))
+
+    def over_blocks(
+        self, x: Float[Array, "R 1 D"], cache: KeysValues, table: BlockTable, position: Int[Array, " R"]
+    ) -> Float[Array, "R 1 D"]:
+        """Lets one query per row look at all that its blocks hold up to its position.
+
+        Products run over blocks, whoever has them; the softmax over all blocks of a row.
+        """
+        query = self._split_heads(self.query(x))[table.row]
+        seen = table.seen(cache.keys.shape[2], position)
+        scores = _scores(query, cache.keys, seen[:, None, None])[:, :, 0]  # [B, H, S]
+        highest = table.of_rows(scores.max(-1), LOWEST).max(1)  # [R, H]
+        weights = jnp.exp(scores - highest[table.row][..., None])
+        mixed = jnp.einsum(
+            "bhs,bhsk->bhk", weights.astype(cache.values.dtype), cache.values, preferred_element_type=jnp.float32
+        )
+        total = table.of_rows(weights.sum(-1), 0.0).sum(1)  # [R, H], at least 1 where a row has a block
+        mixed = table.of_rows(mixed, 0.0).sum(1) / jnp.maximum(total, 1.0)[..., None]  # [R, H, K]
+        return self.out(mixed.reshape(x.shape).astype(x.dtype))
 
     def _split_heads(self, x):
         return x.reshape(*x.shape[:2], self.num_heads, -1).swapaxes(1, 2)  # [R, H, S, K]
@@ -189,15 +236,15 @@ class DecoderLayer(nn.Module):
         self,
         x: Float[Array, "R 1 D"],
         cache: KeysValues,
+        table: BlockTable,
         position: Int[Array, " R"],
         text: KeysValues,
         text_mask: Bool[Array, "R 1 1 T"],
     ) -> tuple[Float[Array, "R 1 D"], KeysValues]:
         """Runs one position per row and returns it with the cache that now holds it too."""
         h = self.self_norm(x)
-        cache = cache.write(self.self_attention.keys_values(h), position)
-        seen = jnp.arange(cache.keys.shape[2]) <= position[:, None, None, None]  # [R, 1, 1, N]
-        x = x + self.self_out_norm(self.self_attention(h, cache, seen))
+        cache = table.write(cache, self.self_attention.keys_values(h), position)
+        x = x + self.self_out_norm(self.self_attention.over_blocks(h, cache, table, position))
         return self._look_and_think(x, text, text_mask), cache
 
     def text_keys_values(self, states: Float[Array, "B T D"]) -> KeysValues:

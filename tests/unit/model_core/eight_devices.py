@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model_core import checkpoint, dalle_bart, decoding, engine_rows, sharding, stages
+from model_core import checkpoint, dalle_bart, decoding, sharding, stages
 from model_core.engine import Engine
 from model_core.engine_rows import Rows
 from model_core.sampler_job import FREE, SamplerJob
@@ -45,8 +45,8 @@ def run(weights, states, mask, place=lambda state: state):
 
 
 def rows_of(weights, deterministic=False) -> Rows:
-    """2 or 4 rows, with caches for half of the positions or all; or 4 and all, in one program."""
-    engine_rows.NUM_LENGTHS = 2
+    """2 or 4 rows, with as many blocks of half an image as are needed; or 4 and all, in one program."""
+    decoding.PARTS = 2
     return Rows(CONFIG, weights, num_codes=30, max_rows=4, deterministic=deterministic)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from model_core import dalle_bart, decoding
 from model_core.dalle_bart_network import DalleBart
-from model_core.layers import EncoderLayer
+from model_core.layers import BlockTable, EncoderLayer
 
 step = partial(jax.jit, static_argnums=0)(decoding.decode_step)
 
@@ -51,7 +51,8 @@ def test_rows_may_be_at_different_positions(tiny_dalle_bart, begun, codes, full_
     is_ahead = np.array([True, False, True])
 
     def pick(a, b):
-        return jnp.where(is_ahead.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+        whose = np.repeat(is_ahead, len(a) // 3)  # a leaf has a row or some blocks for each
+        return jnp.where(whose.reshape(-1, *[1] * (a.ndim - 1)), a, b)
 
     mixed = jax.tree.map(pick, ahead, state)
     for turn in range(3):
@@ -66,18 +67,20 @@ def test_a_prefix_read_at_once_leaves_what_steps_leave(tiny_dalle_bart, begun, c
     weights, state = begun
     prefix = jnp.zeros((3, length + 2), jnp.int32).at[:, : length - 1].set(codes[:, 1:length])  # what follows is unused
     read = jax.jit(partial(decoding.read_prefix, config))(weights, state.text, state.text_mask, prefix)
-    cache = jax.tree.map(lambda kept, new: kept.at[:, :, : length + 2].set(new), state.cache, read)
-    state = replace(state, cache=cache, position=jnp.full(3, length, jnp.int32))
+    state = replace(state, cache=read, position=jnp.full(3, length, jnp.int32))
     for position in range(length, config.image_length):
         logits, state = step(config, weights, state, codes[:, position])
         np.testing.assert_allclose(logits, full_logits[:, position], atol=1e-4)
 
 
-def test_a_shorter_cache_is_enough_for_early_positions(tiny_dalle_bart, begun, codes, full_logits):
+def test_fewer_blocks_are_enough_for_early_positions(tiny_dalle_bart, begun, codes, full_logits):
     config = tiny_dalle_bart.config
     weights, state = begun
-    state = replace(state, cache=decoding.empty_cache(config, 3, 4, jnp.float32))
-    for position in range(4):
+    parts = jnp.arange(6) // 3  # of the first row, the second, the third; then the second part of each
+    table = BlockTable(blocks=jnp.arange(9).reshape(3, 3).T.clip(max=6), row=jnp.arange(6) % 3, part=parts)
+    cache = decoding.empty_cache(config, 6, decoding.block_size(config), jnp.float32)
+    state = replace(state, cache=cache, table=table)
+    for position in range(6):
         logits, state = step(config, weights, state, codes[:, position])
         np.testing.assert_allclose(logits, full_logits[:, position], atol=1e-4)
 

@@ -1,13 +1,16 @@
 """Jobs that share rows: each gets what it would get alone, and nothing is compiled for them."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable
 
 import jax
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from model_core import dalle_bart, engine_rows
+from model_core import dalle_bart
 from model_core.engine_rows import Rows
 from model_core.sampler_job import SamplerJob
 
@@ -26,19 +29,17 @@ def small(tiny_dalle_bart):
 
 
 @pytest.fixture(scope="module")
-def make_rows(small) -> Iterator[Callable[[bool], Rows]]:
-    """Rows for two images under guidance, with caches for 5 or all 9 positions."""
+def make_rows(small) -> Callable[[bool], Rows]:
+    """Rows for two images under guidance, 9 positions in blocks of 3."""
     weights = dalle_bart.decoder_weights(small.params)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine_rows, "NUM_LENGTHS", 2)
-        yield lambda deterministic: Rows(
-            small.config, weights, num_codes=NUM_CODES, max_rows=4, deterministic=deterministic
-        )
+    return lambda deterministic: Rows(
+        small.config, weights, num_codes=NUM_CODES, max_rows=4, deterministic=deterministic
+    )
 
 
 @pytest.fixture(scope="module")
 def exact_rows(make_rows) -> Rows:
-    """Always 4 rows, as `generate` has for two images under guidance, and all positions."""
+    """Always 4 rows and 12 blocks, as `generate` has for two images under guidance."""
     rows = make_rows(True)
     rows.warm_up()
     return rows
@@ -46,7 +47,7 @@ def exact_rows(make_rows) -> Rows:
 
 @pytest.fixture(scope="module")
 def fitted_rows(make_rows) -> Rows:
-    """2 or 4 rows, and as many positions as are needed."""
+    """2 or 4 rows, and as many blocks as are needed."""
     rows = make_rows(False)
     rows.warm_up()
     return rows
@@ -120,7 +121,7 @@ def test_company_changes_nothing(exact_rows, jobs, alone, steps):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4])
-def test_fewer_rows_and_shorter_caches_draw_the_same(fitted_rows, jobs, alone, steps):
+def test_fewer_rows_and_blocks_draw_the_same(fitted_rows, jobs, alone, steps):
     """Here a code might differ where two are within rounding of each other; none of these are."""
     np.testing.assert_array_equal(draw(fitted_rows, jobs, steps), alone)
     np.testing.assert_array_equal(draw(fitted_rows, jobs[-1:], steps), alone[-1:])
@@ -151,6 +152,32 @@ def test_who_leaves_early_disturbs_nobody(fitted_rows, jobs, alone):
     for seat in (second, third):
         fitted_rows.leave(seat)
     assert fitted_rows.num_taken == 0
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    visits=st.lists(st.tuples(st.integers(0, 5), st.integers(1, 9)), min_size=1, max_size=8),
+    steps=st.lists(st.integers(1, 5), min_size=1, max_size=4),
+)
+def test_whoever_comes_and_goes_draws_what_it_draws_alone(fitted_rows, jobs, alone, visits, steps):
+    """Each visit is a job and the number of turns for which it stays; no block is ever anybody else's."""
+    waiting, seats = list(visits), {}
+    for turn in itertools.cycle(steps):
+        while waiting and fitted_rows.has_room(fitted_rows.check(jobs[waiting[0][0]])):
+            which, turns = waiting.pop(0)
+            seats[fitted_rows.join(fitted_rows.check(jobs[which]))] = which, turns
+        if not seats:
+            break
+        fitted_rows.advance(turn)
+        taken = [block for seat in seats for blocks in seat.blocks for block in blocks]
+        assert len(set(taken)) == len(taken)
+        for seat, (which, turns) in list(seats.items()):
+            seats[seat] = which, turns - 1
+            np.testing.assert_array_equal(seat.codes[: seat.position], alone[which][: seat.position])
+            if seat.position == seat.codes.size or turns == 1:
+                fitted_rows.leave(seat)
+                del seats[seat]
+    assert fitted_rows.num_taken == fitted_rows.num_compiles == 0
 
 
 @pytest.mark.parametrize("kind", ["exact_rows", "fitted_rows"])

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from model_core.layers import GLU, Attention, DecoderLayer, KeysValues, dense
+from model_core.layers import GLU, Attention, BlockTable, DecoderLayer, KeysValues, dense
 
 WIDTH, HEADS, HIDDEN = 16, 4, 24
 
@@ -74,13 +74,40 @@ def test_glu_is_its_formula():
     np.testing.assert_allclose(glu(x), expected, atol=1e-5)
 
 
-def test_a_cache_row_is_written_at_its_own_position():
-    zeros = jnp.zeros((3, 2, 4, 5))
+NOBODY, NONE = 9, 5  # a part, and a block, that there are not
+SCATTERED = (
+    BlockTable(  # three rows: the first in blocks 3 and 0, the second in 2; block 1 and the third row have nobody
+        blocks=jnp.array([[3, 0], [2, NONE], [NONE, NONE]]),
+        row=jnp.array([0, 0, 1, 0, 2]),
+        part=jnp.array([1, NOBODY, 0, 0, NOBODY]),
+    )
+)
+
+
+def test_a_row_is_written_into_the_block_of_its_position():
+    zeros = jnp.zeros((5, 2, 4, 5))
     new = KeysValues(keys=jnp.ones((3, 2, 1, 5)), values=2 * jnp.ones((3, 2, 1, 5)))
-    written = KeysValues(keys=zeros, values=zeros).write(new, jnp.array([0, 3, 1]))
-    rows, positions = np.nonzero(np.asarray(written.keys[:, 0, :, 0]))
-    assert list(zip(rows.tolist(), positions.tolist(), strict=True)) == [(0, 0), (1, 3), (2, 1)]
+    written = SCATTERED.write(KeysValues(keys=zeros, values=zeros), new, jnp.array([6, 3, 1]))
+    blocks, places = np.nonzero(np.asarray(written.keys[:, 0, :, 0]))
+    assert list(zip(blocks.tolist(), places.tolist(), strict=True)) == [(0, 2), (2, 3)]
     np.testing.assert_array_equal(written.values, 2 * written.keys)
+
+
+def test_attention_over_blocks_is_attention_over_what_is_in_them(attention):
+    """Whoever has the blocks, in whatever order; a row without one is finite."""
+    others, x, position = normal(9, 3, 8, WIDTH), normal(10, 3, 1, WIDTH), jnp.array([6, 3, 5])
+    whole = attention.keys_values(others)
+
+    def in_blocks(leaf):
+        first, second = jnp.split(leaf, 2, axis=2)
+        strange = jnp.full((5, *first.shape[1:]), 1e6)
+        return strange.at[jnp.array([3, 0, 2])].set(jnp.stack([first[0], second[0], first[1]]))
+
+    cache = jax.tree.map(in_blocks, whole)
+    got = attention.over_blocks(x, cache, SCATTERED, position)
+    seen = jnp.arange(8) <= position[:, None, None, None]
+    np.testing.assert_allclose(got[:2], attention(x, whole, seen)[:2], atol=1e-6)
+    assert np.isfinite(got).all()
 
 
 def test_decoder_layer_steps_are_its_full_pass():
@@ -88,12 +115,14 @@ def test_decoder_layer_steps_are_its_full_pass():
     text_mask = jnp.array([[True, True, False], [True, True, True]])[:, None, None]
     layer = with_random_params(DecoderLayer(WIDTH, HEADS, HIDDEN, 0.02), x, states, text_mask)
     expected, _ = layer(x, states, text_mask)
-    empty = jnp.full((2, HEADS, 6, WIDTH // HEADS), 1e6)  # what is not written yet must not be read
+    empty = jnp.full((4, HEADS, 3, WIDTH // HEADS), 1e6)  # what is not written yet must not be read
     cache, text = KeysValues(keys=empty, values=empty), layer.text_keys_values(states)
+    blocks = jnp.arange(4)
+    table = BlockTable(blocks=blocks.reshape(2, 2), row=blocks // 2, part=blocks % 2)
     module, variables = layer.unbind()
     step = jax.jit(partial(module.apply, variables, method="step"))
     for position in range(6):
-        got, cache = step(x[:, position : position + 1], cache, jnp.full(2, position), text, text_mask)
+        got, cache = step(x[:, position : position + 1], cache, table, jnp.full(2, position), text, text_mask)
         np.testing.assert_allclose(got[:, 0], expected[:, position], atol=2e-5)
 
 

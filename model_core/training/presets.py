@@ -77,7 +77,9 @@ EMOJI = Preset(
     ),
     dalle_bart=_dalle_bart(width=256, heads=8, ffn=512, layers=(2, 4), codes=1024, length=256, words=1536),
     clip=_clip(image=64, patch=8, width=128, layers=(3, 4), words=1536),
-    vqgan_recipe=VQGANRecipe(steps=3000, batch_size=8, learning_rate=2.5e-3, whole_fraction=0.15),
+    vqgan_recipe=VQGANRecipe(
+        steps=3000, batch_size=8, learning_rate=2.5e-3, whole_fraction=0.15, decoder_steps=3500, decoder_batch_size=8
+    ),
     sampling={"guidance_scale": 1.0, "temperature": 0.5, "top_k": 50, "top_p": 1.0},
 )
 

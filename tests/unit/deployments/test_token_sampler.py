@@ -15,7 +15,6 @@ import pytest
 from deployments.config import TokenSamplerConfig
 from deployments.errors import DeadlineExceeded
 from deployments.token_sampler import Sampling, TokenSampler
-from model_core import engine_rows
 from model_core.errors import CheckpointMismatch, EngineFailed, InvalidValue
 
 FIXTURES = Path(__file__).parents[2] / "parity" / "fixtures"
@@ -35,10 +34,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sampler(folder: Path) -> Iterator[TokenSampler]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine_rows, "NUM_LENGTHS", 1)  # one program for all prefixes
-        sampler = TokenSampler(str(folder), TokenSamplerConfig(slots=1, codes_per_advance=ROW))
-        yield sampler
+    sampler = TokenSampler(str(folder), TokenSamplerConfig(slots=1, codes_per_advance=ROW))
+    yield sampler
     sampler.__del__()
 
 

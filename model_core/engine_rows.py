@@ -36,6 +36,8 @@ from model_core.sharding import mesh_of, place_rows
 
 Cache = tuple[KeysValues, ...]
 
+MANY_ROWS = 16
+
 
 @dataclass(slots=True, eq=False)
 class Seat:
@@ -317,10 +319,10 @@ class Rows:
 
 
 def _sizes(max_rows: int, parts: int) -> dict[int, list[int]]:
-    """Blocks in steps of one for each row; of half a one where there are most rows, and most is to be gained."""
-    counts = [2**power for power in range(1, max_rows.bit_length()) if 2**power < max_rows]
-    sizes = {count: [count * blocks for blocks in range(1, parts + 1)] for count in counts}
-    return sizes | {max_rows: [max_rows * halves // 2 for halves in range(2, 2 * parts + 1)]}
+    """Blocks in steps of one for each row; of half a one where there are many rows, and most is to be gained."""
+    counts = [*(2**power for power in range(1, max_rows.bit_length()) if 2**power < max_rows), max_rows]
+    halves = {count: range(2, 2 * parts + 1, 1 if count == max_rows >= MANY_ROWS else 2) for count in counts}
+    return {count: [count * half // 2 for half in halves[count]] for count in counts}
 
 
 def _others(count: int, taken: Sequence[int]) -> Iterator[int]:

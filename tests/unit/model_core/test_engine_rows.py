@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_core import dalle_bart
+from model_core import dalle_bart, engine_rows
 from model_core.engine_rows import Rows
 from model_core.sampler_job import SamplerJob
 
@@ -125,6 +125,14 @@ def test_fewer_rows_and_blocks_draw_the_same(fitted_rows, jobs, alone, steps):
     """Here a code might differ where two are within rounding of each other; none of these are."""
     np.testing.assert_array_equal(draw(fitted_rows, jobs, steps), alone)
     np.testing.assert_array_equal(draw(fitted_rows, jobs[-1:], steps), alone[-1:])
+
+
+@pytest.mark.parametrize("max_rows", [2, 3, 4, 10, 17, 33])
+def test_there_are_shapes_for_one_block_a_row_and_for_all(max_rows):
+    sizes = engine_rows._sizes(max_rows, parts=4)
+    assert list(sizes) == sorted(sizes) and list(sizes)[-1] == max_rows
+    for count, blocks in sizes.items():
+        assert blocks == sorted(set(blocks)) and (blocks[0], blocks[-1]) == (count, 4 * count)
 
 
 def test_without_guidance_twice_as_many_have_room(exact_rows, jobs, alone):

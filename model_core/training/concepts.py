@@ -56,16 +56,20 @@ def prompts_of(concept: Concept, style: str, background: str = "") -> Prompts:
     Half of the weight names the style. A colour is always named.
     """
     plain = _plain_prompts(concept)
-    if background:
-        plain = [(f"{prompt} on {with_article(background)} background", weight) for prompt, weight in plain]
-    return _with_style(plain, style)
+    return _with_style(_with_background(plain, background), style)
 
 
-def pair_prompts(left: Concept, right: Concept, style: str) -> Prompts:
-    """The prompts for two concepts side by side."""
+def pair_prompts(left: Concept, right: Concept, style: str, background: str = "") -> Prompts:
+    """The same for two concepts side by side."""
     one, other = with_article(left.name), with_article(right.name)
     plain = [(f"{one} and {other}", 0.5), (f"{one} next to {other}", 0.25), (f"{left.name} and {right.name}", 0.25)]
-    return _with_style(plain, style)
+    return _with_style(_with_background(plain, background), style)
+
+
+def _with_background(plain: list[tuple[str, float]], background: str) -> list[tuple[str, float]]:
+    if not background:
+        return plain
+    return [(f"{prompt} on {with_article(background)} background", weight) for prompt, weight in plain]
 
 
 def _with_style(plain: list[tuple[str, float]], style: str) -> Prompts:

@@ -20,6 +20,7 @@ from model_core.training.picture_sets import PictureSet, draw_set, licence_row, 
 from model_core.training.scenes import COLORS, WHITE, on_background, side_by_side
 
 WORDS_PACKAGE, WORDS_VERSION = "emojibase-data", "17.0.0"
+PAIRED = 240  # so many concepts, the first of the list, are paired
 VALIDATION_EVERY = 12  # of this many concepts, or pairs, one goes to the validation split in one of its styles
 
 Pictures = dict[tuple[str, str], Image.Image]  # (code point, style) -> RGBA
@@ -59,7 +60,8 @@ def build_emoji(
       styles: takes these only; None takes all.
       backgrounds: how many of the ten colours each picture is laid on, besides white. Which ones differs from concept
         to concept, so that the others are combinations never seen.
-      pairs: how many pictures of two things side by side are made in each style.
+      pairs: how many pairs of the first `PAIRED` concepts are drawn side by side in each style: on white and, where
+        there are backgrounds, on one of the colours.
       validation: whether, of several styles, one concept in twelve has one in the split "validation": a known thing in
         a known style, never seen together; and one pair in twelve.
 
@@ -90,7 +92,7 @@ def build_emoji(
     names = [each.style for each in sets]
     items = [
         *_single_items(concepts, pictures, names, backgrounds, out),
-        *_pair_items(concepts, pictures, names, pairs, out),
+        *_pair_items(concepts[:PAIRED], pictures, names, pairs, backgrounds > 0, out),
         *_unseen_items(every[num_concepts:], pictures, names, out),
     ]
     if not validation:
@@ -140,9 +142,10 @@ def _single_items(
 
 
 def _pair_items(
-    concepts: Sequence[Concept], pictures: Pictures, styles: list[str], pairs: int, out: Path
+    concepts: Sequence[Concept], pictures: Pictures, styles: list[str], pairs: int, colored: bool, out: Path
 ) -> Iterator[Item]:
     """`pairs` different pairs of concepts in every style; one in twelve is for validation."""
+    colors = list(COLORS)
     for style in styles if pairs else ():
         drawn = [concept for concept in concepts if (concept.hexcode, style) in pictures]
         _check("pairs", pairs, 0, len(drawn) * (len(drawn) - 1))
@@ -154,13 +157,14 @@ def _pair_items(
                 continue
             seen.add(code)
             scene = side_by_side(pictures[left.hexcode, style], pictures[right.hexcode, style])
-            yield Item(
-                image=_save(scene, out, code, style),
-                prompts=pair_prompts(left, right, style),
-                concept=code,
-                style=style,
-                split="validation" if len(seen) % VALIDATION_EVERY == 0 else "train",
-            )
+            for background in ("", colors[len(seen) % len(colors)]) if colored else ("",):
+                yield Item(
+                    image=_save(scene, out, code, style, background),
+                    prompts=pair_prompts(left, right, style, background),
+                    concept=code,
+                    style=style,
+                    split="validation" if len(seen) % VALIDATION_EVERY == 0 else "train",
+                )
 
 
 def _unseen_items(concepts: Sequence[Concept], pictures: Pictures, styles: list[str], out: Path) -> Iterator[Item]:

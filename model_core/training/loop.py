@@ -6,10 +6,13 @@ that was not.
 """
 
 import contextlib
+import os
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +64,25 @@ def load_state(path: Path, like: State) -> State:
     return jax.tree.map(jax.numpy.asarray, state)
 
 
+def batches_ahead(make: Callable[[int], Any], first: int, last: int) -> Iterator[Any]:
+    """Yields make(first), …, make(last - 1), made by threads while the device is busy with those before.
+
+    So many are made at a time as there are processors to spare, up to eight.
+    """
+    workers = min(8, max(1, (os.cpu_count() or 1) - 1))
+    pending: deque[Future[Any]] = deque()
+    with ThreadPoolExecutor(workers, "batches") as pool:
+        try:
+            for i in range(first, last + workers):
+                if i < last:
+                    pending.append(pool.submit(make, i))
+                if i >= first + workers:
+                    yield pending.popleft().result()
+        finally:
+            for batch in pending:
+                batch.cancel()
+
+
 def batch_rng(seed: int, step: int) -> np.random.Generator:
     """The generator that makes batch number `step`."""
     return np.random.default_rng([seed, step])
@@ -101,18 +123,22 @@ def train(
     first, saved_at, kept = int(state["step"]), time.monotonic(), []
     state = devices.replicate(state)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+
+    def batch(i: int) -> Any:
+        return make_batch(batch_rng(config.seed, i), i)
+
     with (
         _signals_kept() as interrupted,
+        contextlib.closing(batches_ahead(batch, first, config.steps)) as batches,
         contextlib.closing(Curves(folder, first)) if devices.is_first() else contextlib.nullcontext() as curves,
         Progress(
             *columns, TimeRemainingColumn(), TextColumn("{task.fields[metrics]}"), disable=curves is None
         ) as progress,
     ):
         bar = progress.add_task(name, total=config.steps, completed=first, metrics="")
-        for i in range(first, config.steps):
+        for i, made in enumerate(batches, first):
             key = jax.random.fold_in(jax.random.key(config.seed), i)
-            batch = devices.split(make_batch(batch_rng(config.seed, i), i))
-            state, metrics = step(state, batch, key)
+            state, metrics = step(state, devices.split(made), key)
             state["step"] = devices.replicate(jax.numpy.int32(i + 1))
             kept.append({"step": i + 1} | metrics)
             progress.advance(bar)

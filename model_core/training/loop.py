@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +64,7 @@ def load_state(path: Path, like: State) -> State:
     return jax.tree.map(jax.numpy.asarray, state)
 
 
-def batches_ahead(make: Callable[[int], Any], first: int, last: int) -> Iterator[Any]:
+def batches_ahead(make: Callable[[int], Any], first: int, last: int) -> Generator[Any, None, None]:
     """Yields make(first), …, make(last - 1), made by threads while the device is busy with those before.
 
     So many are made at a time as there are processors to spare, up to eight.

@@ -31,17 +31,23 @@ def step(state: dict, batch: jax.Array, key: jax.Array) -> tuple[dict, dict]:
 
 
 def run(
-    folder: Path, *, steps: int = STEPS, log_every: int = 5, save_every_s: float = 1e9, make_batch=make_batch
+    folder: Path,
+    *,
+    steps: int = STEPS,
+    log_every: int = 5,
+    save_every_s: float = 1e9,
+    make_batch=make_batch,
+    step=step,
 ) -> dict:
     config = LoopConfig(steps=steps, log_every=log_every, save_every_s=save_every_s)
     return train(folder, config, initial_state(), make_batch, step, name="test")
 
 
-def slowly(rng: np.random.Generator, i: int) -> np.ndarray:
+def slowly(state: dict, batch: jax.Array, key: jax.Array) -> tuple[dict, dict]:
     time.sleep(0.2)
-    return make_batch(rng, i)
+    return step(state, batch, key)
 
 
 if __name__ == "__main__":
     every = 0.0 if "always-saving" in sys.argv else 1e9
-    run(Path(sys.argv[1]), log_every=1, save_every_s=every, make_batch=slowly)
+    run(Path(sys.argv[1]), log_every=1, save_every_s=every, step=slowly)

@@ -126,6 +126,18 @@ def test_pairs_are_of_different_things_and_never_twice(cache: Path, tmp_path: Pa
     assert {item.concept for item in pairs} == {"1f951+1f34e", "1f34e+1f951"}
 
 
+def test_a_pair_is_drawn_on_white_and_on_one_colour(cache: Path, tmp_path: Path):
+    build_emoji(tmp_path / "out", size=16, cache=cache, num_concepts=2, styles=["flat"], pairs=1, backgrounds=3)
+    dataset = Dataset.open(tmp_path / "out")
+    white, colored = (item for item in dataset.items if "+" in item.concept)
+    color = colored.prompts[0][0].split(" on ")[-1].split()[1]
+    corners = dataset.load_pixels([white, colored])[:, 0, 0].tolist()
+    assert corners == [[255] * 3, [int(COLORS[color][i : i + 2], 16) for i in (1, 3, 5)]]
+    assert {white.prompts[0][0] + f" on a {color} background", white.prompts[0][0] + f" on an {color} background"} & {
+        prompt for prompt, _ in colored.prompts
+    }
+
+
 def test_a_tag_that_is_its_own_becomes_a_prompt(cache: Path, tmp_path: Path):
     build_emoji(tmp_path / "out", size=16, cache=cache, num_concepts=2, styles=["flat"])
     avocado, _ = Dataset.open(tmp_path / "out").items

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from model_core.errors import CorruptCheckpoint
 from model_core.training.files import write_atomically
-from model_core.training.loop import load_state, save_state
+from model_core.training.loop import batches_ahead, load_state, save_state
 from tests.unit.model_core.training import loop_task
 from tests.unit.model_core.training.loop_task import STEPS, initial_state, make_batch, run
 
@@ -37,6 +37,34 @@ def uninterrupted(tmp_path_factory) -> Path:
     return folder
 
 
+@settings(deadline=None)
+@given(first=st.integers(0, 5), count=st.integers(0, 30))
+def test_batches_come_in_order_each_once(first, count):
+    made: list[int] = []
+    assert list(batches_ahead(lambda i: made.append(i) or i, first, first + count)) == list(range(first, first + count))
+    assert sorted(made) == list(range(first, first + count))
+
+
+def test_no_more_batches_are_made_once_nobody_wants_them():
+    made: list[int] = []
+    batches = batches_ahead(lambda i: made.append(i) or i, 0, 1000)
+    assert next(batches) == 0
+    batches.close()
+    assert len(made) < 100
+
+
+def test_a_batch_that_cannot_be_made_raises_in_its_turn():
+    def make(i: int) -> int:
+        if i == 2:
+            raise ValueError("no such picture")
+        return i
+
+    batches = batches_ahead(make, 0, 4)
+    assert [next(batches), next(batches)] == [0, 1]
+    with pytest.raises(ValueError, match="no such picture"):
+        next(batches)
+
+
 def test_every_step_has_one_line_in_the_curve(uninterrupted: Path):
     assert [line["step"] for line in curve(uninterrupted)] == list(range(1, STEPS + 1))
     assert all(line["loss"] > 0 for line in curve(uninterrupted))
@@ -47,13 +75,13 @@ def test_every_step_has_one_line_in_the_curve(uninterrupted: Path):
 def test_a_run_stopped_by_a_signal_goes_on_as_if_it_had_not_been(tmp_path_factory, uninterrupted, stop_at, number):
     folder = tmp_path_factory.mktemp("stopped")
 
-    def stopping_batch(rng: np.random.Generator, i: int) -> np.ndarray:
-        if i + 1 == stop_at:
+    def stopping_step(state, batch, key):
+        if int(state["step"]) + 1 == stop_at:
             os.kill(os.getpid(), number)
-        return make_batch(rng, i)
+        return loop_task.step(state, batch, key)
 
     with pytest.raises(KeyboardInterrupt):
-        run(folder, make_batch=stopping_batch)
+        run(folder, step=stopping_step)
     assert curve(folder)[-1]["step"] == stop_at
     assert int(load_state(folder / "state.msgpack", initial_state())["step"]) == stop_at
     run(folder)

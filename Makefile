@@ -159,6 +159,10 @@ lock: setup ## Choose new versions within pyproject.toml's bounds
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --extra dev --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
+.PHONY: pictures
+pictures: setup ## Draw the pictures of README and model card again
+	@$(BIN)/python docs/images/draw.py
+
 .PHONY: wheel
 wheel: setup ## Build dist/*.whl
 	@rm -rf dist

@@ -1,6 +1,7 @@
 """The page in a real browser, before a service that draws known pictures."""
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -242,7 +243,7 @@ def test_a_picture_is_varied(page: Page):
     draw(page)
     finished(page).first.click()
     page.click("#vary")
-    expect(page.locator("#status")).to_contain_text("Variations of")
+    expect(page).to_have_title(re.compile("^Variations of “an avocado”"))
     expect(finished(page)).to_have_count(9)
     expect(page.locator("#copy-link")).to_be_hidden()  # a link cannot hold the picture
 

@@ -42,7 +42,7 @@ def build_emoji_data(
     concepts: Annotated[int | None, typer.Option(help="Learn the first so many; the others stay unseen.")] = None,
     style: Annotated[list[str] | None, typer.Option(help="Only this style; may be given again. Else all.")] = None,
     backgrounds: Annotated[int, typer.Option(help="Colours to lay each picture on besides white, up to 10.")] = 0,
-    pairs: Annotated[int, typer.Option(help="Pictures of two things side by side, in each style.")] = 0,
+    pairs: Annotated[int, typer.Option(help="Pairs of things in each style, on white and on a colour.")] = 0,
     validation: Annotated[
         bool, typer.Option(help="Of several styles, keep one of each twelfth thing back to measure with.")
     ] = True,

@@ -101,19 +101,20 @@ class Drawer(HttpUser):
 
     def vary(self) -> float:
         """Asks for the best variation of a picture; gives the seconds to wait before the next time."""
-        picture = self._picture()
+        wait_s = self._draw_first_picture()
+        if not Drawer.picture:
+            return wait_s
         fields = {"n": 1, "best_of": self._options.best_of, "keep": self._options.keep}
-        return self._post("variation", VARIATIONS, data=fields, files={"image": ("picture.png", picture, "image/png")})
+        image = {"image": ("picture.png", Drawer.picture, "image/png")}
+        return self._post("variation", VARIATIONS, data=fields, files=image)
 
-    def _picture(self) -> bytes:
-        """What is varied: one picture for all users of this process, drawn when it is first needed."""
+    def _draw_first_picture(self) -> float:
+        """Draws what is varied, where that is missing: one for all users of this process."""
         with Drawer.drawing:
-            if not Drawer.picture:
-                fields = {"prompt": self.prompts[0], "response_format": "b64_json"}
-                reply = self.client.post(GENERATIONS, name="first picture", json=fields, timeout=TIMEOUT_S)
-                reply.raise_for_status()
-                Drawer.picture = base64.b64decode(reply.json()["data"][0]["b64_json"])
-        return Drawer.picture
+            if Drawer.picture:
+                return 0.0
+            fields = {"prompt": self.prompts[0], "response_format": "b64_json"}
+            return self._post("first picture", GENERATIONS, on_reply=_keep_picture, json=fields)
 
     def _generate(self, name: str, fields: dict[str, Any]) -> float:
         fields = {"prompt": random.choice(self.prompts)} | fields
@@ -121,7 +122,15 @@ class Drawer(HttpUser):
             fields["model"] = random.choice(self._options.models)
         return self._post(name, GENERATIONS, json=fields, stream="stream" in fields)
 
-    def _post(self, name: str, path: str, *, stream: bool = False, **body: Any) -> float:
+    def _post(
+        self,
+        name: str,
+        path: str,
+        *,
+        stream: bool = False,
+        on_reply: Callable[[dict[str, Any]], None] = lambda reply: None,
+        **body: Any,
+    ) -> float:
         began = time.perf_counter()
         with self.client.post(
             path, name=name, stream=stream, catch_response=True, timeout=TIMEOUT_S, **body
@@ -136,7 +145,9 @@ class Drawer(HttpUser):
                 self._watch_events(response, began)
                 meta["response_time"] = _milliseconds_since(began)
             elif response.ok:
-                counts.images += len(response.json()["data"])
+                reply = response.json()
+                counts.images += len(reply["data"])
+                on_reply(reply)
         return 0.0
 
     @property
@@ -169,6 +180,10 @@ class Drawer(HttpUser):
             exception=None,
             context={},
         )
+
+
+def _keep_picture(reply: dict[str, Any]) -> None:
+    Drawer.picture = base64.b64decode(reply["data"][0]["b64_json"])
 
 
 WAYS: dict[str, Callable[[Drawer], float]] = {

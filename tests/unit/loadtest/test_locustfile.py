@@ -131,6 +131,13 @@ def load(service: Service, requests: int, *arguments: str) -> tuple[int, dict[st
     return process.returncode, report
 
 
+def test_a_first_picture_that_is_refused_is_asked_for_again(service: Service):
+    service.script = ["refuse", "ok"]
+    status, report = load(service, 60, "--ways", "variation", "--users=1")
+    assert status == 0, report
+    assert "of them 1 refused, 0 failed (200:" in report["requests"]
+
+
 def test_a_closed_loop_asks_in_every_way_and_counts_refusals_apart(service: Service):
     service.script = ["refuse"] * 3 + ["ok"]
     ways = ["--ways", "json", "stream", "best_of", "variation"]

@@ -62,7 +62,7 @@ class _Job:
 
     prompt: str
     text: EncodedPrompt
-    negative: EncodedPrompt
+    negative: EncodedPrompt | None  # without guidance there is none
     sampling: Sampling
     fixed_codes: np.ndarray | None
     request_id: str
@@ -154,11 +154,13 @@ class Pipeline:
         for stage in self._sleepy:
             stage.wake.remote()
         async with _deadline(wishes["timeout_s"]) as time_left_s:
-            text, negative = await all_of(self._encode(words) for words in (prompt, wishes["negative_prompt"]))
+            is_guided = wishes["sampling"].guidance_scale != 1.0
+            words = (prompt, wishes["negative_prompt"]) if is_guided else (prompt,)
+            text, *negative = await all_of(self._encode(each) for each in words)
             job = _Job(
                 prompt=prompt,
                 text=text,
-                negative=negative,
+                negative=negative[0] if negative else None,
                 sampling=wishes["sampling"],
                 fixed_codes=wishes.get("fixed_codes"),
                 request_id=secrets.token_hex(8),

@@ -65,7 +65,7 @@ class TokenSampler:
     async def sample(
         self,
         prompt: EncodedPrompt,
-        negative: EncodedPrompt,
+        negative: EncodedPrompt | None,
         seed: int,
         sampling: Sampling,
         *,
@@ -77,7 +77,7 @@ class TokenSampler:
 
         Args:
           prompt: what to draw, as the text encoder returned it.
-          negative: what guidance leads away from; the empty prompt where nothing else was asked for.
+          negative: what guidance leads away from: the empty prompt where nothing else was asked for, None at scale 1.
           seed: of this image, below 2^32; the same seed gives the same codes whatever else is drawn.
           sampling: how to draw.
           fixed_codes: int32 [N], what the image has to have; -1 where codes are drawn.
@@ -105,7 +105,7 @@ class TokenSampler:
     async def sample_rows(
         self,
         prompt: EncodedPrompt,
-        negative: EncodedPrompt,
+        negative: EncodedPrompt | None,
         seed: int,
         sampling: Sampling,
         *,
@@ -131,8 +131,8 @@ class TokenSampler:
         job = self._new_job(
             states=prompt[0],
             mask=prompt[1],
-            uncond_states=negative[0],
-            uncond_mask=negative[1],
+            uncond_states=negative and negative[0],
+            uncond_mask=negative and negative[1],
             seed=seed,
             fixed_codes=fixed_codes,
             **asdict(sampling),

@@ -133,13 +133,14 @@ class Pipeline:
         settings = self.bundle.sampling | {name: value for name, value in given.items() if value is not None}
         sampling_params(1, num_codes=1, **settings)  # raises before any work is done
 
-        text = self.text_encoder.encode([prompt, negative_prompt])
+        is_guided = settings["guidance_scale"] != 1.0
+        text = self.text_encoder.encode([prompt, negative_prompt] if is_guided else [prompt])
         jobs = [
             SamplerJob(
                 states=text.states[0],
                 mask=text.mask[0],
-                uncond_states=text.states[1],
-                uncond_mask=text.mask[1],
+                uncond_states=text.states[1] if is_guided else None,
+                uncond_mask=text.mask[1] if is_guided else None,
                 seed=(first_seed + i) % 2**32,
                 **settings,
             )

@@ -21,13 +21,14 @@ class SamplerJob:
     """One image to draw, with the encoder's view of the prompt and of what guidance leads away from.
 
     Attributes:
+      uncond_states: of what guidance leads away from, with `uncond_mask`; None where `guidance_scale` is 1.
       fixed_codes: what the image has to have; -1 where codes are drawn. None fixes none.
     """
 
     states: Float32[np.ndarray, "T D"]
     mask: Int32[np.ndarray, " T"]
-    uncond_states: Float32[np.ndarray, "T D"]
-    uncond_mask: Int32[np.ndarray, " T"]
+    uncond_states: Float32[np.ndarray, "T D"] | None = None
+    uncond_mask: Int32[np.ndarray, " T"] | None = None
     seed: int
     guidance_scale: float = 10.0
     temperature: float = 1.0
@@ -86,6 +87,8 @@ def check_job(job: SamplerJob, config: DalleBartConfig, num_codes: int) -> Check
     )
     texts = [_text("prompt", job.states, job.mask, config)]
     if job.guidance_scale != 1:
+        if job.uncond_states is None or job.uncond_mask is None:
+            raise InvalidValue("Guidance needs an unconditional text; give one, or a scale of 1.", "guidance_scale")
         texts.append(_text("negative_prompt", job.uncond_states, job.uncond_mask, config))
     return CheckedJob(tuple(texts), _codes(job.fixed_codes, config.image_length, num_codes), sampling)
 

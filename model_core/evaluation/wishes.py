@@ -125,19 +125,21 @@ def _border_color(image: UInt8[np.ndarray, "h w 3"]) -> np.ndarray:
 
 def _real_pictures(
     dataset: Dataset, questions: Sequence[Question]
-) -> dict[tuple[str, str], Float32[np.ndarray, " pixels"]]:
-    """(concept, style) -> the picture on white, small."""
+) -> dict[tuple[str, str, str], Float32[np.ndarray, " pixels"]]:
+    """(concept, style, file) -> the picture on white, small."""
     names = {question.concept: question.prompt for question in questions}
     plain = [item for item in dataset.split("train") if item.prompts[0][0] == names.get(item.concept)]
     pixels = dataset.load_pixels(plain)
-    return {(item.concept, item.style): _small(pixels[place]) for place, item in enumerate(plain)}
+    return {(item.concept, item.style, item.image): _small(pixels[place]) for place, item in enumerate(plain)}
 
 
 def _small(image: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, " pixels"]:
     return np.asarray(Image.fromarray(image).resize((SMALL, SMALL), Image.Resampling.BOX), np.float32).ravel()
 
 
-def _judge(wish: Wish, image: UInt8[np.ndarray, "h w 3"], real: dict[tuple[str, str], np.ndarray]) -> tuple[bool, bool]:
+def _judge(
+    wish: Wish, image: UInt8[np.ndarray, "h w 3"], real: dict[tuple[str, str, str], np.ndarray]
+) -> tuple[bool, bool]:
     """Whether the wish came true, and whether the picture shows the thing."""
     small = _small(on_white(image))
     distances = {key: float(((small - picture) ** 2).sum()) for key, picture in real.items()}
@@ -146,8 +148,8 @@ def _judge(wish: Wish, image: UInt8[np.ndarray, "h w 3"], real: dict[tuple[str, 
         return shows_thing, shows_thing
     if wish.kind == "background":
         return background_of(image) == wish.value, shows_thing
-    of_thing = {style: distance for (concept, style), distance in distances.items() if concept == wish.concept}
-    return min(of_thing, key=of_thing.__getitem__) == wish.value, shows_thing
+    of_thing = {key: distance for key, distance in distances.items() if key[0] == wish.concept}
+    return min(of_thing, key=of_thing.__getitem__)[1] == wish.value, shows_thing
 
 
 def _score(kind: str, is_seen: bool, wishes: Sequence[Wish], came_true: Sequence[tuple[bool, bool]]) -> WishScores:

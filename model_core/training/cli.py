@@ -43,6 +43,9 @@ def build_emoji_data(
     style: Annotated[list[str] | None, typer.Option(help="Only this style; may be given again. Else all.")] = None,
     backgrounds: Annotated[int, typer.Option(help="Colours to lay each picture on besides white, up to 10.")] = 0,
     pairs: Annotated[int, typer.Option(help="Pairs of things in each style, on white and on a colour.")] = 0,
+    mirrored: Annotated[
+        bool, typer.Option("--mirrored", help="Each picture also with left and right exchanged.")
+    ] = False,
     validation: Annotated[
         bool, typer.Option(help="Of several styles, keep one of each twelfth thing back to measure with.")
     ] = True,
@@ -57,6 +60,7 @@ def build_emoji_data(
         styles=style,
         backgrounds=backgrounds,
         pairs=pairs,
+        mirrored=mirrored,
         validation=validation,
     )
     splits = ", ".join(f"{count} {split}" for split, count in report.splits.items())

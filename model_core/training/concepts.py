@@ -22,23 +22,33 @@ Prompts = tuple[tuple[str, float], ...]  # prompts with their weights
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Concept:
-    """A thing to draw: its code point(s) in hex, what a person would type, other words for it, and looser ones."""
+    """A thing to draw.
+
+    Attributes:
+      hexcode: its code point(s).
+      name: what a person would type.
+      synonyms: other words for it.
+      has_signs: whether letters, digits or notes are on it, which a mirror image would show the wrong way round.
+      tags: looser words.
+    """
 
     hexcode: str
     name: str
     synonyms: tuple[str, ...]
+    has_signs: bool = False
     tags: tuple[str, ...] = ()
 
 
 def read_concepts(path: Path = CONCEPTS) -> list[Concept]:
-    """Reads the list of concepts, most iconic first: hexcode, name, synonyms, separated by tabs.
+    """Reads the list of concepts, most iconic first: hexcode, name, synonyms, and "signs"
+    where the thing bears any, separated by tabs.
 
     Raises:
       InvalidValue: a line has no hexcode or name, or two concepts share a hexcode, a name or a synonym.
     """
     concepts, owner = [], {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        hexcode, name, synonyms = [*line.split("\t"), "", ""][:3]
+        hexcode, name, synonyms, signs = [*line.split("\t"), "", "", ""][:4]
         if not re.fullmatch(r"[0-9a-f]+(-[0-9a-f]+)*", hexcode) or not name:
             raise InvalidValue(f"{path.name}, line {number}: expected hexcode, name and synonyms, got {line!r}.")
         words = tuple(word.strip() for word in synonyms.split(",") if word.strip())
@@ -46,7 +56,7 @@ def read_concepts(path: Path = CONCEPTS) -> list[Concept]:
             if key in owner:
                 raise InvalidValue(f"{path.name}, line {number}: {key!r} is already in line {owner[key]}.")
             owner[key] = number
-        concepts.append(Concept(hexcode=hexcode, name=name, synonyms=words))
+        concepts.append(Concept(hexcode=hexcode, name=name, synonyms=words, has_signs=signs == "signs"))
     return concepts
 
 

@@ -8,9 +8,10 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageChops, ImageOps, ImageStat
 
 from model_core.errors import InvalidValue
 from model_core.training.concepts import Concept, pair_prompts, prompts_of, read_concepts, with_own_tags
@@ -21,6 +22,7 @@ from model_core.training.scenes import COLORS, WHITE, on_background, side_by_sid
 
 WORDS_PACKAGE, WORDS_VERSION = "emojibase-data", "17.0.0"
 PAIRED = 240  # so many concepts, the first of the list, are paired
+SYMMETRIC = 0.02  # mean difference from its mirror image, as a share of the range, below which a drawing is symmetric
 VALIDATION_EVERY = 12  # of this many concepts, or pairs, one goes to the validation split in one of its styles
 
 Pictures = dict[tuple[str, str], Image.Image]  # (code point, style) -> RGBA
@@ -44,6 +46,7 @@ def build_emoji(
     styles: Sequence[str] | None = None,
     backgrounds: int = 0,
     pairs: int = 0,
+    mirrored: bool = False,
     validation: bool = True,
 ) -> BuildReport:
     """Fetches the packages, draws every concept in every style and writes the data set.
@@ -62,6 +65,8 @@ def build_emoji(
         to concept, so that the others are combinations never seen.
       pairs: how many pairs of the first `PAIRED` concepts are drawn side by side in each style: on white and, where
         there are backgrounds, on one of the colours.
+      mirrored: whether each picture is there a second time, left and right exchanged, where that makes a difference and
+        turns no writing; either half of a pair is mirrored or not, by chance.
       validation: whether, of several styles, one concept in twelve has one in the split "validation": a known thing in
         a known style, never seen together; and one pair in twelve.
 
@@ -91,8 +96,8 @@ def build_emoji(
     concepts = with_own_tags(every[:num_concepts], read_tags(words))
     names = [each.style for each in sets]
     items = [
-        *_single_items(concepts, pictures, names, backgrounds, out),
-        *_pair_items(concepts[:PAIRED], pictures, names, pairs, backgrounds > 0, out),
+        *_single_items(concepts, pictures, names, backgrounds, mirrored, out),
+        *_pair_items(concepts[:PAIRED], pictures, names, pairs, backgrounds > 0, mirrored, out),
         *_unseen_items(every[num_concepts:], pictures, names, out),
     ]
     if not validation:
@@ -119,9 +124,9 @@ def read_tags(archive: Path) -> dict[str, list[str]]:
 
 
 def _single_items(
-    concepts: Sequence[Concept], pictures: Pictures, styles: list[str], backgrounds: int, out: Path
+    concepts: Sequence[Concept], pictures: Pictures, styles: list[str], backgrounds: int, mirrored: bool, out: Path
 ) -> Iterator[Item]:
-    """Every concept in every style, on white and on `backgrounds` colours."""
+    """Every concept in every style, one way round or both, on white and on `backgrounds` colours."""
     colors = list(COLORS)
     for place, concept in enumerate(concepts, 1):
         block, is_chosen = place // VALIDATION_EVERY, place % VALIDATION_EVERY == 0 and len(styles) > 1
@@ -131,9 +136,10 @@ def _single_items(
             picture = pictures.get((concept.hexcode, style))
             if picture is None:
                 continue
-            for background in ("", *chosen):
+            drawings = _both_ways(concept, picture) if mirrored else [picture]
+            for (way, drawing), background in product(enumerate(drawings), ("", *chosen)):
                 yield Item(
-                    image=_save(picture, out, concept.hexcode, style, background),
+                    image=_save(drawing, out, concept.hexcode, style, background, "mirrored" * way),
                     prompts=prompts_of(concept, style, background),
                     concept=concept.hexcode,
                     style=style,
@@ -142,7 +148,13 @@ def _single_items(
 
 
 def _pair_items(
-    concepts: Sequence[Concept], pictures: Pictures, styles: list[str], pairs: int, colored: bool, out: Path
+    concepts: Sequence[Concept],
+    pictures: Pictures,
+    styles: list[str],
+    pairs: int,
+    colored: bool,
+    mirrored: bool,
+    out: Path,
 ) -> Iterator[Item]:
     """`pairs` different pairs of concepts in every style; one in twelve is for validation."""
     colors = list(COLORS)
@@ -156,7 +168,8 @@ def _pair_items(
             if code in seen:
                 continue
             seen.add(code)
-            scene = side_by_side(pictures[left.hexcode, style], pictures[right.hexcode, style])
+            halves = [(half, pictures[half.hexcode, style]) for half in (left, right)]
+            scene = side_by_side(*(rng.choice(_both_ways(*half)) if mirrored else half[1] for half in halves))
             for background in ("", colors[len(seen) % len(colors)]) if colored else ("",):
                 yield Item(
                     image=_save(scene, out, code, style, background),
@@ -180,8 +193,17 @@ def _unseen_items(concepts: Sequence[Concept], pictures: Pictures, styles: list[
                 )
 
 
-def _save(picture: Image.Image, out: Path, code: str, style: str, background: str = "") -> str:
-    name = f"images/{'-'.join(filter(None, (code, style, background)))}.png"
+def _both_ways(concept: Concept, picture: Image.Image) -> list[Image.Image]:
+    """The picture, and its mirror image if that is another one and the thing bears no signs."""
+    mirrored = ImageOps.mirror(picture)
+    alpha = ImageChops.lighter(picture.getchannel("A"), mirrored.getchannel("A"))
+    differing = ImageStat.Stat(ImageChops.difference(picture, mirrored), alpha.point(bool)).mean
+    is_symmetric = sum(differing) / len(differing) < SYMMETRIC * 255
+    return [picture] if is_symmetric or concept.has_signs else [picture, mirrored]
+
+
+def _save(picture: Image.Image, out: Path, code: str, style: str, background: str = "", way: str = "") -> str:
+    name = f"images/{'-'.join(filter(None, (code, style, background, way)))}.png"
     on_background(picture, COLORS[background] if background else WHITE).save(out / name, optimize=True)
     return name
 

@@ -145,7 +145,9 @@ def fake_stages() -> dict[str, FakeStage]:
     return {
         "text_encoder": FakeStage(lambda prompt: (np.array([[len(prompt)]]), np.array([1]))),
         "token_sampler": FakeStage(
-            lambda prompt, negative, seed, sampling: np.array([seed % 256, prompt[0][0, 0], negative[0][0, 0]])
+            lambda prompt, negative, seed, sampling: np.array(
+                [seed % 256, prompt[0][0, 0], negative[0][0, 0] if negative else 0]
+            )
         ),
         "image_decoder": FakeStage(lambda codes: np.full((2, 2, 3), codes[0], np.uint8)),
         "clip_scorer": FakeStage(lambda prompt, image: float(image[0, 0, 0])),

@@ -40,6 +40,14 @@ def test_an_image_comes_from_prompt_negative_prompt_and_seed():
     assert (drawn.seed, drawn.score) == (7, 7.0)
 
 
+def test_without_guidance_only_the_prompt_is_encoded():
+    stages = fake_stages()
+    plain = Sampling(guidance_scale=1.0, temperature=1.0, top_k=0, top_p=1.0)
+    (drawn,) = generate(stages, seed=7, negative_prompt="red", sampling=plain)
+    assert drawn.codes.tolist() == [7, len("avocado"), 0]
+    assert len(stages["text_encoder"].responses) == 1
+
+
 def test_the_best_of_many_come_first():
     drawn = generate(fake_stages(), n=2, best_of=5, seed=10)
     assert [image.seed for image in drawn] == [14, 13]

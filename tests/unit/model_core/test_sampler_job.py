@@ -27,6 +27,7 @@ def check(tiny_dalle_bart, job: SamplerJob, **changes: Any):
 def test_a_job_has_a_text_for_each_row(tiny_dalle_bart, job):
     assert len(check(tiny_dalle_bart, job).texts) == 2
     assert len(check(tiny_dalle_bart, job, guidance_scale=1.0).texts) == 1
+    assert len(check(tiny_dalle_bart, job, guidance_scale=1.0, uncond_states=None, uncond_mask=None).texts) == 1
 
 
 def test_equal_texts_have_equal_keys(tiny_dalle_bart, job):
@@ -53,6 +54,7 @@ def test_the_prefix_is_what_is_fixed_without_a_gap(tiny_dalle_bart, job, fixed, 
         ({"fixed_codes": np.full(9, 20, np.int32)}, "fixed_codes", r"in 0…19"),
         ({"fixed_codes": np.full(9, -2, np.int32)}, "fixed_codes", r"in 0…19"),
         ({"states": np.zeros((5, 16), np.float32)}, "prompt", r"this model takes \(6, 16\)"),
+        ({"uncond_states": None}, "guidance_scale", "unconditional text"),
         ({"uncond_mask": np.ones(5, np.int32)}, "negative_prompt", r"this model takes \(6, 16\)"),
         ({"states": np.full((6, 16), np.inf, np.float32)}, "prompt", "finite"),
         ({"seed": 2**32}, "seeds", "4294967295"),

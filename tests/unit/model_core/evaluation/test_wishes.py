@@ -77,9 +77,10 @@ def test_on_white_only_what_hangs_together_with_the_border_changes():
 def test_the_nearest_real_picture_says_what_is_shown_and_in_which_style():
     white = np.full(3, 255, np.uint8)
     pictures = {
-        ("1", "flat"): picture(white, rgb("red")),
-        ("1", "noto"): picture(white, rgb("pink")),
-        ("2", "flat"): picture(white, rgb("green")),
+        ("1", "flat", "1.png"): picture(white, rgb("red")),
+        ("1", "noto", "2.png"): picture(white, rgb("pink")),
+        ("1", "noto", "2-mirrored.png"): picture(white, rgb("yellow")),
+        ("2", "flat", "3.png"): picture(white, rgb("green")),
     }
     real = {key: image[::2, ::2].astype(np.float32).ravel() for key, image in pictures.items()}
 
@@ -89,6 +90,7 @@ def test_the_nearest_real_picture_says_what_is_shown_and_in_which_style():
     assert judged("synonym", "", picture(white, rgb("red"))) == (True, True)
     assert judged("synonym", "", picture(white, rgb("green"))) == (False, False)
     assert judged("style", "noto", picture(white, rgb("pink"))) == (True, True)
+    assert judged("style", "noto", picture(white, rgb("yellow"))) == (True, True)
     assert judged("style", "flat", picture(white, rgb("pink"))) == (False, True)
     assert judged("background", "blue", picture(rgb("blue"), rgb("red"))) == (True, True)
     assert judged("background", "gray", picture(rgb("blue"), rgb("red"))) == (False, True)

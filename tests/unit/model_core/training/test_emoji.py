@@ -1,19 +1,20 @@
 """The emoji data set, built from packages that the tests make themselves."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from model_core.errors import InvalidValue
 from model_core.training import emoji
-from model_core.training.concepts import with_article
+from model_core.training.concepts import read_concepts, with_article
 from model_core.training.data import Dataset
 from model_core.training.emoji import build_emoji
 from model_core.training.packages import PackageError
 from model_core.training.picture_sets import TRAINING_SETS
 from model_core.training.scenes import COLORS
-from tests.unit.model_core.training.packages_made_here import fill_cache
+from tests.unit.model_core.training.packages_made_here import DOT, fill_cache, picture_package, write_set
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,45 @@ def test_a_picture_is_laid_on_as_many_colours_as_asked_for(cache: Path, tmp_path
     named = [item.prompts[0][0].split(" on ")[-1].split()[1] for item in train[1:]]
     assert corners == [[255, 255, 255], *(palette[list(COLORS).index(name)] for name in named)]
     assert len(set(named)) == 4
+
+
+@pytest.fixture
+def lopsided(tmp_path: Path) -> Path:
+    """Packages in which the flat avocado alone is not its own mirror image."""
+    cache = fill_cache(tmp_path / "packages")
+    bodies = {"square": '<rect x="4" y="8" width="8" height="16" fill="#ff0000"/>', "dot": DOT}
+    write_set(cache, TRAINING_SETS[0], picture_package(bodies, {"1f951": "square", "1f34e": "dot"}))
+    return cache
+
+
+def test_a_picture_that_is_not_symmetric_is_there_both_ways_round(lopsided: Path, tmp_path: Path):
+    build_emoji(tmp_path / "out", size=32, cache=lopsided, num_concepts=2, styles=["flat"], mirrored=True)
+    dataset = Dataset.open(tmp_path / "out")
+    avocado, mirrored, apple = dataset.items
+    assert (avocado.concept, avocado.prompts) == (mirrored.concept, mirrored.prompts)
+    assert apple.concept != avocado.concept
+    one, other, _ = dataset.load_pixels(dataset.items)
+    assert (one == other[:, ::-1]).all()
+    assert (one != other).any()
+
+
+def test_writing_is_not_mirrored(monkeypatch: pytest.MonkeyPatch, lopsided: Path, tmp_path: Path):
+    signs = [replace(concept, has_signs=True) for concept in read_concepts()[:2]]
+    monkeypatch.setattr(emoji, "read_concepts", lambda: signs)
+    build_emoji(tmp_path / "out", size=32, cache=lopsided, num_concepts=2, styles=["flat"], mirrored=True)
+    assert len(Dataset.open(tmp_path / "out").items) == 2
+
+
+def test_the_halves_of_a_pair_are_mirrored_by_chance(lopsided: Path, tmp_path: Path):
+    found = []
+    for mirrored in (False, True):
+        out = tmp_path / str(mirrored)
+        build_emoji(out, size=32, cache=lopsided, num_concepts=2, styles=["flat"], pairs=2, mirrored=mirrored)
+        dataset = Dataset.open(out)
+        found.append(dataset.load_pixels([item for item in dataset.items if "+" in item.concept]))
+    plain, mirrored = found
+    assert plain.shape == mirrored.shape == (2, 32, 32, 3)
+    assert (plain != mirrored).any()
 
 
 def test_pairs_are_of_different_things_and_never_twice(cache: Path, tmp_path: Path):

@@ -40,8 +40,7 @@ class Concept:
 
 
 def read_concepts(path: Path = CONCEPTS) -> list[Concept]:
-    """Reads the list of concepts, most iconic first: hexcode, name, synonyms, and "signs"
-    where the thing bears any, separated by tabs.
+    """Reads the list of concepts, most iconic first: hexcode, name, synonyms, perhaps "signs", separated by tabs.
 
     Raises:
       InvalidValue: a line has no hexcode or name, or two concepts share a hexcode, a name or a synonym.

@@ -143,6 +143,9 @@ class TextEncoderConfig(StageConfig):
     """Prompt → encoder states."""
 
     batch_size: int = Field(default=2, ge=1, description="Prompts encoded together; a request has two.")
+    batch_wait_timeout_s: float = Field(
+        default=0, ge=0, description="How long a call waits for others; not at all, as a request's prompts come in one."
+    )
     num_devices: int = NUM_DEVICES
 
 

@@ -131,7 +131,9 @@ class Job:
 
     async def _reply(self, prepared: _Prepared, drawn: Sequence[RankedImage]) -> dict[str, Any]:
         await self._look_at(drawn)
-        files = await asyncio.to_thread(lambda: [self._finish(prepared, image.image, image.seed) for image in drawn])
+        files = await asyncio.gather(
+            *(asyncio.to_thread(self._finish, prepared, image.image, image.seed) for image in drawn)
+        )
         data = [
             {"image": file, "seed": image.seed, "clip_score": image.score, "revised_prompt": prepared.prompt.words}
             for image, file in zip(drawn, files, strict=True)

@@ -156,7 +156,7 @@ class Pipeline:
         async with _deadline(wishes["timeout_s"]) as time_left_s:
             is_guided = wishes["sampling"].guidance_scale != 1.0
             words = (prompt, wishes["negative_prompt"]) if is_guided else (prompt,)
-            text, *negative = await all_of(self._encode(each) for each in words)
+            text, *negative = await self._call("text_encoder", lambda: result(self._encoder.encode.remote(words)))
             job = _Job(
                 prompt=prompt,
                 text=text,
@@ -178,10 +178,6 @@ class Pipeline:
         if self._scorer and any(image.score is None for image in drawn):
             self._metrics.unranked()
         return rank(drawn)[: wishes["n"]]
-
-    async def _encode(self, words: str) -> EncodedPrompt:
-        """A request's two prompts come here at the same time, so that they share a batch."""
-        return await self._call("text_encoder", lambda: result(self._encoder.encode.remote(words)))
 
     async def _sample(self, job: _Job, index: int, seed: int) -> np.ndarray:
         def sample() -> Awaitable[np.ndarray]:

@@ -3,6 +3,9 @@
 Knows nothing of the other stages or of HTTP. The models are imported when a replica starts, not with this module.
 """
 
+import asyncio
+from collections.abc import Sequence
+
 import numpy as np
 
 from deployments.batching import batched
@@ -24,9 +27,9 @@ class TextEncoder:
         self._stage.warm_up()
         self._encode_batched = batched(self._encode, config.batch_size, config.batch_wait_timeout_s)
 
-    async def encode(self, prompt: str) -> EncodedPrompt:
-        """Turns a prompt into its encoder states [T, D] and their mask [T]."""
-        return await self._encode_batched(prompt)
+    async def encode(self, prompts: Sequence[str]) -> list[EncodedPrompt]:
+        """Turns a request's prompts into their encoder states [T, D] and masks [T]."""
+        return await asyncio.gather(*map(self._encode_batched, prompts))
 
     async def wake(self) -> None:
         """Does nothing: being called brings the stage back where it has scaled to zero."""

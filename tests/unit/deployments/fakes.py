@@ -143,7 +143,7 @@ class FakeStage:
 def fake_stages() -> dict[str, FakeStage]:
     """The four stages by name."""
     return {
-        "text_encoder": FakeStage(lambda prompt: (np.array([[len(prompt)]]), np.array([1]))),
+        "text_encoder": FakeStage(lambda prompts: [(np.array([[len(prompt)]]), np.array([1])) for prompt in prompts]),
         "token_sampler": FakeStage(
             lambda prompt, negative, seed, sampling: np.array(
                 [seed % 256, prompt[0][0, 0], negative[0][0, 0] if negative else 0]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from model_core.evaluation.evaluation import GUIDANCE_SCALES, TEMPERATURES, PictureScores, Sheets
 from model_core.evaluation.networks import GroupScores
-from model_core.evaluation.wishes import WishScores
+from model_core.evaluation.wishes import MISSING, WishScores
 from model_core.images import grid
 
 THUMBNAIL = 64  # pixels a side, on the sheets
@@ -148,18 +148,20 @@ def _pictures_section(pictures: PictureScores) -> str:
 def _wishes_section(wishes: Sequence[WishScores]) -> str:
     rows = [
         f"| {each.kind} | {'yes' if each.is_seen else 'no'} | {each.num_prompts} "
-        f"| {each.right:.1%} {_range(each.right_interval)} | {each.thing:.1%} |"
+        f"| {each.right:.1%} {_range(each.right_interval)} | {each.thing:.1%} | {_share(each.whole)} |"
         for each in wishes
     ]
     return (
         "## Other names, colours and styles\n\n"
-        "One draw a prompt, seed 0, of every second thing of the list: by its first synonym, on one colour that it was "
-        "learned on and on one that it was not, and in every style.\n\n"
-        "| asked for | learned together with the thing | prompts | right | shows the thing |\n|---|---|---|---|---|\n"
+        "One draw a prompt, seed 0, of every second thing of the list: by its name, by its first synonym, on one "
+        "colour that it was learned on and on one that it was not, and in every style.\n\n"
+        "| asked for | learned together with the thing | prompts | right | shows the thing | all of it |\n"
+        "|---|---|---|---|---|---|\n"
         + "\n".join(rows)
         + "\n\nA background is right if the border is nearest to its colour, of eleven; a style, if the nearest real "
-        "picture of the thing is in it; the thing, and so a synonym, if the nearest of all real pictures, on white, is "
-        "one of it.\n"
+        "picture of the thing is in it; the thing, and so a name, if the nearest of all real pictures, on white, is "
+        "one of it. A picture shows all of it if its squared distance from a real one of its prompt is at most "
+        f"{MISSING:.0%} of that one's own from its plain background.\n"
     )
 
 
@@ -183,6 +185,10 @@ def _listed(values: Sequence[float]) -> str:
 
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{value:.0%}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
 
 
 def _range(bounds: tuple[float, float]) -> str:

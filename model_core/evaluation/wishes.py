@@ -1,10 +1,10 @@
-"""Whether a picture has the background colour or the style that its prompt asks for, and shows the thing, by any name.
+"""Whether a picture has the background colour or the style that its prompt asks for, and shows the whole thing.
 
 Knows what a data set's prompts can name, and which of it was learned together. Judges by the pixels, with no network: a
-background by the picture's border, a style and a thing by the nearest real picture.
+background by the picture's border, a style and a thing by the nearest real picture, its parts by how near that is.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,20 +18,21 @@ from model_core.evaluation.measures import interval
 from model_core.evaluation.prompts import Question
 from model_core.pipeline import Pipeline
 from model_core.training.concepts import read_concepts, with_article
-from model_core.training.data import Dataset
+from model_core.training.data import Dataset, Item
 from model_core.training.scenes import COLORS, WHITE
 
 EDGE = 3  # pixels of the border that tell the background's colour
 NEAR = 60  # a pixel is background if none of its colours is further from the border's
 SMALL = 32  # pixels a side at which pictures are compared
+MISSING = 0.1  # of what a real picture shows: with more of it another way, a picture is not whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """A prompt that asks for a thing by another of its names, or for a background or a style as well.
+    """A prompt that asks for a thing by one of its names, or for a background or a style as well.
 
     Attributes:
-      kind: "synonym", "background" or "style".
+      kind: "name", "synonym", "background" or "style".
       value: the colour, the style, or nothing.
       is_seen: whether the data set's train split has the thing with it.
     """
@@ -45,7 +46,12 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WishScores:
-    """How often a kind of wish came true; `thing` is how often the picture shows what it should."""
+    """How often a kind of wish came true.
+
+    Attributes:
+      thing: how often the picture shows what it should.
+      whole: how often it shows all of it; None where no real picture has the prompts.
+    """
 
     kind: str
     is_seen: bool
@@ -53,6 +59,7 @@ class WishScores:
     right: float
     right_interval: tuple[float, float]
     thing: float
+    whole: float | None
 
 
 def measure_wishes(
@@ -70,12 +77,17 @@ def measure_wishes(
     images = np.concatenate([pipeline.image_decoder.decode(codes) for codes in draws.codes])
     real = _real_pictures(dataset, questions)
     came_true = [_judge(wish, image, real) for wish, image in zip(wishes, images, strict=True)]
+    of_prompt = _pictures_by_prompt(dataset, {wish.prompt for wish in wishes})
+    whole = [
+        _is_whole(image, of_prompt[wish.prompt]) if wish.prompt in of_prompt else None
+        for wish, image in zip(wishes, images, strict=True)
+    ]
     groups = sorted({(wish.kind, not wish.is_seen) for wish in wishes})
-    return [_score(kind, not is_new, wishes, came_true) for kind, is_new in groups]
+    return [_score(kind, not is_new, wishes, came_true, whole) for kind, is_new in groups]
 
 
 def wishes_of(dataset: Dataset, questions: Sequence[Question]) -> Iterator[Wish]:
-    """Of each thing: a synonym, one colour that it was seen on and one that it was not, and every style."""
+    """Of each thing: its name, a synonym, one colour that it was seen on and one that it was not, and every style."""
     train = dataset.split("train")
     synonyms = {concept.hexcode: concept.synonyms for concept in read_concepts()}
     seen = {prompt for item in train for prompt, _ in item.prompts}
@@ -84,6 +96,7 @@ def wishes_of(dataset: Dataset, questions: Sequence[Question]) -> Iterator[Wish]
         name, concept = question.prompt, question.concept
         if name not in seen:
             continue
+        yield Wish(kind="name", value="", prompt=name, concept=concept, is_seen=True)
         for synonym in synonyms.get(concept, ())[:1]:
             yield Wish(kind="synonym", value="", prompt=synonym, concept=concept, is_seen=synonym in seen)
         on = {color: f"{name} on {with_article(color)} background" for color in COLORS}
@@ -144,7 +157,7 @@ def _judge(
     small = _small(on_white(image))
     distances = {key: float(((small - picture) ** 2).sum()) for key, picture in real.items()}
     shows_thing = min(distances, key=distances.__getitem__)[0] == wish.concept
-    if wish.kind == "synonym":
+    if wish.kind in ("name", "synonym"):
         return shows_thing, shows_thing
     if wish.kind == "background":
         return background_of(image) == wish.value, shows_thing
@@ -152,11 +165,41 @@ def _judge(
     return min(of_thing, key=of_thing.__getitem__)[1] == wish.value, shows_thing
 
 
-def _score(kind: str, is_seen: bool, wishes: Sequence[Wish], came_true: Sequence[tuple[bool, bool]]) -> WishScores:
-    chosen = [
-        found for wish, found in zip(wishes, came_true, strict=True) if (wish.kind, wish.is_seen) == (kind, is_seen)
-    ]
-    right, thing = np.array(chosen, float).T
+def _pictures_by_prompt(dataset: Dataset, prompts: Set[str]) -> dict[str, UInt8[np.ndarray, "pictures h w 3"]]:
+    """The real pictures that were learned with each of the prompts."""
+    found: dict[str, list[Item]] = {}
+    for item in dataset.split("train"):
+        for prompt, _ in item.prompts:
+            if prompt in prompts:
+                found.setdefault(prompt, []).append(item)
+    return {prompt: dataset.load_pixels(items) for prompt, items in found.items()}
+
+
+def _is_whole(image: UInt8[np.ndarray, "h w 3"], real: UInt8[np.ndarray, "pictures h w 3"]) -> bool:
+    """Whether all is there that some real picture shows, and nothing else."""
+    return any(_missing(image, picture) <= MISSING for picture in real)
+
+
+def _missing(image: UInt8[np.ndarray, "h w 3"], real: UInt8[np.ndarray, "h w 3"]) -> float:
+    """What a picture has otherwise than a real one, as a share of what that one has otherwise than its background."""
+    background = np.full_like(real, _border_color(real))
+    return float(_squared_distance(image, real) / max(_squared_distance(background, real), 1.0))
+
+
+def _squared_distance(one: UInt8[np.ndarray, "h w 3"], other: UInt8[np.ndarray, "h w 3"]) -> float:
+    return float(((_small(one) - _small(other)) ** 2).sum())
+
+
+def _score(
+    kind: str,
+    is_seen: bool,
+    wishes: Sequence[Wish],
+    came_true: Sequence[tuple[bool, bool]],
+    whole: Sequence[bool | None],
+) -> WishScores:
+    chosen = [place for place, wish in enumerate(wishes) if (wish.kind, wish.is_seen) == (kind, is_seen)]
+    right, thing = np.array([came_true[place] for place in chosen], float).T
+    known = [is_whole for place in chosen if (is_whole := whole[place]) is not None]
     return WishScores(
         kind=kind,
         is_seen=is_seen,
@@ -164,4 +207,5 @@ def _score(kind: str, is_seen: bool, wishes: Sequence[Wish], came_true: Sequence
         right=float(right.mean()),
         right_interval=interval(right),
         thing=float(thing.mean()),
+        whole=float(np.mean(known)) if known else None,
     )

@@ -1,6 +1,7 @@
 """The report says what was measured, and shows it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,11 +72,19 @@ def test_everything_measured_is_in_the_report(tmp_path: Path, pictures: PictureS
 
 
 def test_colours_and_styles_have_a_row_for_each_kind(tmp_path: Path):
-    scores = WishScores(
-        kind="background", is_seen=False, num_prompts=100, right=0.96, right_interval=(0.92, 0.99), thing=0.9
+    new = WishScores(
+        kind="background",
+        is_seen=False,
+        num_prompts=100,
+        right=0.96,
+        right_interval=(0.92, 0.99),
+        thing=0.9,
+        whole=None,
     )
-    path = write_report(tmp_path, {"model": "emoji"}, [NETWORKS], wishes=[scores])
-    assert "| background | no | 100 | 96.0% (92.0 … 99.0) | 90.0% |" in path.read_text()
+    seen = replace(new, is_seen=True, whole=0.85)
+    path = write_report(tmp_path, {"model": "emoji"}, [NETWORKS], wishes=[seen, new])
+    assert "| background | no | 100 | 96.0% (92.0 … 99.0) | 90.0% | – |" in path.read_text()
+    assert "| background | yes | 100 | 96.0% (92.0 … 99.0) | 90.0% | 85.0% |" in path.read_text()
     assert json.loads((tmp_path / "evaluation.json").read_text())["wishes"][0]["right"] == 0.96
 
 

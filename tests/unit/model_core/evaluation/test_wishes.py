@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model_core.evaluation.prompts import Question
-from model_core.evaluation.wishes import Wish, _judge, background_of, on_white, wishes_of
+from model_core.evaluation.wishes import Wish, _is_whole, _judge, background_of, on_white, wishes_of
 from model_core.training.concepts import Concept, prompts_of, read_concepts
 from model_core.training.data import Dataset, Item
 from model_core.training.scenes import COLORS
@@ -37,10 +37,12 @@ def test_a_thing_is_wished_for_on_a_colour_it_was_seen_on_on_another_and_in_ever
     kept_back = item(DOG, "noto", split="validation")
     wishes = list(wishes_of(Dataset(Path(), (*items, kept_back)), QUESTIONS))
     assert [(wish.prompt, wish.kind, wish.is_seen) for wish in wishes] == [
+        ("cat", "name", True),
         ("cat on a red background", "background", True),
         ("cat on an orange background", "background", False),
         ("cat, flat style", "style", True),
         ("cat, noto style", "style", True),
+        ("dog", "name", True),
         ("dog, flat style", "style", True),
         ("dog, noto style", "style", False),
     ]
@@ -48,12 +50,13 @@ def test_a_thing_is_wished_for_on_a_colour_it_was_seen_on_on_another_and_in_ever
 
 def test_a_thing_of_the_list_is_asked_for_by_its_first_synonym():
     ship = next(concept for concept in read_concepts() if concept.name == "rocket")
-    (wish,) = wishes_of(Dataset(Path(), (item(ship, "flat"),)), [Question(ship.hexcode, "rocket")])
+    _, wish = wishes_of(Dataset(Path(), (item(ship, "flat"),)), [Question(ship.hexcode, "rocket")])
     assert (wish.kind, wish.prompt, wish.is_seen) == ("synonym", ship.synonyms[0], True)
 
 
-def test_where_one_style_on_white_was_learned_there_is_nothing_to_wish_for():
-    assert list(wishes_of(Dataset(Path(), (item(CAT, "flat"), item(DOG, "flat"))), QUESTIONS)) == []
+def test_where_one_style_on_white_was_learned_there_are_only_names_to_wish_for():
+    wishes = wishes_of(Dataset(Path(), (item(CAT, "flat"), item(DOG, "flat"))), QUESTIONS)
+    assert [wish.prompt for wish in wishes] == ["cat", "dog"]
 
 
 @pytest.mark.parametrize("color", COLORS)
@@ -95,3 +98,16 @@ def test_the_nearest_real_picture_says_what_is_shown_and_in_which_style():
     assert judged("background", "blue", picture(rgb("blue"), rgb("red"))) == (True, True)
     assert judged("background", "gray", picture(rgb("blue"), rgb("red"))) == (False, True)
     assert judged("background", "blue", picture(rgb("blue"), rgb("green"))) == (True, False)
+
+
+@pytest.mark.parametrize("color", ["white", "blue"])
+def test_a_picture_is_whole_if_some_real_one_of_its_prompt_is_nearly_the_same(color: str):
+    ground = np.full(3, 255, np.uint8) if color == "white" else rgb(color)
+    other = picture(ground, rgb("green"))
+    real = np.stack([other, picture(ground, rgb("red"))])
+    soft = (real[1] * 0.95).astype(np.uint8)
+    headless = real[1].copy()
+    headless[16:24] = ground
+    assert _is_whole(real[1], real) and _is_whole(soft, real)
+    assert not _is_whole(headless, real)
+    assert not _is_whole(real[1], real[:1])

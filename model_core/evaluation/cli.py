@@ -54,7 +54,8 @@ def evaluate(
             pictures, sheets = measure_pictures(pipeline, questions, draws, kept, lambda: progress.advance(bar))
         if draws and dataset:
             bar = progress.add_task("colours and styles", total=None)
-            wishes = measure_wishes(pipeline, dataset, questions[::2], kept, lambda: progress.advance(bar))
+            alone = Pipeline.from_model(model, batch_size=1)  # one draw a prompt: no others to compute beside it
+            wishes = measure_wishes(alone, dataset, questions[::2], kept, lambda: progress.advance(bar))
     report = write_report(out, about, networks, pictures, sheets, wishes)
     for each in pictures.adherence if pictures else ():
         print(f"best of {each.best_of}: top-1 {each.top_1:.1%}, top-5 {each.top_5:.1%}")

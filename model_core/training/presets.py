@@ -69,13 +69,13 @@ EMOJI = Preset(
         embed_dim=16,
         z_channels=64,
         ch=8,
-        ch_mult=(1, 2, 6, 12),
+        ch_mult=(2, 3, 6, 12),
         num_res_blocks=1,
         attn_resolutions=(),
         resamp_with_conv=False,
         norm_num_groups=4,
     ),
-    dalle_bart=_dalle_bart(width=256, heads=8, ffn=512, layers=(2, 4), codes=1024, length=256, words=1536),
+    dalle_bart=_dalle_bart(width=256, heads=8, ffn=512, layers=(2, 6), codes=1024, length=256, words=1536),
     clip=_clip(image=64, patch=8, width=128, layers=(3, 4), words=1536),
     vqgan_recipe=VQGANRecipe(
         steps=3000, batch_size=8, learning_rate=2.5e-3, whole_fraction=0.15, decoder_steps=3500, decoder_batch_size=8

@@ -34,8 +34,10 @@ def wishes(*, seed: int = 0, best_of: int = 1, **given: Any) -> Any:
 
 
 def test_an_image_comes_from_prompt_negative_prompt_and_seed():
-    (drawn,) = generate(fake_stages(), seed=7, negative_prompt="red")
+    stages = fake_stages()
+    (drawn,) = generate(stages, seed=7, negative_prompt="red")
     assert drawn.codes.tolist() == [7, len("avocado"), len("red")]
+    assert len(stages["text_encoder"].responses) == 1  # both prompts in one call
     assert (drawn.image == 7).all()
     assert (drawn.seed, drawn.score) == (7, 7.0)
 
@@ -45,7 +47,6 @@ def test_without_guidance_only_the_prompt_is_encoded():
     plain = Sampling(guidance_scale=1.0, temperature=1.0, top_k=0, top_p=1.0)
     (drawn,) = generate(stages, seed=7, negative_prompt="red", sampling=plain)
     assert drawn.codes.tolist() == [7, len("avocado"), 0]
-    assert len(stages["text_encoder"].responses) == 1
 
 
 def test_the_best_of_many_come_first():

@@ -81,10 +81,3 @@ def _of_the_best(
 def share_of_blanks(images: UInt8[np.ndarray, "M h w 3"]) -> float:
     """How many of the pictures show nothing, or next to nothing."""
     return float(((images < 250).any(axis=3).mean(axis=(1, 2)) < BLANK).mean())
-
-
-def variety(images: UInt8[np.ndarray, "M h w 3"]) -> float:
-    """How much two draws of a prompt differ: mean absolute difference of pixels over the drawn area, as a share."""
-    pairs = zip(images[:-1].astype(int), images[1:].astype(int), strict=True)
-    differences = [np.abs(one - other)[((one < 250) | (other < 250)).any(axis=2)] for one, other in pairs]
-    return float(np.mean([each.mean() / 255 if each.size else 0.0 for each in differences]))

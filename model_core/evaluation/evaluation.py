@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from model_core.evaluation.adherence import Adherence, adherence, best_draws, share_of_blanks, variety
+from model_core.evaluation.adherence import Adherence, adherence, best_draws, share_of_blanks
 from model_core.evaluation.draws import Draws, draw_all, fingerprint
 from model_core.evaluation.judge import Judge, train_judge
 from model_core.evaluation.judge_art import Art, art_licences, draw_art, draw_real
 from model_core.evaluation.measures import hits
 from model_core.evaluation.networks import GroupScores, Networks
 from model_core.evaluation.prompts import Question
+from model_core.evaluation.variety import Variety, variety
 from model_core.pipeline import Pipeline
 from model_core.training.data import Dataset
 from model_core.training.packages import CACHE
@@ -27,6 +28,7 @@ class JudgeScores:
     """How often the judge is right about real pictures, of a set that it did not learn from."""
 
     style: str
+    is_tilted: bool
     num_pictures: int
     top_1: float
     top_5: float
@@ -41,7 +43,7 @@ class PictureScores:
     judge: tuple[JudgeScores, ...]
     adherence: tuple[Adherence, ...]
     blanks: float
-    variety: float
+    variety: Variety
     wrong: tuple[str, ...]
     licences: str
 
@@ -80,7 +82,11 @@ def measure_pictures(
     """
     concepts = [question.concept for question in questions]
     judge = _judge(concepts, draw_art(concepts, cache))
-    real = _judged_real(judge, concepts, draw_real(concepts, cache))
+    real = [
+        score
+        for tilted in (False, True)
+        for score in _judged_real(judge, concepts, draw_real(concepts, cache, tilted=tilted), tilted)
+    ]
     prompts = [question.prompt for question in questions]
     draws = draw_all(pipeline, prompts, num_draws, folder / fingerprint(pipeline.bundle), on_prompt)
     images = [pipeline.image_decoder.decode(codes) for codes in draws.codes]
@@ -95,7 +101,7 @@ def measure_pictures(
         judge=tuple(real),
         adherence=tuple(adherence(logits, labels, draws.scores, best_ofs)),
         blanks=float(np.mean([share_of_blanks(each) for each in images])),
-        variety=float(np.mean([variety(each) for each in images])) if num_draws > 1 else 0.0,
+        variety=variety(images),
         wrong=tuple(prompt for prompt, is_right in zip(prompts, right, strict=True) if not is_right),
         licences=art_licences(cache),
     )
@@ -108,13 +114,13 @@ def _judge(concepts: list[str], art: dict[str, Art]) -> Judge:
     return train_judge(images, np.array(labels), len(concepts))
 
 
-def _judged_real(judge: Judge, concepts: list[str], real: dict[str, Art]) -> list[JudgeScores]:
+def _judged_real(judge: Judge, concepts: list[str], real: dict[str, Art], tilted: bool) -> list[JudgeScores]:
     found = []
     for style, art in real.items():
         labels: Int[np.ndarray, " M"] = np.array([concepts.index(concept) for concept in art])
         logits = judge(np.stack(list(art.values())))
         top_1, top_5 = (float(hits(logits, labels, k).mean()) for k in (1, 5))
-        found.append(JudgeScores(style=style, num_pictures=len(art), top_1=top_1, top_5=top_5))
+        found.append(JudgeScores(style=style, is_tilted=tilted, num_pictures=len(art), top_1=top_1, top_5=top_5))
     return found
 
 

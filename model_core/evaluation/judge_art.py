@@ -42,9 +42,9 @@ def draw_art(concepts: Sequence[str], cache: Path = CACHE) -> dict[str, Art]:
     return {each.style: _draw_set(each, concepts, names, cache) for each in JUDGE_SETS}
 
 
-def draw_real(concepts: Sequence[str], cache: Path = CACHE) -> dict[str, Art]:
+def draw_real(concepts: Sequence[str], cache: Path = CACHE, *, tilted: bool = False) -> dict[str, Art]:
     """The same of the sets that models are trained on: real pictures, to measure the judge by."""
-    return {each.style: _draw_set(each, concepts, {}, cache) for each in TRAINING_SETS}
+    return {each.style: _draw_set(each, concepts, {}, cache, tilted) for each in TRAINING_SETS}
 
 
 def art_licences(cache: Path = CACHE) -> str:
@@ -67,11 +67,14 @@ def read_names(words: Path) -> dict[str, list[str]]:
     return names
 
 
-def _draw_set(picture_set: PictureSet, concepts: Sequence[str], names: dict[str, list[str]], cache: Path) -> Art:
+def _draw_set(
+    picture_set: PictureSet, concepts: Sequence[str], names: dict[str, list[str]], cache: Path, tilted: bool = False
+) -> Art:
     archive = fetch(picture_set.package, picture_set.version, cache)
     icons, chars = read_json(archive, "icons.json"), read_json(archive, "chars.json")
     found = _icons(icons, chars, concepts, names)
-    drawn = {concept: draw_icon(icon, icons, SIZE, picture_set.border) for concept, icon in found.items()}
+    tilt = picture_set.tilt if tilted else 0.0
+    drawn = {concept: draw_icon(icon, icons, SIZE, picture_set.border, tilt) for concept, icon in found.items()}
     return {concept: np.asarray(on_background(picture)) for concept, picture in drawn.items()}
 
 

@@ -15,7 +15,8 @@ from PIL import Image
 
 from model_core.evaluation.evaluation import GUIDANCE_SCALES, TEMPERATURES, PictureScores, Sheets
 from model_core.evaluation.networks import GroupScores
-from model_core.evaluation.wishes import MISSING, WishScores
+from model_core.evaluation.variety import DIFFERENT, DRAWS
+from model_core.evaluation.wishes import MISSING, VARIED_EVERY, WishScores
 from model_core.images import grid
 
 THUMBNAIL = 64  # pixels a side, on the sheets
@@ -78,7 +79,8 @@ def plot_adherence(pictures: PictureScores, path: Path) -> None:
     ):
         errors = np.abs(np.array(intervals).T - values)
         axes.errorbar(best_ofs, values, yerr=errors, marker="o", capsize=4, label=f"drawn, {name}")
-    for style, line in zip(pictures.judge, (":", "--", "-."), strict=False):
+    upright = [each for each in pictures.judge if not each.is_tilted]
+    for style, line in zip(upright, (":", "--", "-."), strict=False):
         axes.axhline(style.top_1, color="gray", linestyle=line, label=f"real, {style.style}, top-1")
     axes.set_xscale("log", base=2)
     axes.set_xticks(best_ofs, [str(best_of) for best_of in best_ofs])
@@ -115,7 +117,7 @@ def _networks_section(networks: list[GroupScores]) -> str:
 
 
 def _pictures_section(pictures: PictureScores) -> str:
-    best = pictures.adherence[-1]
+    best, variety = pictures.adherence[-1], pictures.variety
     head = (
         f"## The pictures\n\n{pictures.num_prompts} prompts (`model_core/evaluation/prompts.txt`), "
         f"{pictures.num_draws} draws each, seeds from 0, default sampling. CLIP, the model's own, chooses; the judge "
@@ -130,11 +132,14 @@ def _pictures_section(pictures: PictureScores) -> str:
     relative = [
         f"{best.top_1 / each.top_1:.2f} × ({each.style}, top-1), {best.top_5 / each.top_5:.2f} × (top-5)"
         for each in pictures.judge
+        if not each.is_tilted
     ]
     foot = (
         f"\nIntervals of 95 %, by resampling prompts. Best of {best.best_of} relative to real pictures: "
         f"{'; '.join(relative)}. Blank pictures: {pictures.blanks:.1%} of all draws. Two draws of a prompt differ by "
-        f"{pictures.variety:.1%} of the range of a pixel over what is drawn.\n\n"
+        f"{variety.mean_difference:.1%} of the range of a pixel over what is drawn. Of the first {variety.num_draws} "
+        f"draws {variety.num_different:.1f} are different pictures, on average; with {variety.alike:.1%} of the "
+        "prompts they are one picture.\n\n"
         "![top-1 and top-5 over best_of](adherence.png)\n\n"
         f"The best of {best.best_of} for every prompt, in the order of the list, unpicked:\n\n![](best.png)\n\n"
         "The first draws of some prompts, evenly chosen from the list, one prompt a row:\n\n![](seeds.png)\n\n"
@@ -148,25 +153,31 @@ def _pictures_section(pictures: PictureScores) -> str:
 def _wishes_section(wishes: Sequence[WishScores]) -> str:
     rows = [
         f"| {each.kind} | {'yes' if each.is_seen else 'no'} | {each.num_prompts} "
-        f"| {each.right:.1%} {_range(each.right_interval)} | {each.thing:.1%} | {_share(each.whole)} |"
+        f"| {each.right:.1%} {_range(each.right_interval)} | {each.thing:.1%} | {_share(each.whole)} "
+        f"| {each.num_different:.1f} |"
         for each in wishes
     ]
     return (
         "## Other names, colours and styles\n\n"
         "One draw a prompt, seed 0, of every second thing of the list: by its name, by its first synonym, on one "
         "colour that it was learned on and on one that it was not, and in every style.\n\n"
-        "| asked for | learned together with the thing | prompts | right | shows the thing | all of it |\n"
-        "|---|---|---|---|---|---|\n"
+        "| asked for | learned together with the thing | prompts | right | shows the thing | all of it "
+        f"| different of {DRAWS} |\n|---|---|---|---|---|---|---|\n"
         + "\n".join(rows)
         + "\n\nA background is right if the border is nearest to its colour, of eleven; a style, if the nearest real "
         "picture of the thing is in it; the thing, and so a name, if the nearest of all real pictures, on white, is "
         "one of it. A picture shows all of it if its squared distance from a real one of its prompt is at most "
-        f"{MISSING:.0%} of that one's own from its plain background.\n"
+        f"{MISSING:.0%} of that one's own from its plain background. The last column is of "
+        f"the first draws of one prompt in {VARIED_EVERY}: how many are different pictures, on average, which "
+        f"differ by more than {DIFFERENT:.0%} of the range of a pixel over what is drawn.\n"
     )
 
 
 def _judge_section(pictures: PictureScores) -> str:
-    rows = [f"| {each.style} | {each.num_pictures} | {each.top_1:.1%} | {each.top_5:.1%} |" for each in pictures.judge]
+    rows = [
+        f"| {each.style}{', tilted' * each.is_tilted} | {each.num_pictures} | {each.top_1:.1%} | {each.top_5:.1%} |"
+        for each in pictures.judge
+    ]
     return (
         "## The judge\n\n"
         f"A linear discriminant over colours and edges (`model_core/evaluation/judge.py`), {pictures.num_prompts} "

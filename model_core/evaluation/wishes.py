@@ -11,19 +11,19 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
-from scipy import ndimage
 
+from model_core.evaluation.backgrounds import background_of, border_color, on_white
 from model_core.evaluation.draws import draw_all, fingerprint
 from model_core.evaluation.measures import interval
 from model_core.evaluation.prompts import Question
+from model_core.evaluation.variety import DRAWS, Images, Variety, variety
 from model_core.pipeline import Pipeline
 from model_core.training.concepts import read_concepts, with_article
 from model_core.training.data import Dataset, Item
-from model_core.training.scenes import COLORS, WHITE
+from model_core.training.scenes import COLORS
 
-EDGE = 3  # pixels of the border that tell the background's colour
-NEAR = 60  # a pixel is background if none of its colours is further from the border's
 SMALL = 32  # pixels a side at which pictures are compared
+VARIED_EVERY = 5  # of so many prompts one is drawn more than once
 MISSING = 0.1  # of what a real picture shows: with more of it another way, a picture is not whole
 
 
@@ -51,6 +51,7 @@ class WishScores:
     Attributes:
       thing: how often the picture shows what it should.
       whole: how often it shows all of it; None where no real picture has the prompts.
+      num_different: of the first `DRAWS` draws of some of the prompts, so many are different pictures, on average.
     """
 
     kind: str
@@ -60,6 +61,7 @@ class WishScores:
     right_interval: tuple[float, float]
     thing: float
     whole: float | None
+    num_different: float
 
 
 def measure_wishes(
@@ -69,12 +71,17 @@ def measure_wishes(
     folder: Path,
     on_prompt: Callable[[], None] = lambda: None,
 ) -> list[WishScores]:
-    """Draws one picture of every wish, with seed 0; gives nothing where the data set knows none of the things."""
+    """Draws one picture of every wish, and more of some; gives nothing where the data set knows none of the things."""
     wishes = list(wishes_of(dataset, questions))
     if not wishes:
         return []
-    draws = draw_all(pipeline, [wish.prompt for wish in wishes], 1, folder / fingerprint(pipeline.bundle), on_prompt)
-    images = np.concatenate([pipeline.image_decoder.decode(codes) for codes in draws.codes])
+    kept = folder / fingerprint(pipeline.bundle)
+
+    def draw(wishes: Sequence[Wish], num_draws: int) -> list[Images]:
+        draws = draw_all(pipeline, [wish.prompt for wish in wishes], num_draws, kept, on_prompt)
+        return [pipeline.image_decoder.decode(codes) for codes in draws.codes]
+
+    images = np.concatenate(draw(wishes, 1))
     real = _real_pictures(dataset, questions)
     came_true = [_judge(wish, image, real) for wish, image in zip(wishes, images, strict=True)]
     of_prompt = _pictures_by_prompt(dataset, {wish.prompt for wish in wishes})
@@ -82,8 +89,13 @@ def measure_wishes(
         _is_whole(image, of_prompt[wish.prompt]) if wish.prompt in of_prompt else None
         for wish, image in zip(wishes, images, strict=True)
     ]
-    groups = sorted({(wish.kind, not wish.is_seen) for wish in wishes})
-    return [_score(kind, not is_new, wishes, came_true, whole) for kind, is_new in groups]
+    scores = []
+    for kind, is_new in sorted({(wish.kind, not wish.is_seen) for wish in wishes}):
+        places = [place for place, wish in enumerate(wishes) if (wish.kind, wish.is_seen) == (kind, not is_new)]
+        varied = variety(draw([wishes[place] for place in places[::VARIED_EVERY]], DRAWS))
+        judged = [came_true[place] for place in places]
+        scores.append(_score(kind, not is_new, judged, [whole[place] for place in places], varied))
+    return scores
 
 
 def wishes_of(dataset: Dataset, questions: Sequence[Question]) -> Iterator[Wish]:
@@ -108,32 +120,6 @@ def wishes_of(dataset: Dataset, questions: Sequence[Question]) -> Iterator[Wish]
         for style in styles if len(styles) > 1 else ():
             prompt = f"{name}, {style} style"
             yield Wish(kind="style", value=style, prompt=prompt, concept=concept, is_seen=prompt in seen)
-
-
-def background_of(image: UInt8[np.ndarray, "h w 3"]) -> str:
-    """The colour that the picture's border is nearest to: "white", or one of `COLORS`."""
-    palette = {"white": WHITE, **COLORS}
-    values = np.array([[int(value[i : i + 2], 16) for i in (1, 3, 5)] for value in palette.values()])
-    return list(palette)[((values - _border_color(image)) ** 2).sum(axis=1).argmin()]
-
-
-def on_white(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture with what is of its border's colour, and hangs together with the border, made white."""
-    alike = (abs(image - _border_color(image)) <= NEAR).all(axis=2)
-    pieces = np.zeros(alike.shape, np.int32)
-    ndimage.label(alike, output=pieces)
-    outside = np.unique(pieces[_border(image)])
-    return np.where(np.isin(pieces, outside[outside > 0])[..., None], np.uint8(255), image)
-
-
-def _border(image: UInt8[np.ndarray, "h w 3"]) -> np.ndarray:
-    inside = np.zeros(image.shape[:2], bool)
-    inside[EDGE:-EDGE, EDGE:-EDGE] = True
-    return ~inside
-
-
-def _border_color(image: UInt8[np.ndarray, "h w 3"]) -> np.ndarray:
-    return np.median(image[_border(image)], axis=0)
 
 
 def _real_pictures(
@@ -182,7 +168,7 @@ def _is_whole(image: UInt8[np.ndarray, "h w 3"], real: UInt8[np.ndarray, "pictur
 
 def _missing(image: UInt8[np.ndarray, "h w 3"], real: UInt8[np.ndarray, "h w 3"]) -> float:
     """What a picture has otherwise than a real one, as a share of what that one has otherwise than its background."""
-    background = np.full_like(real, _border_color(real))
+    background = np.full_like(real, border_color(real))
     return float(_squared_distance(image, real) / max(_squared_distance(background, real), 1.0))
 
 
@@ -193,19 +179,19 @@ def _squared_distance(one: UInt8[np.ndarray, "h w 3"], other: UInt8[np.ndarray, 
 def _score(
     kind: str,
     is_seen: bool,
-    wishes: Sequence[Wish],
     came_true: Sequence[tuple[bool, bool]],
     whole: Sequence[bool | None],
+    varied: Variety,
 ) -> WishScores:
-    chosen = [place for place, wish in enumerate(wishes) if (wish.kind, wish.is_seen) == (kind, is_seen)]
-    right, thing = np.array([came_true[place] for place in chosen], float).T
-    known = [is_whole for place in chosen if (is_whole := whole[place]) is not None]
+    right, thing = np.array(came_true, float).T
+    known = [is_whole for is_whole in whole if is_whole is not None]
     return WishScores(
         kind=kind,
         is_seen=is_seen,
-        num_prompts=len(chosen),
+        num_prompts=len(came_true),
         right=float(right.mean()),
         right_interval=interval(right),
         thing=float(thing.mean()),
         whole=float(np.mean(known)) if known else None,
+        num_different=varied.num_different,
     )

@@ -47,6 +47,7 @@ def build_emoji(
     backgrounds: int = 0,
     pairs: int = 0,
     mirrored: bool = False,
+    tilted: bool = False,
     validation: bool = True,
 ) -> BuildReport:
     """Fetches the packages, draws every concept in every style and writes the data set.
@@ -67,6 +68,7 @@ def build_emoji(
         there are backgrounds, on one of the colours.
       mirrored: whether each picture is there a second time, left and right exchanged, where that makes a difference and
         turns no writing; either half of a pair is mirrored or not, by chance.
+      tilted: whether each picture is there once more, tilted and smaller; pairs and unseen things are upright only.
       validation: whether, of several styles, one concept in twelve has one in the split "validation": a known thing in
         a known style, never seen together; and one pair in twelve.
 
@@ -93,10 +95,16 @@ def build_emoji(
         for each, archive in archives.items()
         for code, picture in draw_set(each, archive, codes, size, dropped)
     }
+    leaning: Pictures = {
+        (code, each.style): picture
+        for each, archive in archives.items()
+        if tilted
+        for code, picture in draw_set(each, archive, codes, size, Counter(), tilted=True)
+    }
     concepts = with_own_tags(every[:num_concepts], read_tags(words))
     names = [each.style for each in sets]
     items = [
-        *_single_items(concepts, pictures, names, backgrounds, mirrored, out),
+        *_single_items(concepts, pictures, leaning, names, backgrounds, mirrored, out),
         *_pair_items(concepts[:PAIRED], pictures, names, pairs, backgrounds > 0, mirrored, out),
         *_unseen_items(every[num_concepts:], pictures, names, out),
     ]
@@ -124,9 +132,15 @@ def read_tags(archive: Path) -> dict[str, list[str]]:
 
 
 def _single_items(
-    concepts: Sequence[Concept], pictures: Pictures, styles: list[str], backgrounds: int, mirrored: bool, out: Path
+    concepts: Sequence[Concept],
+    pictures: Pictures,
+    leaning: Pictures,
+    styles: list[str],
+    backgrounds: int,
+    mirrored: bool,
+    out: Path,
 ) -> Iterator[Item]:
-    """Every concept in every style, one way round or both, on white and on `backgrounds` colours."""
+    """Every concept in every style: one way round or both, perhaps tilted, on white and on `backgrounds` colours."""
     colors = list(COLORS)
     for place, concept in enumerate(concepts, 1):
         block, is_chosen = place // VALIDATION_EVERY, place % VALIDATION_EVERY == 0 and len(styles) > 1
@@ -136,10 +150,14 @@ def _single_items(
             picture = pictures.get((concept.hexcode, style))
             if picture is None:
                 continue
-            drawings = _both_ways(concept, picture) if mirrored else [picture]
-            for (way, drawing), background in product(enumerate(drawings), ("", *chosen)):
+            drawings = dict(
+                zip(("", "mirrored"), _both_ways(concept, picture) if mirrored else [picture], strict=False)
+            )
+            if (concept.hexcode, style) in leaning:
+                drawings["tilted"] = leaning[concept.hexcode, style]
+            for (way, drawing), background in product(drawings.items(), ("", *chosen)):
                 yield Item(
-                    image=_save(drawing, out, concept.hexcode, style, background, "mirrored" * way),
+                    image=_save(drawing, out, concept.hexcode, style, background, way),
                     prompts=prompts_of(concept, style, background),
                     concept=concept.hexcode,
                     style=style,

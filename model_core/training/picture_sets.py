@@ -17,28 +17,36 @@ from model_core.errors import InvalidValue
 from model_core.training.packages import PackageError, read_json
 
 MARGIN = 1 / 16  # of the picture's side, around the drawing area: 8 of 128 pixels, one cell of a stride-8 code grid
+TILTED_SIZE = 7 / 8  # of its size, so that all of a tilted drawing stays in the picture
 SKIN_TONES = ("1f3fb", "1f3fc", "1f3fd", "1f3fe", "1f3ff")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureSet:
-    """A set of pictures: the word for its style, its package, and the empty edge its artists left (share of side)."""
+    """A set of pictures.
+
+    Attributes:
+      style: the word for it.
+      border: width of the empty edge its artists left, as a share of the side.
+      tilt: which way its tilted drawings lean: degrees clockwise.
+    """
 
     style: str
     package: str
     version: str
     border: float
+    tilt: float = 20.0
 
 
 TRAINING_SETS = (
     PictureSet(style="flat", package="@iconify-json/fluent-emoji-flat", version="1.2.6", border=1 / 16),
     PictureSet(style="noto", package="@iconify-json/noto", version="1.2.9", border=1 / 32),
-    PictureSet(style="twemoji", package="@iconify-json/twemoji", version="1.2.5", border=0.0),
+    PictureSet(style="twemoji", package="@iconify-json/twemoji", version="1.2.5", border=0.0, tilt=-20.0),
 )
 
 
 def draw_set(
-    picture_set: PictureSet, archive: Path, wanted: set[str], size: int, dropped: Counter[str]
+    picture_set: PictureSet, archive: Path, wanted: set[str], size: int, dropped: Counter[str], *, tilted: bool = False
 ) -> Iterator[tuple[str, Image.Image]]:
     """Draws the wanted pictures as (code point, RGBA); counts in `dropped` all that is left out, by reason."""
     icons = read_json(archive, "icons.json")
@@ -51,7 +59,7 @@ def draw_set(
         if icon is None:
             dropped[f"{picture_set.style}: concept not in the set"] += 1
             continue
-        picture = draw_icon(icon, icons, size, picture_set.border)
+        picture = draw_icon(icon, icons, size, picture_set.border, picture_set.tilt if tilted else 0.0)
         digest = hashlib.sha256(picture.tobytes()).digest()
         if digest in seen:
             dropped[f"{picture_set.style}: same picture as another concept's"] += 1
@@ -60,14 +68,16 @@ def draw_set(
         yield code, picture
 
 
-def draw_icon(icon: dict[str, Any], icons: dict[str, Any], size: int, border: float) -> Image.Image:
+def draw_icon(icon: dict[str, Any], icons: dict[str, Any], size: int, border: float, tilt: float = 0.0) -> Image.Image:
     """Draws one icon of a collection; its size is its own, or the collection's, or 16 by Iconify's rule."""
     shape = (icon.get(side, icons.get(side, 16)) for side in ("width", "height"))
     width, height = shape
-    return rasterise(icon["body"], (width, height), size, margin=MARGIN, border=border)
+    return rasterise(icon["body"], (width, height), size, margin=MARGIN, border=border, tilt=tilt)
 
 
-def rasterise(body: str, shape: tuple[float, float], size: int, *, margin: float, border: float) -> Image.Image:
+def rasterise(
+    body: str, shape: tuple[float, float], size: int, *, margin: float, border: float, tilt: float = 0.0
+) -> Image.Image:
     """Draws the inside of an SVG, centred on nothing, as an RGBA picture of `size` × `size`.
 
     Args:
@@ -75,6 +85,7 @@ def rasterise(body: str, shape: tuple[float, float], size: int, *, margin: float
       shape: width and height of the drawing, in its own units.
       margin: width of the empty edge in the result, as a share of its side.
       border: width of the edge that the drawing already has, as a share of its longer side. It counts as margin.
+      tilt: degrees clockwise that the drawing is turned by, around its middle; what is turned is smaller as well.
 
     Raises:
       PackageError: the SVG cannot be drawn.
@@ -83,6 +94,9 @@ def rasterise(body: str, shape: tuple[float, float], size: int, *, margin: float
 
     width, height = shape
     view = max(shape) * (1 - 2 * border) / (1 - 2 * margin)
+    if tilt:
+        view /= TILTED_SIZE
+        body = f'<g transform="rotate({tilt} {width / 2} {height / 2})">{body}</g>'
     box = f"{(width - view) / 2} {(height - view) / 2} {view} {view}"
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}">{body}</svg>'
     try:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model_core.evaluation.adherence import adherence, best_draws, share_of_blanks, variety
+from model_core.evaluation.adherence import adherence, best_draws, share_of_blanks
 
 
 def test_the_best_of_each_group_is_chosen_by_score():
@@ -34,12 +34,3 @@ def test_blanks_are_counted():
     images[0, :10] = 0
     images[1, 0, 0] = 0  # a speck
     assert share_of_blanks(images) == 0.75
-
-
-def test_variety_is_zero_for_equal_draws_and_counts_what_is_drawn_only():
-    images = np.full((2, 10, 10, 3), 255, np.uint8)
-    assert variety(images) == 0
-    images[:, :5] = 100
-    assert variety(images) == 0
-    images[1, :5] = 151
-    assert variety(images) == pytest.approx(51 / 255)

@@ -42,6 +42,12 @@ def test_real_pictures_are_those_of_the_training_sets(cache: Path):
     assert {style: len(found) for style, found in real.items()} == {each.style: 2 for each in TRAINING_SETS}
 
 
+def test_real_pictures_can_be_had_tilted(cache: Path):
+    upright, tilted = (draw_real(["1f951"], cache, tilted=tilted) for tilted in (False, True))
+    for each in TRAINING_SETS:
+        assert (upright[each.style]["1f951"] != tilted[each.style]["1f951"]).any()
+
+
 def test_every_set_has_its_licence_in_the_table(cache: Path):
     table = art_licences(cache)
     assert all(f"| {each.package} | {each.version} | MIT |" in table for each in JUDGE_SETS)

@@ -12,6 +12,7 @@ from model_core.evaluation.adherence import adherence
 from model_core.evaluation.evaluation import JudgeScores, PictureScores, Sheets
 from model_core.evaluation.networks import GroupScores
 from model_core.evaluation.report import write_report
+from model_core.evaluation.variety import Variety
 from model_core.evaluation.wishes import WishScores
 
 NETWORKS = GroupScores(
@@ -41,10 +42,13 @@ def pictures() -> PictureScores:
     return PictureScores(
         num_prompts=3,
         num_draws=4,
-        judge=(JudgeScores(style="flat", num_pictures=200, top_1=0.84, top_5=0.92),),
+        judge=(
+            JudgeScores(style="flat", is_tilted=False, num_pictures=200, top_1=0.84, top_5=0.92),
+            JudgeScores(style="flat", is_tilted=True, num_pictures=200, top_1=0.69, top_5=0.88),
+        ),
         adherence=tuple(adherence(logits, np.arange(3), scores, [1, 4])),
         blanks=0.0125,
-        variety=0.03,
+        variety=Variety(mean_difference=0.031, num_draws=4, num_different=2.5, alike=0.125),
         wrong=("pizza", "rocket"),
         licences="| a table |\n",
     )
@@ -58,6 +62,10 @@ def test_everything_measured_is_in_the_report(tmp_path: Path, pictures: PictureS
     assert "| model | emoji |" in text
     assert "| train | flat | 239 | 23.4 | 0.928 | 99% | 0.161 | 1.180 | – | – |" in text
     assert "| flat | 200 | 84.0% | 92.0% |" in text
+    assert "| flat, tilted | 200 | 69.0% | 88.0% |" in text
+    assert text.count("× (flat, top-1)") == 1  # relative to upright pictures
+    assert "differ by 3.1% of" in text
+    assert "Of the first 4 draws 2.5 are different pictures, on average; with 12.5% of the prompts they" in text
     assert "Blank pictures: 1.2%" in text
     assert "(2): pizza, rocket." in text
     for each in pictures.adherence:
@@ -80,11 +88,12 @@ def test_colours_and_styles_have_a_row_for_each_kind(tmp_path: Path):
         right_interval=(0.92, 0.99),
         thing=0.9,
         whole=None,
+        num_different=2.25,
     )
-    seen = replace(new, is_seen=True, whole=0.85)
+    seen = replace(new, is_seen=True, whole=0.85, num_different=3.0)
     path = write_report(tmp_path, {"model": "emoji"}, [NETWORKS], wishes=[seen, new])
-    assert "| background | no | 100 | 96.0% (92.0 … 99.0) | 90.0% | – |" in path.read_text()
-    assert "| background | yes | 100 | 96.0% (92.0 … 99.0) | 90.0% | 85.0% |" in path.read_text()
+    assert "| background | no | 100 | 96.0% (92.0 … 99.0) | 90.0% | – | 2.2 |" in path.read_text()
+    assert "| background | yes | 100 | 96.0% (92.0 … 99.0) | 90.0% | 85.0% | 3.0 |" in path.read_text()
     assert json.loads((tmp_path / "evaluation.json").read_text())["wishes"][0]["right"] == 0.96
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from model_core.evaluation.prompts import Question
-from model_core.evaluation.wishes import Wish, _is_whole, _judge, background_of, on_white, wishes_of
+from model_core.evaluation.wishes import Wish, _is_whole, _judge, wishes_of
 from model_core.training.concepts import Concept, prompts_of, read_concepts
 from model_core.training.data import Dataset, Item
-from model_core.training.scenes import COLORS
+from tests.unit.model_core.evaluation.pictures_made_here import picture, rgb
 
 CAT, DOG = (Concept(hexcode=code, name=name, synonyms=()) for code, name in (("1", "cat"), ("2", "dog")))
 QUESTIONS = [Question("1", "cat"), Question("2", "dog"), Question("3", "owl")]
@@ -18,18 +18,6 @@ QUESTIONS = [Question("1", "cat"), Question("2", "dog"), Question("3", "owl")]
 def item(concept: Concept, style: str, background: str = "", split: str = "train") -> Item:
     prompts = prompts_of(concept, style, background)
     return Item(image="", prompts=prompts, concept=concept.hexcode, style=style, split=split)
-
-
-def rgb(color: str) -> np.ndarray:
-    return np.array([int(COLORS[color][i : i + 2], 16) for i in (1, 3, 5)], np.uint8)
-
-
-def picture(background: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    """A square ring: what is inside it has the background's colour again, and belongs to the thing."""
-    image = np.full((64, 64, 3), background, np.uint8)
-    image[16:48, 16:48] = middle
-    image[28:36, 28:36] = background
-    return image
 
 
 def test_a_thing_is_wished_for_on_a_colour_it_was_seen_on_on_another_and_in_every_style():
@@ -57,24 +45,6 @@ def test_a_thing_of_the_list_is_asked_for_by_its_first_synonym():
 def test_where_one_style_on_white_was_learned_there_are_only_names_to_wish_for():
     wishes = wishes_of(Dataset(Path(), (item(CAT, "flat"), item(DOG, "flat"))), QUESTIONS)
     assert [wish.prompt for wish in wishes] == ["cat", "dog"]
-
-
-@pytest.mark.parametrize("color", COLORS)
-def test_a_background_is_told_by_the_border_also_where_it_is_a_little_off(color: str):
-    noise = np.random.default_rng(0).integers(-8, 9, size=(64, 64, 3))
-    image = (picture(rgb(color), rgb("black")) + noise).clip(0, 255).astype(np.uint8)
-    assert background_of(image) == color
-
-
-def test_white_is_a_background_too():
-    assert background_of(picture(np.array([250, 255, 252]), rgb("gray"))) == "white"
-
-
-def test_on_white_only_what_hangs_together_with_the_border_changes():
-    image = on_white(picture(rgb("yellow"), rgb("blue")))
-    assert (image[0, 0] == 255).all()
-    assert (image[20, 20] == rgb("blue")).all()
-    assert (image[32, 32] == rgb("yellow")).all()
 
 
 def test_the_nearest_real_picture_says_what_is_shown_and_in_which_style():

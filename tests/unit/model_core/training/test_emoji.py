@@ -149,6 +149,20 @@ def test_writing_is_not_mirrored(monkeypatch: pytest.MonkeyPatch, lopsided: Path
     assert len(Dataset.open(tmp_path / "out").items) == 2
 
 
+def test_a_tilted_drawing_is_there_beside_those_of_both_ways_round_on_every_colour(lopsided: Path, tmp_path: Path):
+    options = {"mirrored": True, "tilted": True, "backgrounds": 1}
+    build_emoji(tmp_path / "out", size=32, cache=lopsided, num_concepts=1, styles=["flat"], **options)
+    dataset = Dataset.open(tmp_path / "out")
+    train = dataset.split("train")
+    assert [item.image.removesuffix(".png").split("-")[2:] for item in train] == [
+        *([], ["orange"], ["mirrored"], ["orange", "mirrored"], ["tilted"], ["orange", "tilted"])
+    ]
+    assert len({item.prompts for item in train}) == 2  # on white, and on orange
+    upright, mirrored, tilted = dataset.load_pixels(train)[::2]
+    assert (tilted != upright).any() and (tilted != mirrored).any()
+    assert not any("tilted" in item.image for item in dataset.split("unseen"))
+
+
 def test_the_halves_of_a_pair_are_mirrored_by_chance(lopsided: Path, tmp_path: Path):
     found = []
     for mirrored in (False, True):

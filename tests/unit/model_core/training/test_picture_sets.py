@@ -33,6 +33,21 @@ def test_a_drawing_that_is_not_square_is_centred():
     assert is_dark[8:24].all()
 
 
+@pytest.mark.parametrize("tilt", [20.0, -20.0])
+def test_a_tilted_drawing_is_turned_around_its_middle_and_all_in_the_picture(tilt: float):
+    body = '<rect width="32" height="32" fill="#000000"/><rect width="32" height="16" fill="#ff0000"/>'
+    pixels = np.asarray(rasterise(body, (32, 32), 128, margin=1 / 16, border=0, tilt=tilt)).astype(float)
+    alpha = pixels[..., 3] / 255
+    assert alpha.sum() == pytest.approx((128 * 7 / 8 * 7 / 8) ** 2, rel=0.01)
+    assert alpha[[0, -1]].max() == alpha[:, [0, -1]].max() == 0
+    row, column = (np.arange(128) @ alpha.sum(axis) / alpha.sum() for axis in (1, 0))
+    assert (row, column) == pytest.approx((63.5, 63.5), abs=0.5)
+    red = alpha * (pixels[..., 0] > 128)
+    up = 63.5 - np.arange(128) @ red.sum(1) / red.sum()
+    right = np.arange(128) @ red.sum(0) / red.sum() - 63.5
+    assert np.degrees(np.arctan2(right, up)) == pytest.approx(tilt, abs=2)  # clockwise: what was above leans right
+
+
 def test_what_is_transparent_stays_so():
     body = '<rect width="32" height="32" fill="#000000" opacity="0.5"/>'
     pixels = np.asarray(rasterise(body, (32, 32), 16, margin=0, border=0))

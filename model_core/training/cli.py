@@ -46,7 +46,7 @@ def build_emoji_data(
     mirrored: Annotated[
         bool, typer.Option("--mirrored", help="Each picture also with left and right exchanged.")
     ] = False,
-    tilted: Annotated[bool, typer.Option("--tilted", help="Each picture once more, tilted and smaller.")] = False,
+    tilted: Annotated[bool, typer.Option("--tilted", help="Each picture that is not mirrored also tilted.")] = False,
     validation: Annotated[
         bool, typer.Option(help="Of several styles, keep one of each twelfth thing back to measure with.")
     ] = True,

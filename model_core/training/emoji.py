@@ -68,7 +68,7 @@ def build_emoji(
         there are backgrounds, on one of the colours.
       mirrored: whether each picture is there a second time, left and right exchanged, where that makes a difference and
         turns no writing; either half of a pair is mirrored or not, by chance.
-      tilted: whether each picture is there once more, tilted and smaller; pairs and unseen things are upright only.
+      tilted: whether each picture that is not there mirrored is there tilted; not in pairs.
       validation: whether, of several styles, one concept in twelve has one in the split "validation": a known thing in
         a known style, never seen together; and one pair in twelve.
 
@@ -140,7 +140,7 @@ def _single_items(
     mirrored: bool,
     out: Path,
 ) -> Iterator[Item]:
-    """Every concept in every style: one way round or both, perhaps tilted, on white and on `backgrounds` colours."""
+    """Every concept in every style, upright and perhaps mirrored or tilted, on white and on `backgrounds` colours."""
     colors = list(COLORS)
     for place, concept in enumerate(concepts, 1):
         block, is_chosen = place // VALIDATION_EVERY, place % VALIDATION_EVERY == 0 and len(styles) > 1
@@ -153,7 +153,7 @@ def _single_items(
             drawings = dict(
                 zip(("", "mirrored"), _both_ways(concept, picture) if mirrored else [picture], strict=False)
             )
-            if (concept.hexcode, style) in leaning:
+            if len(drawings) == 1 and (concept.hexcode, style) in leaning:
                 drawings["tilted"] = leaning[concept.hexcode, style]
             for (way, drawing), background in product(drawings.items(), ("", *chosen)):
                 yield Item(

@@ -149,18 +149,23 @@ def test_writing_is_not_mirrored(monkeypatch: pytest.MonkeyPatch, lopsided: Path
     assert len(Dataset.open(tmp_path / "out").items) == 2
 
 
-def test_a_tilted_drawing_is_there_beside_those_of_both_ways_round_on_every_colour(lopsided: Path, tmp_path: Path):
-    options = {"mirrored": True, "tilted": True, "backgrounds": 1}
-    build_emoji(tmp_path / "out", size=32, cache=lopsided, num_concepts=1, styles=["flat"], **options)
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_picture_that_is_not_there_mirrored_is_there_tilted(lopsided: Path, tmp_path: Path, mirrored: bool):
+    options = {"styles": ["flat"], "backgrounds": 1, "mirrored": mirrored, "tilted": True}
+    build_emoji(tmp_path / "out", size=32, cache=lopsided, num_concepts=2, **options)
     dataset = Dataset.open(tmp_path / "out")
-    train = dataset.split("train")
-    assert [item.image.removesuffix(".png").split("-")[2:] for item in train] == [
-        *([], ["orange"], ["mirrored"], ["orange", "mirrored"], ["tilted"], ["orange", "tilted"])
-    ]
-    assert len({item.prompts for item in train}) == 2  # on white, and on orange
-    upright, mirrored, tilted = dataset.load_pixels(train)[::2]
-    assert (tilted != upright).any() and (tilted != mirrored).any()
-    assert not any("tilted" in item.image for item in dataset.split("unseen"))
+    ways = [Path(item.image).stem.split("-")[-1] for item in dataset.items[2::4]]
+    assert ways == ["mirrored" if mirrored else "tilted", "tilted"]  # the second is its own mirror image
+    for white, colored, second, second_colored in (dataset.items[:4], dataset.items[4:]):
+        assert (white.concept, white.prompts) == (second.concept, second.prompts)
+        assert colored.prompts == second_colored.prompts
+        one, other = dataset.load_pixels([white, second])
+        assert (one != other).any()
+
+
+def test_what_is_unseen_is_upright_only(cache: Path, tmp_path: Path):
+    build_emoji(tmp_path / "out", size=16, cache=cache, num_concepts=1, styles=["flat"], tilted=True)
+    assert len(Dataset.open(tmp_path / "out").split("unseen")) == 1
 
 
 def test_the_halves_of_a_pair_are_mirrored_by_chance(lopsided: Path, tmp_path: Path):

@@ -110,9 +110,9 @@ def _networks_section(networks: list[GroupScores]) -> str:
     foot = (
         "\nPSNR is taken over a picture's own pixels (what is drawn, and two pixels around it). NLL is in nats a code, "
         f"each given the true codes before it, over {PREDICTED} pictures of a row at most; by how much it is higher "
-        "with another picture's prompt is what the text tells the model. R@k: how often a prompt's picture is among the "
-        "k that CLIP finds nearest, of all concepts of "
-        'the row. Rows "train" were learned from; "unseen" holds things that no part has seen.\n'
+        "with another picture's prompt is what the text tells the model. R@k: how often a prompt's picture is among "
+        "the k that CLIP finds nearest, of all concepts of the row. "
+        'Rows "train" were learned from; "unseen" holds things that no part has seen.\n'
     )
     return head + "\n".join(rows) + "\n" + foot
 

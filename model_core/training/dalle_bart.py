@@ -3,10 +3,15 @@
 Cross-entropy of every code given the codes before it. Some prompts are dropped, so that the model also learns the
 unconditional distribution that guidance needs. Some input codes are corrupted: a decoder that is always shown the true
 codes before a position learns to continue pictures and to ignore the text; one that can't trust them reads it.
+
+A prompt that describes several pictures is seen a few times only, each time with one of them by chance, and the model
+takes chance for knowledge: it prefers those that it saw more often or later. A batch with all of them has no such
+noise.
 """
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +23,7 @@ from jaxtyping import Array, Float, Int
 
 from model_core import dalle_bart
 from model_core.dalle_bart import DalleBartConfig, Params
+from model_core.errors import InvalidValue
 from model_core.text import Tokenizer
 from model_core.training.data import Item, draw_prompt
 from model_core.training.gradients import mean_gradient
@@ -37,6 +43,7 @@ class DalleBartRecipe:
     warm_up_steps: int = 200
     weight_decay: float = 0.01
     ema_decay: float = 0.998
+    pictures_per_prompt: int = 1  # so many that a prompt describes are in a batch together, where it describes so many
     prompt_dropout: float = 0.1  # of the prompts become empty
     heavy_share: float = 0.5  # of the sequences lose 40–100 % of their input codes …
     light_corruption: float = 0.1  # … the others this share
@@ -131,17 +138,46 @@ def train_step(
     return {**state, "params": params, "ema": ema, "optimizer": optimizer_state}, metrics
 
 
+def pictures_of_prompts(items: list[Item]) -> dict[str, list[int]]:
+    """The places in `items` of the pictures that each prompt describes."""
+    pictures: dict[str, list[int]] = {}
+    for place, item in enumerate(items):
+        for prompt, _ in item.prompts:
+            pictures.setdefault(prompt, []).append(place)
+    return pictures
+
+
+def draw_rows(
+    items: list[Item], pictures: dict[str, list[int]], recipe: DalleBartRecipe, rng: np.random.Generator
+) -> list[tuple[int, str]]:
+    """Draws a picture, a prompt of it and other pictures of the prompt, until there are `batch_size` (place, prompt).
+
+    The pictures of one prompt are not one after the other, but take turns: corruption mixes each row with the next.
+    """
+    groups: list[list[tuple[int, str]]] = []
+    missing = recipe.batch_size
+    while missing:
+        first = int(rng.integers(len(items)))
+        prompt = draw_prompt(items[first], rng)
+        others = rng.permutation([place for place in pictures[prompt] if place != first]).tolist()
+        places = [first, *others][: min(recipe.pictures_per_prompt, missing)]
+        groups.append([(place, prompt) for place in places])
+        missing -= len(places)
+    return [row for turn in zip_longest(*groups) for row in turn if row]
+
+
 def make_batch(
     items: list[Item],
+    pictures: dict[str, list[int]],
     codes: Int[np.ndarray, "M N"],
     tokenizer: Tokenizer,
     recipe: DalleBartRecipe,
     text_length: int,
     rng: np.random.Generator,
 ) -> Batch:
-    """Draws pictures, then a prompt for each."""
-    chosen = rng.integers(len(items), size=recipe.batch_size)
-    prompts = [draw_prompt(items[i], rng) for i in chosen]
+    """The codes of `draw_rows`, with tokens of the prompts; some prompts dropped."""
+    rows = draw_rows(items, pictures, recipe, rng)
+    chosen, prompts = [place for place, _ in rows], [prompt for _, prompt in rows]
     text_tokens, text_mask = tokenizer(prompts)
     empty_tokens, empty_mask = tokenizer.unconditional(recipe.batch_size)
     dropped = (rng.random(recipe.batch_size) < recipe.prompt_dropout)[:, None]
@@ -162,12 +198,21 @@ def train_dalle_bart(
     loop: LoopConfig | None = None,
     **hooks: Any,
 ) -> Params:
-    """Trains on `codes[i]` described by `items[i]` until `recipe.steps`; returns the averaged parameters."""
+    """Trains on `codes[i]` described by `items[i]` until `recipe.steps`; returns the averaged parameters.
+
+    Raises:
+      InvalidValue: `pictures_per_prompt` is less than one.
+    """
+    if recipe.pictures_per_prompt < 1:
+        raise InvalidValue(
+            f"pictures_per_prompt must be at least 1; got {recipe.pictures_per_prompt}.", "pictures_per_prompt"
+        )
+    pictures = pictures_of_prompts(items)
     return train(
         folder,
         loop or LoopConfig(steps=recipe.steps, seed=recipe.seed),
         initial_state(config, recipe),
-        lambda rng, _step: make_batch(items, codes, tokenizer, recipe, config.max_text_length, rng),
+        lambda rng, _step: make_batch(items, pictures, codes, tokenizer, recipe, config.max_text_length, rng),
         partial(train_step, config=config, recipe=recipe),
         name="DalleBart",
         **hooks,

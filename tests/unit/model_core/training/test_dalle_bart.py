@@ -1,5 +1,7 @@
 """Training the DalleBart: corruption of its input, dropped prompts, and that both optimizers learn."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_core.dalle_bart import DalleBartConfig
+from model_core.errors import InvalidValue
 from model_core.text import Tokenizer
 from model_core.training import dalle_bart
 from model_core.training.dalle_bart import DalleBartRecipe
@@ -55,7 +58,8 @@ def draw_batch(recipe: DalleBartRecipe, seed: int = 0) -> tuple[dict, np.ndarray
     items = [Item(image="", prompts=((prompt, 1.0),), concept=prompt) for prompt in PROMPTS]
     codes = np.arange(len(PROMPTS), dtype=np.int32)[:, None].repeat(LENGTH, axis=1)
     rng = np.random.default_rng(seed)
-    return dalle_bart.make_batch(items, codes, OneWordTokenizer(), recipe, 6, rng), codes
+    pictures = dalle_bart.pictures_of_prompts(items)
+    return dalle_bart.make_batch(items, pictures, codes, OneWordTokenizer(), recipe, 6, rng), codes
 
 
 @given(seed=st.integers(0, 2**31))
@@ -109,6 +113,47 @@ def test_a_prompt_stays_with_its_own_picture():
     batch, codes = draw_batch(DalleBartRecipe(batch_size=50, prompt_dropout=0.0))
     np.testing.assert_array_equal(batch["codes"], codes[batch["text_tokens"][:, 1] - 10])
     assert set(batch["codes"][:, 0].tolist()) == {0, 1, 2, 3}
+
+
+def draw_rows(pictures_of: dict[str, int], seed: int, **recipe: int) -> list[tuple[int, str]]:
+    """Rows of a batch, from so many pictures of each prompt."""
+    items = [
+        Item(image="", prompts=((name, 1.0),), concept=name)
+        for name, count in pictures_of.items()
+        for _ in range(count)
+    ]
+    pictures = dalle_bart.pictures_of_prompts(items)
+    return dalle_bart.draw_rows(items, pictures, DalleBartRecipe(**recipe), np.random.default_rng(seed))
+
+
+@given(seed=st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_all_pictures_of_a_prompt_are_in_a_batch_together_and_take_turns(seed: int):
+    rows = draw_rows({"a": 3, "b": 3}, seed, pictures_per_prompt=3, batch_size=6)
+    prompts = [prompt for _, prompt in rows]
+    assert prompts[0::2] == prompts[0:1] * 3
+    assert prompts[1::2] == prompts[1:2] * 3
+    for turn in (rows[0::2], rows[1::2]):
+        assert {place for place, _ in turn} == ({0, 1, 2} if turn[0][1] == "a" else {3, 4, 5})
+
+
+def test_a_batch_is_full_where_a_prompt_has_fewer_pictures_and_where_it_has_more():
+    rows = [draw_rows({"a": 1, "b": 5}, seed, pictures_per_prompt=2, batch_size=7) for seed in range(200)]
+    assert {len(drawn) for drawn in rows} == {7}
+    counts = np.bincount([place for drawn in rows for place, _ in drawn], minlength=6) / 1400
+    assert counts[0] == pytest.approx(1 / 11, abs=0.03)  # drawn once in six, and then alone: 1 row of 1 + 5 · 2
+    np.testing.assert_allclose(counts[1:], 2 / 11, atol=0.04)
+
+
+def test_one_picture_of_a_prompt_by_default():
+    rows = draw_rows({"a": 3}, 0, batch_size=600)
+    np.testing.assert_allclose(np.bincount([place for place, _ in rows]) / 600, 1 / 3, atol=0.05)
+
+
+def test_less_than_one_picture_of_a_prompt_is_refused(tmp_path: Path):
+    recipe = DalleBartRecipe(pictures_per_prompt=0)
+    with pytest.raises(InvalidValue, match="pictures_per_prompt must be at least 1; got 0"):
+        dalle_bart.train_dalle_bart([], some_codes(0), OneWordTokenizer(), tmp_path, CONFIG, recipe)
 
 
 def test_steps_on_one_batch_lower_the_loss():

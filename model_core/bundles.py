@@ -10,6 +10,7 @@ Provenance of the sampling defaults: the inference notebook of dalle-mini, whose
 
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,15 @@ class Bundle:
     licence: str = "unknown"
     description: str = ""
     example_prompts: tuple[str, ...] = ()
+
+    def copy_parts(self, folder: Path) -> None:
+        """Copies the files of each part that are read to a folder of its own in `folder`, without model.json."""
+        for part in PARTS:
+            source = getattr(self, part)
+            for name in (*_PART_FILES, _TORCH_WEIGHTS) if source else ():
+                if (source / name).is_file():
+                    (folder / part).mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(source / name, folder / part / name)
 
 
 def shipped() -> list[str]:

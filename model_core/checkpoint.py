@@ -48,7 +48,7 @@ def load_dalle_bart(
       UnsupportedConfig: config.json asks for something not implemented.
       InvalidValue: no such dtype, or a weight is beyond its range.
     """
-    config = dalle_bart.DalleBartConfig.from_dict(read_json(Path(folder), "config.json"))
+    config = read_dalle_bart_config(folder)
     path = _weights_path(Path(folder), FLAX_WEIGHTS)
     shapes = dalle_bart.param_shapes(config)
     return config, load_params(path, shapes, dtype, place=place, is_wanted=lambda name: part in (None, _part_of(name)))
@@ -56,7 +56,7 @@ def load_dalle_bart(
 
 def load_vqgan(folder: str | os.PathLike, dtype: str = "float32") -> tuple[vqgan.VQGANConfig, Params]:
     """Loads a VQGAN folder: config.json and flax_model.msgpack. Arguments and errors as in `load_dalle_bart`."""
-    config = vqgan.VQGANConfig.from_dict(read_json(Path(folder), "config.json"))
+    config = read_vqgan_config(folder)
     return config, load_params(_weights_path(Path(folder), FLAX_WEIGHTS), vqgan.param_shapes(config), dtype)
 
 
@@ -65,12 +65,26 @@ def load_clip(folder: str | os.PathLike, dtype: str = "float32") -> tuple[clip.C
 
     Where both weights files are there, the Flax one is read. Arguments and errors as in `load_dalle_bart`.
     """
-    folder = Path(folder)
-    raw = read_json(folder, "config.json")
-    preprocessor = folder / "preprocessor_config.json"
-    config = clip.CLIPConfig.from_dict(raw, read_json(folder, preprocessor.name) if preprocessor.exists() else None)
-    path = _weights_path(folder, FLAX_WEIGHTS, SAFETENSORS_WEIGHTS)
+    config = read_clip_config(folder)
+    path = _weights_path(Path(folder), FLAX_WEIGHTS, SAFETENSORS_WEIGHTS)
     return config, load_params(path, clip.param_shapes(config), dtype)
+
+
+def read_dalle_bart_config(folder: str | os.PathLike) -> dalle_bart.DalleBartConfig:
+    """The sizes that config.json of a DalleBart folder gives. Errors as in `load_dalle_bart`."""
+    return dalle_bart.DalleBartConfig.from_dict(read_json(Path(folder), "config.json"))
+
+
+def read_vqgan_config(folder: str | os.PathLike) -> vqgan.VQGANConfig:
+    """The sizes that config.json of a VQGAN folder gives. Errors as in `load_dalle_bart`."""
+    return vqgan.VQGANConfig.from_dict(read_json(Path(folder), "config.json"))
+
+
+def read_clip_config(folder: str | os.PathLike) -> clip.CLIPConfig:
+    """The sizes that config.json and preprocessor_config.json of a CLIP folder give. Errors as in `load_dalle_bart`."""
+    folder = Path(folder)
+    raw, preprocessor = read_json(folder, "config.json"), folder / "preprocessor_config.json"
+    return clip.CLIPConfig.from_dict(raw, read_json(folder, preprocessor.name) if preprocessor.exists() else None)
 
 
 def load_params(

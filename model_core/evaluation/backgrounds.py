@@ -31,7 +31,7 @@ def on_white(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
 
 def is_background(image: UInt8[np.ndarray, "h w 3"], near: int) -> Bool[np.ndarray, "h w"]:
     """Which pixels have the border's colour, or one that no channel is further from than `near`."""
-    return (abs(image - border_color(image)) <= near).all(axis=2)
+    return np.all(abs(image - border_color(image)) <= near, axis=2)
 
 
 def border_color(image: UInt8[np.ndarray, "h w 3"]) -> np.ndarray:

@@ -20,7 +20,7 @@ def prepare(
     num_processes: Annotated[int, typer.Option(min=1, help="How many processes train together.")] = 1,
     process: Annotated[int, typer.Option(min=0, help="Which of them this is.")] = 0,
 ) -> None:
-    """Train the models: data, then vqgan, dalle-bart, clip, then export."""
+    """Train the models: data, then vqgan, decoder, dalle-bart, clip, then export."""
     if coordinator:
         from model_core.training.devices import connect
 
@@ -91,6 +91,18 @@ def build_folder_data(
         console.print(f"    {name}: {reason}", markup=False)
 
 
+@app.command("start")
+def start(
+    model: Annotated[str, typer.Argument(help="A shipped model, a model's folder, or a downloaded Hugging Face id.")],
+    run: Annotated[Path, typer.Option("--run", help="Folder of the new training run.")],
+) -> None:
+    """Begin a run with a model that is there, whose parts the other commands then train further."""
+    from model_core.training.start import start_from
+
+    start_from(model, run)
+    console.print(f"{run} starts from {model}")
+
+
 @app.command("vqgan")
 def train_vqgan(data: DataFolder, run: RunFolder, preset: PresetName = "emoji", settings: Settings = None) -> None:
     """Learn to spell pictures with image codes."""
@@ -116,9 +128,18 @@ def train_clip(data: DataFolder, run: RunFolder, preset: PresetName = "emoji", s
 
 
 @app.command("export")
-def export(data: DataFolder, run: RunFolder, preset: PresetName = "emoji") -> None:
+def export(
+    data: DataFolder,
+    run: RunFolder,
+    preset: PresetName = "emoji",
+    name: Annotated[str | None, typer.Option("--id", help="The model's name in requests. Else the run's.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence of the weights. Else unknown.")] = None,
+    description: Annotated[str | None, typer.Option(help="What it draws, for `models` and the page.")] = None,
+) -> None:
     """Write the model's folder, as far as training has come."""
-    console.print(f"model in {_open(data, run, preset).export()}")
+    card = {"id": name, "licence": licence, "description": description}
+    given = {key: value for key, value in card.items() if value is not None}
+    console.print(f"model in {_open(data, run, preset).export(given)}")
 
 
 @app.command("all")

@@ -46,9 +46,11 @@ def optimizer(recipe: CLIPRecipe) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=0.98, weight_decay=recipe.weight_decay))
 
 
-def initial_state(config: CLIPConfig, recipe: CLIPRecipe) -> State:
-    params = jax.jit(partial(clip.init_params, config))(jax.random.key(recipe.seed))
-    return {"step": jnp.int32(0), "params": params, "optimizer": optimizer(recipe).init(params)}
+def initial_state(config: CLIPConfig, recipe: CLIPRecipe, params: Params | None = None) -> State:
+    """The parameters given, or random ones."""
+    random = jax.jit(partial(clip.init_params, config))
+    start: Params = random(jax.random.key(recipe.seed)) if params is None else params
+    return {"step": jnp.int32(0), "params": start, "optimizer": optimizer(recipe).init(start)}
 
 
 @partial(jax.jit, static_argnames=("config", "recipe"), donate_argnames="state")
@@ -115,12 +117,13 @@ def train_clip(
     config: CLIPConfig,
     recipe: CLIPRecipe,
     loop: LoopConfig | None = None,
+    params: Params | None = None,
 ) -> Params:
-    """Trains on `pixels[i]` (and `reconstructed[i]`) described by `items[i]`; returns the parameters."""
+    """Trains `params`, or random ones, on `pixels[i]` (and `reconstructed[i]`) described by `items[i]`."""
     return train(
         folder,
         loop or LoopConfig(steps=recipe.steps, seed=recipe.seed),
-        initial_state(config, recipe),
+        initial_state(config, recipe, params),
         lambda rng, _step: make_batch(items, pixels, reconstructed, tokenizer, config, recipe, rng),
         partial(train_step, config=config, recipe=recipe),
         name="CLIP",

@@ -78,14 +78,15 @@ def optimizer(recipe: DalleBartRecipe) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), method)
 
 
-def initial_state(config: DalleBartConfig, recipe: DalleBartRecipe) -> State:
-    """Random parameters, and a moving average that starts at them."""
-    params = jax.jit(partial(dalle_bart.init_params, config))(jax.random.key(recipe.seed))
+def initial_state(config: DalleBartConfig, recipe: DalleBartRecipe, params: Params | None = None) -> State:
+    """The parameters given, or random ones, and a moving average that starts at them."""
+    random = jax.jit(partial(dalle_bart.init_params, config))
+    start: Params = random(jax.random.key(recipe.seed)) if params is None else params
     return {
         "step": jnp.int32(0),
-        "params": params,
-        "ema": jax.tree.map(jnp.array, params),
-        "optimizer": optimizer(recipe).init(params),
+        "params": start,
+        "ema": jax.tree.map(jnp.array, start),
+        "optimizer": optimizer(recipe).init(start),
     }
 
 
@@ -196,9 +197,12 @@ def train_dalle_bart(
     config: DalleBartConfig,
     recipe: DalleBartRecipe,
     loop: LoopConfig | None = None,
+    params: Params | None = None,
     **hooks: Any,
 ) -> Params:
     """Trains on `codes[i]` described by `items[i]` until `recipe.steps`; returns the averaged parameters.
+
+    Starts with `params`, or with random ones.
 
     Raises:
       InvalidValue: `pictures_per_prompt` is less than one.
@@ -211,7 +215,7 @@ def train_dalle_bart(
     return train(
         folder,
         loop or LoopConfig(steps=recipe.steps, seed=recipe.seed),
-        initial_state(config, recipe),
+        initial_state(config, recipe, params),
         lambda rng, _step: make_batch(items, pictures, codes, tokenizer, recipe, config.max_text_length, rng),
         partial(train_step, config=config, recipe=recipe),
         name="DalleBart",

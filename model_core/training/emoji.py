@@ -150,9 +150,8 @@ def _single_items(
             picture = pictures.get((concept.hexcode, style))
             if picture is None:
                 continue
-            drawings = dict(
-                zip(("", "mirrored"), _both_ways(concept, picture) if mirrored else [picture], strict=False)
-            )
+            both = _both_ways(concept, picture) if mirrored else [picture]
+            drawings: dict[str, Image.Image] = dict(zip(("", "mirrored"), both, strict=False))
             if len(drawings) == 1 and (concept.hexcode, style) in leaning:
                 drawings["tilted"] = leaning[concept.hexcode, style]
             for (way, drawing), background in product(drawings.items(), ("", *chosen)):

@@ -15,9 +15,6 @@ from model_core.vqgan import VQGANConfig
 class Preset:
     """Three architectures that fit together, how to train each, and how to draw from the result."""
 
-    id: str
-    description: str
-    licence: str
     vqgan: VQGANConfig
     dalle_bart: DalleBartConfig
     clip: CLIPConfig
@@ -59,10 +56,7 @@ def _clip(*, image: int, patch: int, width: int, layers: tuple[int, int], words:
     )
 
 
-EMOJI = Preset(
-    id="emoji",
-    description="Draws animals, food, objects and faces as emoji: two styles, on white or a colour, 128 × 128 pixels.",
-    licence="Apache-2.0 (trained on art under MIT, Apache-2.0 and CC-BY-4.0: see MODEL_CARD.md)",
+EMOJI = Preset(  # the shipped model
     vqgan=VQGANConfig(
         resolution=128,
         n_embed=1024,
@@ -83,10 +77,7 @@ EMOJI = Preset(
     sampling={"guidance_scale": 1.0, "temperature": 0.5, "top_k": 50, "top_p": 1.0},
 )
 
-SMOKE = Preset(
-    id="smoke",
-    description="Proves that training works from end to end; draws nothing worth seeing.",
-    licence="Apache-2.0",
+SMOKE = Preset(  # proves that training works from end to end; draws nothing worth seeing
     vqgan=VQGANConfig(
         resolution=16,
         n_embed=64,
@@ -107,4 +98,4 @@ SMOKE = Preset(
     sampling={"guidance_scale": 2.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0},
 )
 
-PRESETS = {preset.id: preset for preset in (EMOJI, SMOKE)}
+PRESETS = {"emoji": EMOJI, "smoke": SMOKE}

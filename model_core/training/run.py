@@ -1,11 +1,13 @@
 """One training run as a folder, from a data set to a model that can be served.
 
 `vqgan/`, `vqgan_decoder/`, `dalle_bart/` and `clip/` each hold a training state and its metrics; `model/` what `export`
-makes of it: the files that a model's folder holds. Each part needs the one before.
+makes of it: the files that a model's folder holds. Each part needs the one before. `start/`, where there is one, holds
+the model that all parts start from.
 """
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from model_core import checkpoint, vqgan
 from model_core.dalle_bart import Params
 from model_core.errors import InvalidValue
 from model_core.images import to_uint8
+from model_core.json_files import read_json
 from model_core.text import Tokenizer, normalize
 from model_core.training import clip, dalle_bart, devices, tokenizer
 from model_core.training import vqgan as vqgan_training
@@ -24,6 +27,7 @@ from model_core.training.data import Dataset, example_prompts
 from model_core.training.loop import load_state
 from model_core.training.presets import Preset
 from model_core.training.samples import NUM_SAMPLES, sampler
+from model_core.training.start import start_of, with_sizes_of
 
 NUM_EXAMPLES = 24  # of the prompts that a model is published with
 BATCH = 16  # pictures at a time, when nothing is learned
@@ -36,28 +40,28 @@ class TrainingRun:
     def __init__(self, folder: Path, dataset: Dataset, preset: Preset):
         self.folder = folder
         self.dataset = dataset
-        self.preset = preset
+        self.start = start_of(folder)
+        self.preset = with_sizes_of(self.start, preset) if self.start else preset
         self.model = folder / "model"
         self.items = list(dataset.split("train"))
 
     def train_vqgan(self) -> None:
         """Pixels to codes and back; writes `model/vqgan`."""
-        pixels = self.dataset.load_pixels(self.items)
-        side = self.preset.vqgan.resolution
-        if pixels.shape[1] != side:
-            raise InvalidValue(f"the data set's pictures are {pixels.shape[1]} pixels wide; this preset needs {side}.")
-        params = vqgan_training.train_vqgan(pixels, self.folder / "vqgan", self.preset.vqgan, self.preset.vqgan_recipe)
-        self._export("vqgan", params, {**dataclasses.asdict(self.preset.vqgan), "model_type": "vqgan"})
+        config, recipe = self.preset.vqgan, self.preset.vqgan_recipe
+        params = checkpoint.load_vqgan(self.start.vqgan)[1] if self.start else None
+        params = vqgan_training.train_vqgan(self._load_pixels(), self.folder / "vqgan", config, recipe, params=params)
+        self._write_config("vqgan", {**dataclasses.asdict(config), "model_type": "vqgan"})
+        self._save("vqgan", params)
 
     def encode(self) -> Int[np.ndarray, "M N"]:
         """The training pictures as canonical codes."""
-        return canonical_codes(self.items, self.dataset.load_pixels(self.items), self._encode)
+        return canonical_codes(self.items, self._load_pixels(), self._encode)
 
     def train_decoder(self) -> None:
         """Codes to pixels, better, with the codes fixed; rewrites `model/vqgan`."""
         config, params = self._load_vqgan()
         canonical = self.encode()
-        pixels = self.dataset.load_pixels(self.items)
+        pixels = self._load_pixels()
         folder = self.folder / "vqgan_decoder"
         recipe = self.preset.vqgan_recipe
         params = vqgan_training.train_decoder(params, self._encode(pixels), canonical, pixels, folder, config, recipe)
@@ -73,7 +77,7 @@ class TrainingRun:
             "normalize_text": True,
             **dict.fromkeys(BART_SPECIAL_IDS, config.eos_token_id),
         }
-        _write_json(folder / "config.json", raw)
+        self._write_config("dalle_bart", raw)
         if devices.is_first() and not (folder / "tokenizer.json").exists():  # a resumed run keeps its words
             corpus = (normalize(prompt) for prompt in tokenizer.read_corpus(self.dataset))
             tokenizer.train_tokenizer(corpus, folder, config.encoder_vocab_size, config.max_text_length)
@@ -86,6 +90,7 @@ class TrainingRun:
             self.folder / "dalle_bart",
             config,
             self.preset.dalle_bart_recipe,
+            params=checkpoint.load_dalle_bart(self.start.dalle_bart)[1] if self.start else None,
             on_save=sampler(
                 config,
                 words,
@@ -96,7 +101,7 @@ class TrainingRun:
                 self.folder / "dalle_bart" / "samples",
             ),
         )
-        self._export("dalle_bart", params, raw)
+        self._save("dalle_bart", params)
 
     def train_clip(self) -> None:
         """Prompts and pictures to scores; writes `model/clip`."""
@@ -104,8 +109,8 @@ class TrainingRun:
         folder = self.model / "clip"
         raw: dict[str, Any] = dataclasses.asdict(config) | {"model_type": "clip"}
         preprocessor = raw.pop("preprocessor")
-        _write_json(folder / "config.json", raw)
-        _write_json(folder / "preprocessor_config.json", _published_preprocessor(preprocessor))
+        self._write_config("clip", raw)
+        self._write_config("clip", _published_preprocessor(preprocessor), "preprocessor_config.json")
         length = config.text_config.max_position_embeddings
         if devices.is_first() and not (folder / "tokenizer.json").exists():
             corpus = tokenizer.read_corpus(self.dataset)
@@ -113,33 +118,50 @@ class TrainingRun:
         devices.wait_for_all()
         params = clip.train_clip(
             self.items,
-            self.dataset.load_pixels(self.items),
+            self._load_pixels(),
             self._reconstruct(self.encode()),
             Tokenizer.from_folder(folder),
             self.folder / "clip",
             config,
             self.preset.clip_recipe,
+            params=checkpoint.load_clip(self.start.clip)[1] if self.start and self.start.clip else None,
         )
-        self._export("clip", params, raw)
+        self._save("clip", params)
 
-    def export(self) -> Path:
-        """Writes the models as they are now, finished or not, and `model.json`; gives the model's folder."""
+    def export(self, card: Mapping[str, str] | None = None) -> Path:
+        """Writes the DalleBart as it is now, finished or not, and `model.json`; gives the model's folder.
+
+        Args:
+          card: values of `id`, `licence` and `description`; those that are missing stay what an earlier export wrote.
+        """
         state = load_state(
             self.folder / "dalle_bart" / "state.msgpack",
             dalle_bart.initial_state(self.preset.dalle_bart, self.preset.dalle_bart_recipe),
         )
         self._save("dalle_bart", state["ema"])
-        preset = self.preset
-        card = {
-            "id": preset.id,
-            "licence": preset.licence,
-            "size": preset.vqgan.resolution,
-            "sampling": preset.sampling,
-            "description": preset.description,
+        side = self.preset.vqgan.resolution
+        told = {
+            "id": self.folder.resolve().name,
+            "licence": "unknown",
+            "description": f"Learned from {len(self.items)} captioned pictures of {side} × {side} pixels.",
+        }
+        if (self.model / "model.json").exists():
+            before = read_json(self.model, "model.json")
+            told |= {key: before[key] for key in told if key in before}
+        measured = {
+            "size": side,
+            "sampling": self.preset.sampling,
             "example_prompts": example_prompts(self.items, NUM_EXAMPLES),
         }
-        _write_json(self.model / "model.json", card)
+        _write_json(self.model / "model.json", told | dict(card or {}) | measured)
         return self.model
+
+    def _load_pixels(self) -> UInt8[np.ndarray, "M height width 3"]:
+        pixels = self.dataset.load_pixels(self.items)
+        side = self.preset.vqgan.resolution
+        if pixels.shape[1] != side:
+            raise InvalidValue(f"the data set's pictures are {pixels.shape[1]} pixels wide; this model needs {side}.")
+        return pixels
 
     def _encode(self, pixels: UInt8[np.ndarray, "M height width 3"]) -> Int[np.ndarray, "M N"]:
         config, params = self._load_vqgan()
@@ -159,9 +181,10 @@ class TrainingRun:
             raise InvalidValue(f"{self.folder} holds no trained VQGAN yet: run `dalle-serve train vqgan` first.")
         return checkpoint.load_vqgan(self.model / "vqgan")
 
-    def _export(self, part: str, params: Params, raw: dict[str, Any]) -> None:
-        _write_json(self.model / part / "config.json", raw)
-        self._save(part, params)
+    def _write_config(self, part: str, content: dict[str, Any], name: str = "config.json") -> None:
+        """Writes a part's configuration; one that came with the starting model says more, and stays."""
+        if not self.start or getattr(self.start, part) is None:
+            _write_json(self.model / part / name, content)
 
     def _save(self, part: str, params: Params) -> None:
         if devices.is_first():

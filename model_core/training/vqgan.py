@@ -54,17 +54,21 @@ def optimizer(recipe: VQGANRecipe) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule, b1=0.9, b2=0.99))
 
 
-def initial_state(config: VQGANConfig, recipe: VQGANRecipe) -> State:
-    """Random parameters, and a codebook that nothing has used yet."""
-    pixels = jnp.zeros((1, config.resolution, config.resolution, 3))
-    params = jax.jit(VQGAN(config).init)(jax.random.key(recipe.seed), pixels)["params"]  # one program, not hundreds
+def initial_state(config: VQGANConfig, recipe: VQGANRecipe, params: Params | None = None) -> State:
+    """The parameters given, or random ones, and a codebook that nothing has used yet."""
+    start: Params = _random_params(config, recipe) if params is None else params
     return {
         "step": jnp.int32(0),
-        "params": params,
-        "optimizer": optimizer(recipe).init(params),
+        "params": start,
+        "optimizer": optimizer(recipe).init(start),
         "uses": jnp.ones(config.n_embed),  # [C] moving average of each code's uses in a batch
-        "sums": jnp.array(params["quantize"]["embedding"]["embedding"]),  # [C, E] of the features that chose it
+        "sums": jnp.array(start["quantize"]["embedding"]["embedding"]),  # [C, E] of the features that chose it
     }
+
+
+def _random_params(config: VQGANConfig, recipe: VQGANRecipe) -> Params:
+    pixels = jnp.zeros((1, config.resolution, config.resolution, 3))
+    return jax.jit(VQGAN(config).init)(jax.random.key(recipe.seed), pixels)["params"]  # one program, not hundreds
 
 
 def edge_loss(got: Float[Array, "B h w 3"], want: Float[Array, "B h w 3"]) -> Float[Array, ""]:
@@ -176,12 +180,20 @@ def _far_apart(features: Float[np.ndarray, "N E"], size: int, rng: np.random.Gen
 
 
 def train_vqgan(
-    pixels: np.ndarray, folder: Path, config: VQGANConfig, recipe: VQGANRecipe, loop: LoopConfig | None = None
+    pixels: np.ndarray,
+    folder: Path,
+    config: VQGANConfig,
+    recipe: VQGANRecipe,
+    loop: LoopConfig | None = None,
+    params: Params | None = None,
 ) -> Params:
-    """Trains on `pixels` (uint8 [B, height, width, 3]) until `recipe.steps`; returns the parameters."""
+    """Trains on `pixels` (uint8 [B, height, width, 3]) until `recipe.steps`; returns the parameters.
+
+    `params` are trained further, with the codebook that they have; without them it starts with random ones.
+    """
     loop = loop or LoopConfig(steps=recipe.steps, seed=recipe.seed)
     whole_from = round(recipe.steps * (1 - recipe.whole_fraction))
-    quantise_from = round(recipe.steps * recipe.continuous_fraction)
+    quantise_from = round(recipe.steps * recipe.continuous_fraction) if params is None else 0
 
     def make_batch(rng: np.random.Generator, step: int) -> np.ndarray:
         if step >= whole_from:
@@ -190,11 +202,11 @@ def train_vqgan(
 
     def step(state: State, batch: np.ndarray, key: Array) -> tuple[State, Metrics]:
         number = int(state["step"])
-        if number == quantise_from:
+        if params is None and number == quantise_from:
             state = start_codebook(state, _some_features(state["params"], pixels, config, recipe), recipe.seed)
         return train_step(state, batch, key, config=config, recipe=recipe, quantise=number >= quantise_from)
 
-    return train(folder, loop, initial_state(config, recipe), make_batch, step, name="VQGAN")["params"]
+    return train(folder, loop, initial_state(config, recipe, params), make_batch, step, name="VQGAN")["params"]
 
 
 def train_decoder(

@@ -79,6 +79,25 @@ def test_the_model_loads_and_draws_ranked_images(run: Path):
     np.testing.assert_array_equal(again.image, second.image)
 
 
+def test_a_run_goes_on_from_a_model_and_is_published_under_its_own_name(run: Path, tmp_path: Path):
+    data, further = run.parent / "data", tmp_path / "further"
+    dalle_serve("train", "start", run / "model", "--run", further)
+    settings = ("--preset", "smoke", "--set", "steps=3", "--set", "warm_up_steps=1", "--set", "clean_fraction=1.0")
+    dalle_serve("train", "dalle-bart", "--data", data, "--run", further, *settings)
+    first, later = (
+        json.loads((folder / "dalle_bart" / "metrics.jsonl").read_text().splitlines()[0])["loss"]
+        for folder in (run, further)
+    )
+    assert later < 0.7 * first
+    dalle_serve("train", "export", "--data", data, "--run", further, "--id", "shapes", "--licence", "CC0-1.0")
+    dalle_serve("train", "export", "--data", data, "--run", further, "--description", "Draws shapes.")
+    model = Pipeline.from_model(further / "model")
+    assert model.generate("a red circle", seed=3)[0].image.shape == (16, 16, 3)
+    card = json.loads((further / "model/model.json").read_text())
+    assert (card["id"], card["licence"], card["description"]) == ("shapes", "CC0-1.0", "Draws shapes.")
+    assert card["sampling"] == SMOKE.sampling
+
+
 def test_samples_show_how_far_training_has_come(run: Path, tmp_path: Path):
     training = TrainingRun(run, Dataset.open(run.parent / "data"), SMOKE)
     state = load_state(

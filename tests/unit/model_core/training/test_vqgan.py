@@ -1,5 +1,7 @@
 """Training the VQGAN: its loss, its codebook, and that it learns."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -104,3 +106,12 @@ def test_training_passes_through_all_its_phases_and_resumes(tmp_path, pixels: np
     jax.tree.map(np.testing.assert_array_equal, whole, resumed)
     curves = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "parts")]
     assert curves[0] == curves[1]
+
+
+def test_parameters_given_are_trained_further_with_their_codebook(tmp_path, pixels: np.ndarray, monkeypatch):
+    monkeypatch.setattr(vqgan, "start_codebook", lambda *_: pytest.fail("the codebook was replaced"))
+    still = VQGANRecipe(steps=12, batch_size=1, crop=16, warm_up_steps=2, learning_rate=1e-9, codebook_decay=1.0)
+    params = initial_state()["params"]
+    before = jax.tree.map(np.array, params)
+    trained = vqgan.train_vqgan(pixels, tmp_path, CONFIG, still, LoopConfig(steps=2), params)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), trained, before)

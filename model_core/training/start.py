@@ -1,0 +1,46 @@
+"""What a training run starts from: a model that is there already, rather than random parameters.
+
+`start/` in the run's folder is a copy of that model; `model/` begins as another, whose parts training replaces.
+"""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from model_core import bundles, checkpoint
+from model_core.bundles import PARTS, Bundle
+from model_core.errors import InvalidValue
+from model_core.training.presets import Preset
+
+
+def start_from(model: str, run: Path) -> None:
+    """Makes the folder of a run that goes on from `model`, a name as `bundles.resolve` takes it.
+
+    Raises:
+      InvalidValue: the folder is there already, and not empty.
+      ModelNotFound, CorruptCheckpoint: as in `bundles.resolve`.
+    """
+    bundle = bundles.resolve(model)
+    if run.exists() and any(run.iterdir()):
+        raise InvalidValue(f"{run} is not empty; a run starts from a model in a folder of its own.", "run")
+    bundle.copy_parts(run / "model")
+    bundle.copy_parts(run / "start")
+    card = {key: value for key, value in asdict(bundle).items() if key not in PARTS}
+    (run / "start" / "model.json").write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def start_of(run: Path) -> Bundle | None:
+    """The model that a run started from; None if that was random parameters."""
+    folder = run / "start"
+    return bundles.resolve(folder) if folder.is_dir() else None
+
+
+def with_sizes_of(start: Bundle, preset: Preset) -> Preset:
+    """The preset's recipes, for a model of the same sizes as `start`, and drawn from alike."""
+    return replace(
+        preset,
+        dalle_bart=checkpoint.read_dalle_bart_config(start.dalle_bart),
+        vqgan=checkpoint.read_vqgan_config(start.vqgan),
+        clip=checkpoint.read_clip_config(start.clip) if start.clip else preset.clip,
+        sampling=start.sampling,
+    )

@@ -21,7 +21,7 @@ from model_core.clip import CLIPConfig
 from model_core.dalle_bart import Params
 from model_core.text import Tokenizer
 from model_core.training.data import Item, draw_prompt
-from model_core.training.loop import LoopConfig, Metrics, State, train
+from model_core.training.loop import LoopConfig, Metrics, State, check_warm_up, train
 
 Batch = dict[str, Array | np.ndarray]
 
@@ -42,6 +42,7 @@ class CLIPRecipe:
 
 def optimizer(recipe: CLIPRecipe) -> optax.GradientTransformation:
     """AdamW with clipped gradients, linear warm-up and cosine decay."""
+    check_warm_up(recipe)
     schedule = optax.warmup_cosine_decay_schedule(0.0, recipe.learning_rate, recipe.warm_up_steps, recipe.steps)
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=0.98, weight_decay=recipe.weight_decay))
 

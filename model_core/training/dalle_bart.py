@@ -27,7 +27,7 @@ from model_core.errors import InvalidValue
 from model_core.text import Tokenizer
 from model_core.training.data import Item, draw_prompt
 from model_core.training.gradients import mean_gradient
-from model_core.training.loop import LoopConfig, Metrics, State, train
+from model_core.training.loop import LoopConfig, Metrics, State, check_warm_up, train
 
 Batch = dict[str, Array | np.ndarray]
 
@@ -58,8 +58,9 @@ def optimizer(recipe: DalleBartRecipe) -> optax.GradientTransformation:
     """The recipe's optimizer with clipped gradients, linear warm-up and linear decay.
 
     Raises:
-      ValueError: the recipe names an optimizer that is not known.
+      InvalidValue: the recipe names an optimizer that is not known, or its warm-up is too long.
     """
+    check_warm_up(recipe)
     schedule = optax.join_schedules(
         [
             optax.linear_schedule(0.0, recipe.learning_rate, recipe.warm_up_steps),
@@ -74,7 +75,7 @@ def optimizer(recipe: DalleBartRecipe) -> optax.GradientTransformation:
     elif recipe.optimizer == "adafactor":
         method = optax.adafactor(schedule, weight_decay_rate=recipe.weight_decay)
     else:
-        raise ValueError(f"optimizer is {recipe.optimizer!r}; there are 'adamw' and 'adafactor'.")
+        raise InvalidValue(f"optimizer is {recipe.optimizer!r}; there are 'adamw' and 'adafactor'.", "optimizer")
     return optax.chain(optax.clip_by_global_norm(1.0), method)
 
 

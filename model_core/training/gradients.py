@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from model_core.errors import InvalidValue
+
 DTYPES = ("auto", "float32", "bfloat16")
 
 
@@ -24,7 +26,7 @@ def mean_gradient(
       dtype: what the loss is computed in; "auto" is bfloat16 on accelerators and float32 on CPUs.
 
     Raises:
-      ValueError: the rows cannot be shared out equally, or there is no such dtype.
+      InvalidValue: the rows cannot be shared out equally, or there is no such dtype.
     """
     compute = jnp.bfloat16 if _is_half(dtype) else jnp.float32
 
@@ -34,7 +36,7 @@ def mean_gradient(
     gradient = jax.value_and_grad(computed)
     rows = len(jax.tree.leaves(batch)[0])
     if pieces < 1 or rows % pieces:
-        raise ValueError(f"a batch of {rows} cannot be cut into {pieces} equal pieces.")
+        raise InvalidValue(f"a batch of {rows} cannot be cut into {pieces} equal pieces.", "accumulation")
     if pieces == 1:
         return gradient(params, batch)
     cut = jax.tree.map(lambda leaf: leaf.reshape(pieces, rows // pieces, *leaf.shape[1:]), batch)
@@ -49,5 +51,5 @@ def mean_gradient(
 
 def _is_half(dtype: str) -> bool:
     if dtype not in DTYPES:
-        raise ValueError(f"dtype is {dtype!r}; there are {', '.join(DTYPES)}.")
+        raise InvalidValue(f"dtype is {dtype!r}; there are {', '.join(DTYPES)}.", "dtype")
     return dtype == "bfloat16" or (dtype == "auto" and jax.default_backend() != "cpu")

@@ -22,7 +22,7 @@ import jax
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from model_core.errors import CorruptCheckpoint
+from model_core.errors import CorruptCheckpoint, InvalidValue
 from model_core.training import devices
 from model_core.training.curves import Curves, Metrics
 from model_core.training.files import write_atomically
@@ -81,6 +81,18 @@ def batches_ahead(make: Callable[[int], Any], first: int, last: int) -> Generato
         finally:
             for batch in pending:
                 batch.cancel()
+
+
+def check_warm_up(recipe: Any) -> None:
+    """Checks what every recipe's schedule of learning rates needs.
+
+    Raises:
+      InvalidValue: the warm-up is not shorter than the training.
+    """
+    if recipe.warm_up_steps >= recipe.steps:
+        raise InvalidValue(
+            f"warm_up_steps must be less than steps ({recipe.steps}); got {recipe.warm_up_steps}.", "warm_up_steps"
+        )
 
 
 def batch_rng(seed: int, step: int) -> np.random.Generator:

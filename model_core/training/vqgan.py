@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, UInt8
 
-from model_core.training.loop import LoopConfig, Metrics, State, batch_rng, train
+from model_core.training.loop import LoopConfig, Metrics, State, batch_rng, check_warm_up, train
 from model_core.vqgan import VQGAN, Params, VQGANConfig
 
 DECODER_PARTS = ("decoder", "post_quant_conv")
@@ -48,6 +48,7 @@ class VQGANRecipe:
 
 def optimizer(recipe: VQGANRecipe) -> optax.GradientTransformation:
     """Adam with clipped gradients, linear warm-up and cosine decay."""
+    check_warm_up(recipe)
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, recipe.learning_rate, recipe.warm_up_steps, recipe.steps, end_value=recipe.learning_rate * 0.02
     )
@@ -244,7 +245,8 @@ def decoder_state(params: Params, recipe: VQGANRecipe) -> State:
 
 
 def _decoder_optimizer(recipe: VQGANRecipe) -> optax.GradientTransformation:
-    schedule = optax.warmup_cosine_decay_schedule(0.0, recipe.decoder_learning_rate, 20, recipe.decoder_steps)
+    warm_up = min(20, recipe.decoder_steps // 2)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, recipe.decoder_learning_rate, warm_up, recipe.decoder_steps)
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule, b1=0.9, b2=0.99))
 
 

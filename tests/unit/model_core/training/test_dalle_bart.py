@@ -190,5 +190,5 @@ def test_an_optimizer_finds_the_minimum_of_a_bowl(name: str):
 
 
 def test_an_unknown_optimizer_is_named():
-    with pytest.raises(ValueError, match=r"'sgd'.*'adamw' and 'adafactor'"):
+    with pytest.raises(InvalidValue, match=r"'sgd'.*'adamw' and 'adafactor'"):
         dalle_bart.optimizer(DalleBartRecipe(optimizer="sgd"))

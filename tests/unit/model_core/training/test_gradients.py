@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from model_core.errors import InvalidValue
 from model_core.training.gradients import mean_gradient
 
 PARAMS = {"w": jnp.array([0.5, -1.0, 2.0])}
@@ -33,10 +34,10 @@ def test_half_of_the_bits_give_about_the_same_gradient_in_float32():
 
 @pytest.mark.parametrize("pieces", [0, 5, 24])
 def test_pieces_that_are_not_equal_are_refused(pieces: int):
-    with pytest.raises(ValueError, match=rf"12 cannot be cut into {pieces}"):
+    with pytest.raises(InvalidValue, match=rf"12 cannot be cut into {pieces}"):
         mean_gradient(squared_error, PARAMS, BATCH, pieces=pieces)
 
 
 def test_an_unknown_dtype_is_refused():
-    with pytest.raises(ValueError, match=r"'int8'.*auto, float32, bfloat16"):
+    with pytest.raises(InvalidValue, match=r"'int8'.*auto, float32, bfloat16"):
         mean_gradient(squared_error, PARAMS, BATCH, dtype="int8")

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_core.errors import CorruptCheckpoint
+from model_core.errors import CorruptCheckpoint, InvalidValue
+from model_core.training import clip, dalle_bart, vqgan
 from model_core.training.files import write_atomically
 from model_core.training.loop import batches_ahead, load_state, save_state
 from tests.unit.model_core.training import loop_task
@@ -200,3 +201,17 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(OSError, match="No space"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda **values: clip.optimizer(clip.CLIPRecipe(**values)),
+        lambda **values: dalle_bart.optimizer(dalle_bart.DalleBartRecipe(**values)),
+        lambda **values: vqgan.optimizer(vqgan.VQGANRecipe(**values)),
+    ],
+)
+def test_a_warm_up_as_long_as_the_training_is_refused(optimizer):
+    optimizer(steps=3, warm_up_steps=2)
+    with pytest.raises(InvalidValue, match=r"warm_up_steps must be less than steps \(3\); got 3"):
+        optimizer(steps=3, warm_up_steps=3)

@@ -133,11 +133,16 @@ class TrainingRun:
 
         Args:
           card: values of `id`, `licence` and `description`; those that are missing stay what an earlier export wrote.
+
+        Raises:
+          InvalidValue: the DalleBart has not been trained yet.
         """
-        state = load_state(
-            self.folder / "dalle_bart" / "state.msgpack",
-            dalle_bart.initial_state(self.preset.dalle_bart, self.preset.dalle_bart_recipe),
-        )
+        path = self.folder / "dalle_bart" / "state.msgpack"
+        if not path.exists():
+            raise InvalidValue(
+                f"{self.folder} holds no trained DalleBart yet: run `dalle-serve train dalle-bart` first."
+            )
+        state = load_state(path, dalle_bart.initial_state(self.preset.dalle_bart, self.preset.dalle_bart_recipe))
         self._save("dalle_bart", state["ema"])
         side = self.preset.vqgan.resolution
         told = {

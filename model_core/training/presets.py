@@ -74,7 +74,7 @@ EMOJI = Preset(  # the shipped model
     vqgan_recipe=VQGANRecipe(
         steps=3000, batch_size=8, learning_rate=2.5e-3, whole_fraction=0.15, decoder_steps=3500, decoder_batch_size=8
     ),
-    sampling={"guidance_scale": 1.0, "temperature": 0.5, "top_k": 50, "top_p": 1.0},
+    sampling={"guidance_scale": 1.0, "temperature": 0.7, "top_k": 50, "top_p": 1.0},
 )
 
 SMOKE = Preset(  # proves that training works from end to end; draws nothing worth seeing

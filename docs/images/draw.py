@@ -16,6 +16,7 @@ from model_core.training.concepts import read_concepts, with_article
 from model_core.training.scenes import COLORS
 
 KNOWN = 240  # of the list, its first
+NEVER_LEARNED = 2  # a thing's place in the list plus this gives a colour that no training data had it on
 PALETTE = 255  # colours of a sheet, which keeps the files small
 HERE = Path(__file__).parent
 
@@ -40,8 +41,11 @@ def main() -> None:
     rows = (names[:12], "flat"), (names[:12], "twemoji"), (names[12:24], "flat"), (names[12:24], "twemoji")
     styled = [f"{name}, {style} style" for row, style in rows for name in row]
     save_sheet(HERE / "styles.png", draw(pipeline, styled), 12, 64)
-    backgrounds = [with_article(color) for color in COLORS] * 4
-    on_colors = [f"{name} on {color} background" for name, color in zip(names, backgrounds, strict=False)]
+    colors = list(COLORS)
+    on_colors = [
+        f"{name} on {with_article(colors[(place + NEVER_LEARNED) % len(colors)])} background"
+        for place, name in enumerate(names[:40])
+    ]
     save_sheet(HERE / "colors.png", draw(pipeline, on_colors), 10, 128)
 
 

@@ -37,12 +37,11 @@ class TokenSampler:
 
     def __init__(self, model: str, config: TokenSamplerConfig):
         from model_core import bundles, stages
+        from model_core.checkpoint import read_vqgan_config
         from model_core.engine import Engine
-        from model_core.json_files import read_json
-        from model_core.vqgan import VQGANConfig
 
         bundle = bundles.resolve(model)
-        vqgan = VQGANConfig.from_dict(read_json(bundle.vqgan, "config.json"))
+        vqgan = read_vqgan_config(bundle.vqgan)
         stage = stages.TokenSampler(
             bundle.dalle_bart,
             dtype=config.dtype,

@@ -12,12 +12,12 @@ No stage knows another. In a Serve YAML: `import_path: deployments.app:build_app
 from ray import serve
 from ray.serve import Application
 
-from deployments.clip_scorer import ClipScorer
 from deployments.config import AppConfig, ModelConfig
-from deployments.gateway import Gateway
-from deployments.image_decoder import ImageDecoder
-from deployments.text_encoder import TextEncoder
-from deployments.token_sampler import TokenSampler
+from deployments.gateway.gateway import Gateway
+from deployments.stages.clip_scorer import ClipScorer
+from deployments.stages.image_decoder import ImageDecoder
+from deployments.stages.text_encoder import TextEncoder
+from deployments.stages.token_sampler import TokenSampler
 
 STAGES = {
     "text_encoder": TextEncoder,

@@ -81,7 +81,7 @@ class DeploymentConfig(Settings):
 
     def autoscaling_policy(self) -> dict[str, Any]:
         """What says how many replicas there should be."""
-        return {"policy_function": "deployments.autoscaling:ScaleOnCalls"}
+        return {"policy_function": "deployments.scaling.autoscaling:ScaleOnCalls"}
 
     def deployment_options(self) -> dict[str, Any]:
         """The arguments of `Deployment.options`."""
@@ -191,7 +191,10 @@ class TokenSamplerConfig(DeploymentConfig):
 
     def autoscaling_policy(self) -> dict[str, Any]:
         """What says how many replicas there should be."""
-        return {"policy_function": "deployments.autoscaling:ScaleOnSlots", "policy_kwargs": {"drain_s": self.drain_s}}
+        return {
+            "policy_function": "deployments.scaling.autoscaling:ScaleOnSlots",
+            "policy_kwargs": {"drain_s": self.drain_s},
+        }
 
 
 class ImageDecoderConfig(StageConfig):
@@ -217,7 +220,7 @@ class ModelConfig(Settings):
 
     @property
     def location(self) -> str:
-        """What `model_core.bundles.resolve` is asked for."""
+        """What `model_core.weights.bundles.resolve` is asked for."""
         return self.source or self.id
 
     @property

@@ -18,9 +18,9 @@ from threading import Thread
 from types import TracebackType
 from typing import Any, Self
 
+from deployments.cli.terminal import stoppable
 from deployments.config import APP_NAME, AppConfig
 from deployments.errors import ServiceStartError
-from deployments.terminal import stoppable
 from model_core.errors import DalleServeError
 
 START_TIMEOUT_S = 600.0

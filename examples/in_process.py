@@ -6,7 +6,7 @@ python examples/in_process.py [MODEL]
 import sys
 from pathlib import Path
 
-from model_core.images import encode_png
+from model_core.pictures.images import encode_png
 from model_core.pipeline import Pipeline
 
 pipeline = Pipeline.from_model(sys.argv[1] if len(sys.argv) > 1 else "emoji")

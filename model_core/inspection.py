@@ -13,8 +13,8 @@ from typing import Any
 
 import jax
 
-from model_core import bundles, checkpoint
 from model_core.errors import DalleServeError
+from model_core.weights import bundles, checkpoint
 
 LOADERS = {
     "dalle_bart": checkpoint.load_dalle_bart,

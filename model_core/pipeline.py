@@ -12,11 +12,11 @@ from os import PathLike
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from model_core import bundles
 from model_core.errors import CheckpointMismatch, InvalidValue
-from model_core.ranking import rank
-from model_core.sampling import sampling_params
+from model_core.sampler.sampling import sampling_params
+from model_core.scorers.ranking import rank
 from model_core.stages import ClipScorer, ImageDecoder, SamplerJob, TextEncoder, TokenSampler
+from model_core.weights import bundles
 
 MAX_IMAGES = 64
 MAX_BEST_OF = 128

@@ -17,13 +17,16 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Int32, UInt8
 
-from model_core import checkpoint, clip, dalle_bart, sharding, vqgan
-from model_core.decoding import cutting
-from model_core.engine_rows import Rows, Seat
+from model_core.codecs import vqgan
 from model_core.errors import InvalidValue
-from model_core.images import to_uint8
-from model_core.sampler_job import SamplerJob
-from model_core.text import Tokenizer
+from model_core.families.dalle_bart import dalle_bart
+from model_core.families.dalle_bart.decoder import cutting
+from model_core.families.dalle_bart.text import Tokenizer
+from model_core.pictures.images import to_uint8
+from model_core.sampler.rows import Rows, Seat
+from model_core.sampler.sequence import SamplerJob
+from model_core.scorers import clip
+from model_core.weights import checkpoint, sharding
 
 PROMPTS_KEPT = 256  # by a scorer: of one prompt several images are scored, and not always in one call
 

@@ -15,10 +15,10 @@ from fastapi.responses import JSONResponse
 
 from deployments.api.body import read_json_object
 from deployments.api.keys import Caller
-from deployments.api.parsing import parse, plain
-from deployments.api.schemas import GenerationRequest
 from deployments.api.service import Service
 from deployments.errors import UnknownParameter
+from deployments.requests.parsing import parse, plain
+from deployments.requests.schemas import GenerationRequest
 
 NUM_IMAGES = 9
 

@@ -15,13 +15,13 @@ from deployments.api.body import read_json_object
 from deployments.api.errors import late_error
 from deployments.api.events import event_stream
 from deployments.api.keys import Caller
-from deployments.api.parsing import parse
-from deployments.api.schemas import DrawingRequest, EditRequest, GenerationRequest, VariationRequest
 from deployments.api.service import Service
 from deployments.api.uploads import read_form
-from deployments.canvas import Upload
-from deployments.image_store import SUFFIXES
-from deployments.replies import Event, Publish, wire_event, wire_reply
+from deployments.gateway.canvas import Upload
+from deployments.gateway.image_store import SUFFIXES
+from deployments.gateway.replies import Event, Publish, wire_event, wire_reply
+from deployments.requests.parsing import parse
+from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, VariationRequest
 from model_core.errors import InvalidValue
 
 FILES = "/images"  # short-lived and open: the name is the key

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
-from deployments.admission import whole_seconds
 from deployments.config import AccessConfig
 from deployments.errors import AccessDenied, InvalidKey, Overloaded
-from deployments.watched_file import WatchedFile
+from deployments.gateway.admission import whole_seconds
+from deployments.gateway.watched_file import WatchedFile
 from model_core.errors import DalleServeError, InvalidValue
 
 KEYS_VARIABLE = "DALLE_SERVE_API_KEYS"  # the same lines as in the file, or separated by commas

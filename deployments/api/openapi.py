@@ -21,8 +21,8 @@ from deployments.api.reply_schemas import (
     PartialImage,
     Readiness,
 )
-from deployments.api.schemas import DrawingRequest, EditRequest, GenerationRequest, VariationRequest
 from deployments.config import Limits
+from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, VariationRequest
 
 Json = dict[str, Any]
 

@@ -4,11 +4,11 @@ from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
 from deployments.api.keys import Keys
-from deployments.api.schemas import DrawingRequest
-from deployments.canvas import Upload
 from deployments.config import AppConfig
-from deployments.image_store import ImageStore
-from deployments.replies import Event
+from deployments.gateway.canvas import Upload
+from deployments.gateway.image_store import ImageStore
+from deployments.gateway.replies import Event
+from deployments.requests.schemas import DrawingRequest
 
 
 class Service(Protocol):

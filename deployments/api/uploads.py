@@ -13,10 +13,10 @@ from starlette.formparsers import MultiPartException
 from starlette.types import Message
 
 from deployments.api.body import check_media_type
-from deployments.api.parsing import plain
-from deployments.canvas import Upload
 from deployments.config import Limits
 from deployments.errors import MissingParameter, UnknownParameter
+from deployments.gateway.canvas import Upload
+from deployments.requests.parsing import plain
 from model_core.errors import InvalidValue
 
 MAX_IMAGES = 16

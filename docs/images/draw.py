@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 
 from deployments.local import set_environment
-from model_core.images import grid
+from model_core.pictures.images import grid
 from model_core.pipeline import Pipeline
-from model_core.training.concepts import read_concepts, with_article
-from model_core.training.scenes import COLORS
+from model_core.shipped.concepts import read_concepts, with_article
+from model_core.shipped.scenes import COLORS
 
 KNOWN = 240  # of the list, its first
 NEVER_LEARNED = 2  # a thing's place in the list plus this gives a colour that no training data had it on

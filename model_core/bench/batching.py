@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from model_core import dalle_bart
 from model_core.bench import machine
 from model_core.bench.comparison import Comparison, ComparisonReport, compared, in_turns
 from model_core.bench.jobs import random_job, room_for
 from model_core.bench.models import load_decoder
 from model_core.bench.traffic import Progress, Visit, visit_all
-from model_core.dalle_bart_network import DalleBartConfig
-from model_core.engine_rows import Rows
-from model_core.sampler_job import CheckedJob
+from model_core.families.dalle_bart import dalle_bart
+from model_core.families.dalle_bart.network import DalleBartConfig
+from model_core.sampler.rows import Rows
+from model_core.sampler.sequence import CheckedJob
 
 UNCOUNTED_BATCHES = 2  # the first at saturation, until jobs are at places of their own
 BATCHES = 6

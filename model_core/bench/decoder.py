@@ -6,12 +6,12 @@ from functools import partial
 import jax
 import numpy as np
 
-from model_core import vqgan
 from model_core.bench import machine
 from model_core.bench.measurement import Report, measured, median_seconds
 from model_core.bench.models import load_vqgan
 from model_core.bench.work import Work, num_weight_bytes, program_flops
-from model_core.images import to_uint8
+from model_core.codecs import vqgan
+from model_core.pictures.images import to_uint8
 from model_core.stages import computed_together
 
 

@@ -7,14 +7,14 @@ from statistics import median
 import jax
 import numpy as np
 
-from model_core import dalle_bart
 from model_core.bench import machine
 from model_core.bench.jobs import random_job, room_for, rows_of
 from model_core.bench.measurement import Measurement, Report, measured
 from model_core.bench.models import default_guidance_scale, load_decoder
 from model_core.bench.work import image_work
-from model_core.engine_rows import Rows
-from model_core.sampler_job import SamplerJob
+from model_core.families.dalle_bart import dalle_bart
+from model_core.sampler.rows import Rows
+from model_core.sampler.sequence import SamplerJob
 
 CODES_PER_ADVANCE = 16  # as the engine's default
 

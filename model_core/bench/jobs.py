@@ -5,10 +5,10 @@ Knows nothing of timing.
 
 import numpy as np
 
-from model_core.dalle_bart_network import DalleBartConfig
-from model_core.decoding import DecoderWeights
-from model_core.engine_rows import Rows
-from model_core.sampler_job import FREE, SamplerJob
+from model_core.families.dalle_bart.decoder import DecoderWeights
+from model_core.families.dalle_bart.network import DalleBartConfig
+from model_core.sampler.rows import Rows
+from model_core.sampler.sequence import FREE, SamplerJob
 
 GUIDANCE_SCALE, TOP_K = 10.0, 50  # the public models' defaults
 

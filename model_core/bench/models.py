@@ -13,9 +13,12 @@ from typing import Any
 import jax
 from flax import traverse_util
 
-from model_core import bundles, checkpoint, clip, dalle_bart, vqgan
-from model_core.bundles import REFERENCE_SAMPLING
+from model_core.codecs import vqgan
 from model_core.errors import InvalidValue
+from model_core.families.dalle_bart import dalle_bart
+from model_core.scorers import clip
+from model_core.weights import bundles, checkpoint
+from model_core.weights.bundles import REFERENCE_SAMPLING
 
 Params = dict[str, Any]
 

@@ -10,16 +10,17 @@ from functools import partial
 
 import numpy as np
 
-from model_core import dalle_bart, drawing
 from model_core.bench import machine
 from model_core.bench.comparison import Comparison, ComparisonReport, compared, in_turns
 from model_core.bench.jobs import random_job, room_for
 from model_core.bench.models import load_decoder
 from model_core.bench.traffic import Visit, visit_all
-from model_core.dalle_bart_network import DalleBartConfig
-from model_core.decoding import DecoderWeights
-from model_core.sampler_job import SamplerJob
-from model_core.sampling import sampling_params
+from model_core.families.dalle_bart import dalle_bart
+from model_core.families.dalle_bart.decoder import DecoderWeights
+from model_core.families.dalle_bart.network import DalleBartConfig
+from model_core.sampler import decode_loop as drawing
+from model_core.sampler.sampling import sampling_params
+from model_core.sampler.sequence import SamplerJob
 
 
 def bench_overhead(

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model_core import clip
 from model_core.bench import machine
 from model_core.bench.measurement import Report, measured, median_seconds
 from model_core.bench.models import load_clip
 from model_core.bench.work import Work, num_weight_bytes, program_flops
+from model_core.scorers import clip
 from model_core.stages import computed_together
 
 TEXT_LENGTH = 16  # tokens of the prompt; most have fewer

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from model_core.engine import Engine, Ticket
-from model_core.engine_rows import Rows
 from model_core.errors import EngineFailed
-from model_core.sampler_job import FREE, SamplerJob
+from model_core.sampler.engine import Engine, Ticket
+from model_core.sampler.rows import Rows
+from model_core.sampler.sequence import FREE, SamplerJob
 
 CODES_PER_ADVANCE = 16  # as the engine's default
 TIMEOUT_S = 3600.0

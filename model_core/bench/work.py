@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from model_core.dalle_bart_network import DalleBartConfig
+from model_core.families.dalle_bart.network import DalleBartConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def build_emoji_data(
     ] = True,
 ) -> None:
     """Draw the openly licensed emoji sets, fetched with npm, and caption them."""
-    from model_core.training.emoji import build_emoji
+    from model_core.shipped.emoji import build_emoji
 
     report = build_emoji(
         out,

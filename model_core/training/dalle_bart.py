@@ -21,10 +21,10 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from model_core import dalle_bart
-from model_core.dalle_bart import DalleBartConfig, Params
 from model_core.errors import InvalidValue
-from model_core.text import Tokenizer
+from model_core.families.dalle_bart import dalle_bart
+from model_core.families.dalle_bart.dalle_bart import DalleBartConfig, Params
+from model_core.families.dalle_bart.text import Tokenizer
 from model_core.training.data import Item, draw_prompt
 from model_core.training.gradients import mean_gradient
 from model_core.training.loop import LoopConfig, Metrics, State, check_warm_up, train

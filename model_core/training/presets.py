@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from model_core.clip import CLIPConfig, PreprocessorConfig, TextConfig, VisionConfig
-from model_core.dalle_bart import DalleBartConfig
+from model_core.codecs.vqgan import VQGANConfig
+from model_core.families.dalle_bart.dalle_bart import DalleBartConfig
+from model_core.scorers.clip import CLIPConfig, PreprocessorConfig, TextConfig, VisionConfig
 from model_core.training.clip import CLIPRecipe
 from model_core.training.dalle_bart import DalleBartRecipe
 from model_core.training.vqgan import VQGANRecipe
-from model_core.vqgan import VQGANConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

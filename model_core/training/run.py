@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from model_core import checkpoint, vqgan
-from model_core.dalle_bart import Params
+from model_core.codecs import vqgan
 from model_core.errors import InvalidValue
-from model_core.images import to_uint8
-from model_core.json_files import read_json
-from model_core.text import Tokenizer, normalize
+from model_core.families.dalle_bart.dalle_bart import Params
+from model_core.families.dalle_bart.text import Tokenizer, normalize
+from model_core.pictures.images import to_uint8
 from model_core.training import clip, dalle_bart, devices, tokenizer
 from model_core.training import vqgan as vqgan_training
 from model_core.training.canonical_codes import canonical_codes
@@ -28,6 +27,8 @@ from model_core.training.loop import load_state
 from model_core.training.presets import Preset
 from model_core.training.samples import NUM_SAMPLES, sampler
 from model_core.training.start import start_of, with_sizes_of
+from model_core.weights import checkpoint
+from model_core.weights.json_files import read_json
 
 NUM_EXAMPLES = 24  # of the prompts that a model is published with
 BATCH = 16  # pictures at a time, when nothing is learned

@@ -7,10 +7,10 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from model_core import bundles, checkpoint
-from model_core.bundles import PARTS, Bundle
 from model_core.errors import InvalidValue
 from model_core.training.presets import Preset
+from model_core.weights import bundles, checkpoint
+from model_core.weights.bundles import PARTS, Bundle
 
 
 def start_from(model: str, run: Path) -> None:

@@ -18,8 +18,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, UInt8
 
+from model_core.codecs.vqgan import VQGAN, Params, VQGANConfig
 from model_core.training.loop import LoopConfig, Metrics, State, batch_rng, check_warm_up, train
-from model_core.vqgan import VQGAN, Params, VQGANConfig
 
 DECODER_PARTS = ("decoder", "post_quant_conv")
 ENCODED_SHARE = 0.25  # of what the decoder learns comes as the encoder spells it, as uploaded pictures do

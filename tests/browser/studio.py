@@ -16,9 +16,9 @@ import uvicorn
 
 from deployments.api.routes import build_api
 from deployments.config import AppConfig
-from deployments.gateway import Gateway
+from deployments.gateway.gateway import Gateway
 from deployments.local import free_port
-from model_core.images import read_image
+from model_core.pictures.images import read_image
 from tests.unit.deployments.fakes import FakeStage
 
 SHEET = Path(__file__).parents[2] / "docs" / "images" / "readme.png"  # 24 × 5 pictures of 64 pixels

@@ -12,7 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model_core import checkpoint, clip, dalle_bart, images, ranking, text, vqgan
+from model_core.codecs import vqgan
+from model_core.families.dalle_bart import dalle_bart, text
+from model_core.pictures import images
+from model_core.scorers import clip, ranking
+from model_core.weights import checkpoint
 
 FIXTURES = Path(__file__).parent / "fixtures"
 GUIDED = 19 * 1e-4  # guidance of scale s multiplies an error in the logits by up to 2s - 1; s = 10

@@ -77,7 +77,8 @@ def memory(field: str) -> int:
 def load_and_report(folder: Path, dtype: str, draw: bool) -> None:
     import jax
 
-    from model_core import checkpoint, dalle_bart
+    from model_core.families.dalle_bart import dalle_bart
+    from model_core.weights import checkpoint
 
     jax.device_put(np.zeros(8)).block_until_ready()
     before, started = memory("VmRSS"), time.perf_counter()
@@ -106,7 +107,7 @@ def main() -> None:
     if arguments.load:
         return load_and_report(arguments.folder, arguments.load, arguments.draw)
 
-    from model_core import checkpoint
+    from model_core.weights import checkpoint
 
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)

@@ -7,7 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from model_core import checkpoint, dalle_bart, decoding, sampling
+from model_core.families.dalle_bart import dalle_bart
+from model_core.families.dalle_bart import decoder as decoding
+from model_core.sampler import sampling
+from model_core.weights import checkpoint
 from tests.parity.comparisons import WARPED, compare_dalle_bart, compare_float16, load_goldens
 
 NAMES = ["dalle-tiny", "dalle-tiny-unscanned", "dalle-tiny-fp16"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model_core.text import Tokenizer, normalize
+from model_core.families.dalle_bart.text import Tokenizer, normalize
 
 FIXTURES = Path(__file__).parent / "fixtures"
 RECORDED = json.loads((FIXTURES / "text" / "normalizer.json").read_text())

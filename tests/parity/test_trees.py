@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 from flax import traverse_util
 
-from model_core import clip, convert, dalle_bart, vqgan
+from model_core.codecs import vqgan
+from model_core.families.dalle_bart import dalle_bart
+from model_core.scorers import clip
+from model_core.weights import convert
 
 TREES = Path(__file__).parent / "fixtures" / "trees"
 Shapes = dict[str, tuple[int, ...]]

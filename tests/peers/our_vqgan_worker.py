@@ -7,8 +7,8 @@ import time
 import jax
 import numpy as np
 
-from model_core import vqgan
 from model_core.bench.models import VQGAN_F16, random_params
+from model_core.codecs import vqgan
 from model_core.stages import computed_together
 
 images = int(sys.argv[1])

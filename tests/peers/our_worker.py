@@ -7,10 +7,10 @@ import time
 import jax
 import numpy as np
 
-from model_core import dalle_bart
 from model_core.bench.models import MINI, random_params
-from model_core.engine_rows import Rows
-from model_core.sampler_job import SamplerJob
+from model_core.families.dalle_bart import dalle_bart
+from model_core.sampler.rows import Rows
+from model_core.sampler.sequence import SamplerJob
 
 images, codes = map(int, sys.argv[-2:])
 params = random_params(dalle_bart.param_shapes(MINI), "float32")

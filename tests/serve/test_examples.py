@@ -10,9 +10,9 @@ import pytest
 from nbclient import NotebookClient
 from typer.testing import CliRunner
 
-from deployments import cli
+from deployments.cli import main as cli
 from deployments.local import LocalService
-from model_core.images import read_image
+from model_core.pictures.images import read_image
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATIENCE_S = 240

@@ -47,7 +47,7 @@ def test_two_workers_of_a_ray_cluster_are_one_process(tmp_path: Path):
     for number in range(8):
         Image.fromarray(rng.integers(256, size=(16, 16, 3), dtype=np.uint8)).save(pictures / f"{number}.png")
         (pictures / f"{number}.txt").write_text(f"picture {number}")
-    command, data = ["-c", "from deployments.cli import app; app()", "train"], str(tmp_path / "data")
+    command, data = ["-c", "from deployments.cli.main import app; app()", "train"], str(tmp_path / "data")
     run([*command, "data", "folder", str(pictures), data, "--size", "16"], tmp_path)
     recipe = ["--set", f"steps={STEPS}", "--set", "warm_up_steps=2"]
     job = ["vqgan", "--data", data, "--preset", "smoke", *recipe, "--run"]

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from model_core.families.dalle_bart.text import Tokenizer
 from model_core.pipeline import Pipeline
-from model_core.text import Tokenizer
 from model_core.training import dalle_bart
 from model_core.training.data import Dataset
 from model_core.training.loop import load_state

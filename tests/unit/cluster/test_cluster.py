@@ -13,7 +13,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.serve.schema import ServeDeploySchema
 
 from deployments.config import AppConfig
-from deployments.telemetry import PREFIX, PipelineMetrics, RequestMetrics, SamplerMetrics
+from deployments.telemetry.metrics import PREFIX, PipelineMetrics, RequestMetrics, SamplerMetrics
 from tests.unit.deployments.test_config import unknown_keys
 
 ROOT = Path(__file__).parents[3]

@@ -16,13 +16,13 @@ from PIL import Image
 
 from deployments.api.keys import Keys
 from deployments.api.routes import build_api
-from deployments.api.schemas import DrawingRequest
-from deployments.canvas import Upload
 from deployments.config import AppConfig
-from deployments.image_store import ImageStore
-from deployments.replies import Event, completed_events, usage
-from model_core import images
+from deployments.gateway.canvas import Upload
+from deployments.gateway.image_store import ImageStore
+from deployments.gateway.replies import Event, completed_events, usage
+from deployments.requests.schemas import DrawingRequest
 from model_core.errors import ModelNotFound
+from model_core.pictures import images
 
 GENERATIONS, EDITS, VARIATIONS = (f"/v1/images/{name}" for name in ("generations", "edits", "variations"))
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from model_core import dalle_bart, vqgan
 from model_core.bench import machine, models
+from model_core.codecs import vqgan
+from model_core.families.dalle_bart import dalle_bart
 
 
 @pytest.fixture

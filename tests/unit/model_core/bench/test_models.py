@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import pytest
 from flax import traverse_util
 
-from model_core import dalle_bart
 from model_core.bench.models import MEGA, MINI, random_params
 from model_core.errors import InvalidValue
+from model_core.families.dalle_bart import dalle_bart
 
 TREE = Path(__file__).parents[3] / "parity" / "fixtures" / "trees" / "dalle_mini_scanned.txt"
 

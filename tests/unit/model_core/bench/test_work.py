@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from model_core import dalle_bart, decoding
 from model_core.bench.models import MINI
 from model_core.bench.work import Work, image_work, num_weight_bytes, program_flops, step_work
-from model_core.dalle_bart_network import DalleBartConfig
+from model_core.families.dalle_bart import dalle_bart
+from model_core.families.dalle_bart import decoder as decoding
+from model_core.families.dalle_bart.network import DalleBartConfig
 
 WIDE = DalleBartConfig(  # wide enough for norms and softmax to count little beside products
     encoder_vocab_size=16,

@@ -34,7 +34,7 @@ def test_a_step_names_the_one_that_it_needs(run: TrainingRun, step: str):
 
 def test_a_model_is_called_as_its_run_until_told_otherwise_and_then_keeps_that(run: TrainingRun, monkeypatch):
     monkeypatch.setattr("model_core.training.run.load_state", lambda *_: {"ema": {}})
-    monkeypatch.setattr("model_core.checkpoint.save_params", lambda *_: None)
+    monkeypatch.setattr("model_core.weights.checkpoint.save_params", lambda *_: None)
     (run.folder / "dalle_bart").mkdir(parents=True)
     (run.folder / "dalle_bart" / "state.msgpack").touch()
     run.model.mkdir()

@@ -1,0 +1,92 @@
+"""What serving costs: one request over HTTP beside the same images drawn in this process, in turns.
+
+Knows nothing of the stages. Both sides compute with the same batch sizes and end with PNGs.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from deployments.errors import RequestFailed
+
+TIMEOUT_S = 600.0
+PROMPT = "an avocado"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeReport:
+    """Seconds for one request, measured in turns.
+
+    Attributes:
+      images: of the request.
+      served_s: over HTTP, from the request to the last byte.
+      in_process_s: the same in this process, while the service is idle.
+      ratio: the median of each round's served by its in-process time.
+    """
+
+    model: str
+    images: int
+    served_s: float
+    in_process_s: float
+    ratio: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def bench_serve(model: str, *, images: int, repeats: int, report: Callable[[str], None]) -> ServeReport:
+    """Starts a service of its own, and draws the same images through it and in this process.
+
+    Args:
+      report: called with a line for every step.
+
+    Raises:
+      DalleServeError: there is no such model, or the service does not start.
+    """
+    import httpx
+
+    from deployments.cli.serve import config_for
+    from deployments.local import LocalService, free_port
+    from model_core.pictures.images import encode_png
+    from model_core.pipeline import Pipeline
+
+    config = config_for(model)
+    with (
+        LocalService(config, port=free_port(), report=report) as service,
+        httpx.Client(base_url=service.url, timeout=TIMEOUT_S, trust_env=False) as client,  # kept, as apps keep theirs
+    ):
+        report("loading the model in this process")  # not before: JAX is not to be forked
+        pipeline = Pipeline.from_model(model, batch_size=config.models[0].token_sampler.slots)
+        pipeline.warm_up()
+
+        def in_process(seed: int) -> None:
+            for drawn in pipeline.generate(PROMPT, n=images, seed=seed):
+                encode_png(drawn.image)
+
+        def served(seed: int) -> None:
+            fields = {"prompt": PROMPT, "n": images, "seed": seed}
+            reply = client.post("/v1/images/generations", json=fields)
+            if reply.is_error:
+                raise RequestFailed(f"The service refused: {reply.text}")
+
+        in_process(0)  # the first of each may be slower
+        served(0)
+        rounds = []
+        for seed in range(repeats):
+            rounds.append((_seconds(served, seed), _seconds(in_process, seed)))
+            report("served {:.2f} s, in process {:.2f} s".format(*rounds[-1]))
+    return ServeReport(
+        model=model,
+        images=images,
+        served_s=median(http for http, _ in rounds),
+        in_process_s=median(here for _, here in rounds),
+        ratio=median(http / here for http, here in rounds),
+    )
+
+
+def _seconds(work: Callable[[int], None], seed: int) -> float:
+    began = time.perf_counter()
+    work(seed)
+    return time.perf_counter() - began

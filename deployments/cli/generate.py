@@ -1,0 +1,101 @@
+"""`dalle-serve generate`: a prompt becomes picture files, drawn in this process or by a running service."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from deployments.cli.options import AsJson, BestOf, NumImages, Out, Prompt, Seed, shipped_models
+from deployments.cli.terminal import DrawingBar, results
+
+if TYPE_CHECKING:
+    from deployments.cli.client import DrawnImage
+
+
+def generate(
+    prompt: Prompt,
+    num_images: NumImages = 1,
+    best_of: BestOf = None,
+    seed: Seed = None,
+    negative_prompt: Annotated[str, typer.Option(help="What to keep away from.")] = "",
+    guidance_scale: Annotated[float | None, typer.Option(help="How hard to follow the prompt.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Below 1 safer, above 1 wilder.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Draw each code from the k likeliest; 0 from all.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Draw from the likeliest of this share; 1 from all.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Shipped name, folder or Hugging Face id; with --url a model that is served there. Else the default.",
+            autocompletion=shipped_models,
+        ),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Ask the service there, rather than draw in this process.")] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="DALLE_SERVE_API_KEY", help="For a service that asks for one.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for a service, busy times included.")] = 600,
+    out: Out = Path("out"),
+    as_json: AsJson = False,
+) -> None:
+    """Draws images of a prompt and writes them, best first, with a grid of all."""
+    fields: dict[str, Any] = {
+        "prompt": prompt,
+        "n": num_images,
+        "best_of": best_of,
+        "seed": seed,
+        "negative_prompt": negative_prompt,
+        "guidance_scale": guidance_scale,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+    }
+    with DrawingBar() as bar:
+        if url is None:
+            drawn = _draw_here(model or "emoji", fields, bar)
+        else:
+            from deployments.cli.client import draw
+
+            asked = fields | {"model": model}
+            drawn = draw(url, asked, timeout_s=timeout, api_key=api_key, on_progress=bar.drawn, on_wait=bar.say)
+    from deployments.cli.gallery import write_gallery
+
+    show(drawn, write_gallery(out, drawn), as_json)
+
+
+def show(drawn: "list[DrawnImage]", files: list[Path], as_json: bool) -> None:
+    """Prints what was drawn: as a table, with the grid where the terminal can show pictures, or as JSON."""
+    grid = files[-1]
+    if as_json:
+        images = [
+            {"file": str(file), "seed": image.seed, "clip_score": image.score}
+            for file, image in zip(files, drawn, strict=False)
+        ]
+        print(json.dumps({"images": images, "grid": str(grid)}))
+        return
+    from deployments.cli.terminal_pictures import escape_codes
+
+    table = Table("file", "seed", "clip score")
+    for file, image in zip(files, drawn, strict=False):
+        table.add_row(str(file), str(image.seed), "–" if image.score is None else f"{image.score:.2f}")
+    table.add_row(str(grid), "", "")
+    results.print(table)
+    if results.is_terminal:
+        sys.stdout.write(escape_codes(grid.read_bytes()))
+
+
+def _draw_here(model: str, fields: dict[str, Any], bar: DrawingBar) -> "list[DrawnImage]":
+    from deployments.local import set_environment
+
+    set_environment()
+    bar.say("loading the model")
+    from deployments.cli.client import DrawnImage
+    from model_core.pictures.images import encode_png
+    from model_core.pipeline import Pipeline
+
+    pipeline = Pipeline.from_model(model)
+    bar.say("compiling")
+    drawn = pipeline.generate(**fields, on_progress=bar.drawn)
+    return [DrawnImage(png=encode_png(image.image), seed=image.seed, score=image.score) for image in drawn]

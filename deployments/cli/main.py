@@ -1,0 +1,29 @@
+"""The command line: one function for each command, each in a file of its own kind.
+
+Exit statuses: 0 done, 1 failed, 2 wrong arguments, 3 the service is busy or starting (try later), 130 interrupted.
+What is heavy is imported only in the command that needs it, so that `--help` is instant.
+"""
+
+import typer
+
+from deployments.cli import bench, convert, doctor, generate, models, plan, serve
+from deployments.cli.terminal import ExplainingGroup
+from model_core.shipped.evaluation.cli import evaluate
+from model_core.training.cli import app as train_app
+
+app = typer.Typer(
+    cls=ExplainingGroup,
+    help="Turns prompts into pictures, with models of the DALL·E mini family.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # they would show keys
+)
+app.command("serve")(serve.serve)
+app.command("generate")(generate.generate)
+app.command("demo")(serve.demo)
+app.command("convert")(convert.convert)
+app.command("doctor")(doctor.doctor)
+app.command("plan")(plan.plan)
+app.command("eval")(evaluate)
+app.add_typer(models.app, name="models")
+app.add_typer(bench.app, name="bench")
+app.add_typer(train_app, name="train")

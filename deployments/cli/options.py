@@ -1,0 +1,25 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def shipped_models() -> list[str]:
+    """What a shell completes after `--model`."""
+    from model_core.weights import bundles
+
+    return bundles.shipped()
+
+
+Model = Annotated[
+    str, typer.Option(help="Shipped name, folder, or Hugging Face id of a model.", autocompletion=shipped_models)
+]
+Prompt = Annotated[str, typer.Argument(help="What to draw.", show_default=False)]
+Seed = Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="The same seed draws the same images.")]
+NumImages = Annotated[int, typer.Option("-n", "--num-images", min=1, help="How many images to keep.")]
+BestOf = Annotated[int | None, typer.Option(min=1, help="Draw this many and keep the best.")]
+Out = Annotated[Path, typer.Option(file_okay=False, help="Folder for the pictures.")]
+Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for scripts.")]

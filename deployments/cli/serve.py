@@ -1,0 +1,95 @@
+"""`dalle-serve serve` and `demo`: a service on this machine, until Ctrl-C or for one prompt.
+
+Knows nothing of Ray; `local.py` starts and stops it.
+"""
+
+import contextlib
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deployments.cli.generate import show
+from deployments.cli.options import BestOf, Model, NumImages, Out, Port, Prompt, Seed
+from deployments.cli.terminal import DrawingBar, errors, steps, stoppable
+from model_core.errors import DalleServeError
+
+if TYPE_CHECKING:
+    from deployments.config import AppConfig
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Port = 8000,
+    model: Model = "emoji",
+    keys_file: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="File of API keys, one a line: only who sends one is let in.")
+    ] = None,
+    allow_remote: Annotated[bool, typer.Option("--allow-remote", help="Let other machines in, without a key.")] = False,
+    json_logs: Annotated[bool, typer.Option("--json-logs", help="Write Ray Serve's logs as JSON.")] = False,
+) -> None:
+    """Runs the service until Ctrl-C. Other machines are let in with keys only, or with --allow-remote."""
+    from deployments.api.keys import Keys, check_exposure
+    from deployments.config import AccessConfig
+    from deployments.local import LocalService, is_free
+
+    access = AccessConfig(keys_file=str(keys_file.resolve()) if keys_file else None, allow_remote=allow_remote)
+    Keys(access)  # raises where the file has none
+    check_exposure(host, access)
+    if not is_free(host, port):
+        raise DalleServeError(f"Port {port} on {host} is taken. Stop what listens there, or choose another: --port.")
+    config = config_for(model).model_copy(update={"access": access})
+    local = LocalService(config, host=host, port=port, json_logs=json_logs, report=steps())
+    with stoppable(), local as service:
+        errors.print(f"Ready at [bold]{service.url}[/] (Ctrl-C stops it): open it in a browser, or try")
+        errors.print(
+            f"  curl {service.url}/v1/images/generations -H 'Content-Type: application/json' "
+            '-d \'{"prompt": "an avocado"}\'',
+            soft_wrap=True,
+        )
+        with contextlib.suppress(KeyboardInterrupt):  # the ordinary way to end it
+            threading.Event().wait()
+        errors.print("Stopping …")
+
+
+def demo(
+    prompt: Prompt,
+    num_images: NumImages = 4,
+    best_of: BestOf = 8,
+    seed: Seed = None,
+    model: Model = "emoji",
+    out: Out = Path("out"),
+) -> None:
+    """Starts the service, draws a prompt over HTTP, writes the pictures, and stops the service."""
+    from deployments.cli.client import draw
+    from deployments.cli.gallery import write_gallery
+    from deployments.local import LocalService, free_port
+
+    step = steps()
+    config = config_for(model)
+    fields = {"prompt": prompt, "n": num_images, "best_of": max(num_images, best_of or 1), "seed": seed}
+    with stoppable():
+        with LocalService(config, port=free_port(), report=step) as service:
+            step(f"the service is ready at {service.url}")
+            with DrawingBar() as bar:
+                drawn = draw(service.url, fields, on_progress=bar.drawn, on_wait=bar.say)
+            step(f"drew {fields['best_of']} images over HTTP and kept the best {num_images}")
+            files = write_gallery(out, drawn)
+            step(f"wrote {len(files)} files")
+        step("stopped the service")
+    show(drawn, files, as_json=False)
+
+
+def config_for(model: str) -> "AppConfig":
+    """Settings for one model on this machine; raises before anything is started where there is no such model."""
+    from deployments.config import AppConfig, ClipScorerConfig, ModelConfig
+    from deployments.local import set_environment
+    from model_core.weights import bundles
+
+    set_environment()
+    bundle = bundles.resolve(model)
+    source = str(Path(model).expanduser().resolve()) if Path(model).expanduser().is_dir() else model
+    model_id = bundle.id.replace("/", "--").replace("@", "--")  # Serve's names have no slashes
+    scorer = ClipScorerConfig() if bundle.clip else None
+    return AppConfig(models=[ModelConfig(id=model_id, source=source, clip_scorer=scorer)])

@@ -1,0 +1,208 @@
+"""The ingress: takes requests over HTTP and from Python handles, and answers both from the same methods.
+
+Knows nothing of how images are drawn (`job.py`, `pipeline.py`) or of routes (`api/`). Serve gives every request an id,
+passes it on to the stages, and writes it in each of their log lines.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+
+from deployments.api.keys import Keys
+from deployments.api.routes import build_api
+from deployments.config import AppConfig
+from deployments.gateway.admission import Admission
+from deployments.gateway.canvas import Upload
+from deployments.gateway.image_store import ImageStore
+from deployments.gateway.job import Job
+from deployments.gateway.prompt_policy import PromptPolicy
+from deployments.gateway.replies import Event
+from deployments.gateway.served_model import ServedModel
+from deployments.local import cache_folder
+from deployments.requests.parsing import parse
+from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, VariationRequest
+from deployments.telemetry.metrics import Request, RequestMetrics
+from model_core.errors import InvalidValue, ModelNotFound
+
+logger = logging.getLogger("ray.serve")
+
+OWNER = "dalle-serve"
+DRAIN_POLL_S = 0.1
+
+
+class Gateway:
+    """Answers requests with the stages of each model.
+
+    Args:
+      config: of the whole service.
+      stages: for each model's id its stages' handles, by stage name.
+
+    Raises:
+      DalleServeError: a model's files, the keys or the prompt policy cannot be read.
+    """
+
+    def __init__(self, config: AppConfig, stages: Mapping[str, Mapping[str, Any]]):
+        self.config = config
+        self.keys = Keys(config.access)
+        self.images = _image_store(config)
+        self._policy = PromptPolicy(config.safety.prompt_policy_file)
+        self._models = {
+            model.id: ServedModel(model, stages[model.id], config.gateway.images_in_flight) for model in config.models
+        }
+        self._metrics = RequestMetrics()
+        self._admission = Admission(config.gateway.max_pending_images)
+        self._started = int(time.time())
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Called by Serve, after the constructor, for the app that answers HTTP."""
+        return build_api(self)
+
+    async def generate(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Draws images.
+
+        Args:
+          request: the fields of `POST /v1/images/generations`.
+
+        Returns:
+          created, output_format, size, background, quality, usage, and data: for each image, best first, `image` (the
+          bytes of a file), `seed` (of this image: asking for it with n = 1 draws it again), `clip_score` (None where
+          images are not ranked) and `revised_prompt` (as the model reads it).
+
+        Raises:
+          InvalidValue, ModelNotFound, Overloaded, DeadlineExceeded, StageUnavailable: see `deployments.errors`.
+        """
+        return await self.draw(parse(GenerationRequest, request, self.config.limits))
+
+    async def edit(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Draws on a picture; `image` (bytes, or a list) and `mask` (bytes) are among the fields of the request."""
+        asked, upload = self._with_files(EditRequest, request)
+        return await self.draw(asked, upload)
+
+    async def vary(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Draws variations of a picture; `image` (bytes) is among the fields of the request."""
+        asked, upload = self._with_files(VariationRequest, request)
+        return await self.draw(asked, upload)
+
+    async def generate_stream(self, request: dict[str, Any]) -> AsyncGenerator[Event, None]:
+        """Draws as `generate` does; gives an event for each preview and each finished image, best first.
+
+        To be called with `handle.options(stream=True)`.
+        """
+        asked = parse(GenerationRequest, request | {"stream": True, "stream_multiple": True}, self.config.limits)
+        async with aclosing(self.stream(asked)) as events:
+            async for event in events:
+                yield event
+
+    async def draw(self, asked: DrawingRequest, upload: Upload | None = None) -> dict[str, Any]:
+        """Draws what a checked request asks for; the reply and the errors are those of `generate`."""
+        with self._measured(asked) as (request, model):
+            job = self._job(asked, upload, model)
+            with self._admission.admit(asked.num_drawn):
+                reply = await job.draw()
+            request.num_drawn, request.num_returned = asked.num_drawn, len(reply["data"])
+        return reply
+
+    async def stream(self, asked: DrawingRequest, upload: Upload | None = None) -> AsyncGenerator[Event, None]:
+        """Draws what a checked request asks for, and gives events while it does; see `Job.stream`."""
+        with self._measured(asked) as (request, model):
+            job = self._job(asked, upload, model)
+            with self._admission.admit(asked.num_drawn):
+                async with aclosing(job.stream()) as events:
+                    async for event in events:
+                        if event["type"] == "partial_image":
+                            request.previewed()
+                        yield event
+            request.num_drawn, request.num_returned = asked.num_drawn, asked.n
+
+    def list_models(self) -> list[dict[str, Any]]:
+        """Describes every model that is served, as OpenAI's model list does, and a little more."""
+        return [self.describe_model(model_id) for model_id in self._models]
+
+    def describe_model(self, name: str) -> dict[str, Any]:
+        """Describes one model, also by an alias.
+
+        Raises:
+          ModelNotFound: there is none of that name.
+        """
+        limits = {"max_n": self.config.limits.max_n, "max_best_of": self.config.limits.max_best_of}
+        return self._model(name).describe(self._started, OWNER) | limits
+
+    async def readiness(self) -> dict[str, Any]:
+        """Says how far the default model's stages are; a replica runs only once its model is loaded and compiled."""
+        status = await asyncio.to_thread(serve.status)
+        deployments = status.applications[serve.get_replica_context().app_name].deployments
+        (model,) = (model for model in self.config.models if model.id == self.config.default_model_id)
+        states = {}
+        for stage, settings in model.stages.items():
+            deployment = deployments[model.deployment_name(stage)]
+            warm = "RUNNING" in deployment.replica_states  # only states that some replica is in are listed
+            may_be_away = settings.min_replicas == 0
+            states[stage] = "ready" if warm or may_be_away else deployment.status.value.lower()
+        return {
+            "ready": set(states.values()) == {"ready"} and not self._admission.is_closed,
+            "model": model.id,
+            "stages": states,
+            "pending_images": self._admission.pending_images,
+        }
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve about once a second: how many images are pending, for metrics and scaling policies."""
+        pending = self._admission.pending_images
+        self._metrics.pending(pending)
+        return {"pending_images": pending}
+
+    async def drain(self) -> None:
+        """Lets nobody in from now on, says so to who asks for readiness, and returns when all who are in are served."""
+        self._admission.close()
+        while self._admission.pending_images:
+            await asyncio.sleep(DRAIN_POLL_S)
+
+    @contextmanager
+    def _measured(self, asked: DrawingRequest) -> Iterator[tuple[Request, ServedModel]]:
+        """Counts how the request ends, and logs what was drawn."""
+        started = time.monotonic()
+        with self._metrics.request(stream=asked.stream) as request:
+            model = self._model(asked.model)
+            request.model = model.id
+            yield request, model
+        facts = {"model": model.id, "num_drawn": asked.num_drawn, "seconds": round(time.monotonic() - started, 3)}
+        logger.info("drew images %s", facts, extra=facts)
+
+    def _job(self, asked: DrawingRequest, upload: Upload | None, model: ServedModel) -> Job:
+        if asked.num_drawn > asked.n and not model.ranks_images:
+            raise InvalidValue(f"{model.id} is served without a scorer to choose by: leave best_of out.", "best_of")
+        self._policy.check(asked.prompt)
+        return Job(asked, upload, model, self.config)
+
+    def _model(self, name: str | None) -> ServedModel:
+        if not name or name in self.config.default_model_aliases:
+            name = self.config.default_model_id
+        if name not in self._models:
+            known = ", ".join(self._models)
+            raise ModelNotFound(f"There is no model {name[:60]!a} here. Known are: {known}.")
+        return self._models[name]
+
+    def _with_files(self, kind: type[DrawingRequest], request: dict[str, Any]) -> tuple[Any, Upload]:
+        fields = dict(request)
+        pictures, mask = fields.pop("image", None), fields.pop("mask", None) if kind is EditRequest else None
+        pictures = pictures if isinstance(pictures, list) else [pictures]
+        for name, file in [("image", picture) for picture in pictures] + ([("mask", mask)] if mask is not None else []):
+            if not isinstance(file, bytes):
+                raise InvalidValue(f"{name} must be the bytes of a picture file, got {type(file).__name__}.", name)
+        return parse(kind, fields, self.config.limits), Upload(images=pictures, mask=mask)
+
+
+def _image_store(config: AppConfig) -> ImageStore | None:
+    """The files behind URLs; None where other gateways could not find them."""
+    files = config.files
+    if files.url_folder is None and config.gateway.max_replicas > 1:
+        return None
+    folder = Path(files.url_folder).expanduser() if files.url_folder else cache_folder() / "images"
+    return ImageStore(folder, seconds=60 * files.url_minutes, max_bytes=files.url_max_bytes)

@@ -1,0 +1,143 @@
+"""Checks the fields of a request, and says in words what is wrong with the first that does not fit.
+
+Knows nothing of HTTP: `body.py` and `uploads.py` make fields of bodies.
+"""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from deployments.config import Limits
+from deployments.errors import MissingParameter, UnknownParameter
+from deployments.requests.schemas import DrawingRequest
+from model_core.errors import InvalidValue
+
+SHOWN_CHARS = 60  # of a wrong value in a message
+MIN_SIDE, MAX_ASPECT = 16, 3
+
+Request = TypeVar("Request", bound=DrawingRequest)
+
+
+def parse(kind: type[Request], fields: Any, limits: Limits, *, as_text: bool = False) -> Request:
+    """Checks the fields of a request.
+
+    Args:
+      as_text: numbers and booleans come as text, as in a form.
+
+    Raises:
+      MissingParameter: there is no prompt where there must be one.
+      UnknownParameter: a field that `kind` does not have.
+      InvalidValue: a value of the wrong type or out of range; names the field.
+    """
+    if not isinstance(fields, Mapping):
+        raise InvalidValue(f"The request must be an object with named fields, got {shown(fields)}.")
+    given = {name: value for name, value in fields.items() if value is not None}
+    unknown = [plain(name) for name in given if name not in kind.model_fields]
+    if unknown:
+        known = ", ".join(kind.model_fields)
+        raise UnknownParameter(f"Unknown parameter: {', '.join(unknown[:5])}. Known are: {known}.", unknown[0])
+    if as_text:
+        _check_flags(kind, given)
+    try:
+        request = kind.model_validate_strings(given, strict=False) if as_text else kind.model_validate(given)
+    except ValidationError as error:
+        raise _explained(error) from None
+    _check_numbers(request, limits)
+    _check_texts(request, limits)
+    _check_stream(request)
+    if request.output_compression < 100 and request.file_format == "png":
+        raise InvalidValue("output_compression below 100 goes with output_format jpeg or webp.", "output_compression")
+    return request
+
+
+def parse_size(size: str, native: int, limits: Limits) -> tuple[int, int]:
+    """Turns `auto` or `WxH` into (width, height); the model's own size is always allowed.
+
+    Raises:
+      InvalidValue: too small, too large, or too narrow.
+    """
+    if size in ("", "auto", f"{native}x{native}"):
+        return native, native
+    width, height = (int(side) for side in size.split("x"))
+    if (
+        min(width, height) < MIN_SIDE
+        or width * height > limits.max_image_pixels
+        or max(width, height) > MAX_ASPECT * min(width, height)
+    ):
+        raise InvalidValue(
+            f"size must be 'auto' or WxH with sides from {MIN_SIDE}, at most {limits.max_image_pixels} pixels, and no "
+            f"side more than {MAX_ASPECT} times the other; got {shown(size)}.",
+            "size",
+        )
+    return width, height
+
+
+def _check_flags(kind: type[DrawingRequest], texts: Mapping[str, str]) -> None:
+    """In a form `true` and `false` are what they say; pydantic would take `on`, `no`, `0` and more."""
+    for name, text in texts.items():
+        if kind.model_fields[name].annotation is bool and text.lower() not in ("true", "false"):
+            raise InvalidValue(f"{name} must be true or false, got {shown(text)}.", name)
+
+
+def _check_numbers(request: DrawingRequest, limits: Limits) -> None:
+    if request.n > limits.max_n:
+        raise InvalidValue(f"n must be between 1 and {limits.max_n}, got {shown(request.n)}.", "n")
+    if not request.n <= request.num_drawn <= limits.max_best_of:
+        raise InvalidValue(
+            f"best_of must be between n ({request.n}) and {limits.max_best_of}, got {shown(request.num_drawn)}.",
+            "best_of",
+        )
+
+
+def _check_texts(request: DrawingRequest, limits: Limits) -> None:
+    for name in ("prompt", "negative_prompt"):
+        if len(getattr(request, name)) > limits.max_prompt_chars:
+            raise InvalidValue(f"{name} must have at most {limits.max_prompt_chars} characters.", name)
+    if type(request).model_fields["prompt"].is_required() and not request.prompt.strip():
+        raise InvalidValue("prompt must not be empty: say what to draw.", "prompt")
+
+
+def _check_stream(request: DrawingRequest) -> None:
+    if not request.stream:
+        if request.partial_images:
+            raise InvalidValue("partial_images goes with stream: true only.", "partial_images")
+        return
+    if request.n > 1 and not request.stream_multiple:
+        raise InvalidValue(
+            "Streaming is only supported with n=1; stream_multiple: true lets more images stream here.", "n"
+        )
+    if request.response_format == "url":
+        raise InvalidValue("A stream carries images as b64_json: leave response_format out.", "response_format")
+
+
+def _explained(error: ValidationError) -> InvalidValue:
+    """The first thing wrong, in words."""
+    problem = error.errors(include_url=False, include_context=False)[0]
+    name = str(problem["loc"][0])
+    if problem["type"] == "missing":
+        return MissingParameter(f"Missing required parameter: '{name}'.", name)
+    message = problem["msg"].replace("Input should", "must", 1).replace("String should", "must", 1)
+    if name == "size":
+        message = "must be 'auto' or WxH, such as 512x512"
+    separator = " " if message.startswith("must") else ": "
+    return InvalidValue(f"{name}{separator}{message}, got {shown(problem.get('input'))}.", name)
+
+
+def shown(value: object) -> str:
+    """A wrong value for a message: ASCII, short, and containers only by their kind."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    try:
+        return _cut(ascii(value))
+    except ValueError:  # an int of more digits than Python prints
+        return "a huge number"
+
+
+def plain(name: object) -> str:
+    """A field's name for a message: ASCII and short, without quotes."""
+    return _cut(str(name).encode("ascii", "backslashreplace").decode("ascii"))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + "…"

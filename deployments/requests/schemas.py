@@ -1,0 +1,109 @@
+"""The requests as they come over the wire: OpenAI's names, and ours beside them.
+
+Knows nothing of HTTP; Python callers of the handle give the same fields. `parsing.py` checks what depends on the
+service's limits or on several fields together.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from deployments.flow.pipeline import SEEDS
+
+Scale = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
+Temperature = Annotated[float, Field(ge=1e-6, le=1000, allow_inf_nan=False)]
+Size = Annotated[str, StringConstraints(pattern=r"^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})?$")]
+Name = Annotated[str, StringConstraints(max_length=512)]
+
+MAX_PARTIAL_IMAGES = 3
+
+
+class DrawingRequest(BaseModel):
+    """What every request for images may say. `null` means "not given"; so does "" where a text is expected."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    prompt: str = Field(default="", description="What to draw.")
+    model: Name | None = Field(default=None, description="Id of a model, see GET /v1/models; else the default model.")
+    n: int = Field(default=1, ge=1, description="Images in the reply.")
+    size: Size = Field(
+        default="auto",
+        description="`auto` is the size the model draws; others are scaled from it, what stays free is filled.",
+    )
+    response_format: Literal["url", "b64_json", ""] = Field(
+        default="", description="Images as URLs, as base64, or, if not given, both."
+    )
+    output_format: Literal["png", "jpeg", "webp", ""] = Field(default="png", description="File format of the images.")
+    output_compression: int = Field(
+        default=100, ge=0, le=100, description="Quality of JPEG and WebP: 0 is smallest, 100 best."
+    )
+    stream: bool = Field(default=False, description="Answer with server-sent events.")
+    partial_images: int = Field(
+        default=0, ge=0, le=MAX_PARTIAL_IMAGES, description="Previews of each image, where the answer is a stream."
+    )
+    stream_multiple: bool = Field(
+        default=False, description="Let `stream` go with n > 1; events then have an `image_index`."
+    )
+
+    seed: int | None = Field(
+        default=None, ge=0, lt=SEEDS, description="Seed of image 0, i more for image i; else drawn."
+    )
+    best_of: int | None = Field(
+        default=None, ge=1, description="Draw this many and return the best n; else n are drawn."
+    )
+    negative_prompt: str = Field(default="", description="What to keep away from.")
+    guidance_scale: Scale | None = Field(default=None, description="How hard to follow the prompt; 1 is not at all.")
+    temperature: Temperature | None = Field(default=None, description="Below 1 safer, above 1 wilder.")
+    top_k: int | None = Field(
+        default=None, ge=0, lt=2**31, description="Draw each code from the k likeliest; 0 from all."
+    )
+    top_p: float | None = Field(
+        default=None, gt=0, le=1, description="Draw from the likeliest of this share; 1 from all."
+    )
+
+    # Of OpenAI's fields those that change nothing here: there is one quality and nothing is transparent.
+    quality: Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd", ""] = Field(
+        default="auto", description="Accepted; there is one quality."
+    )
+    background: Literal["auto", "opaque", ""] = Field(default="auto", description="Images are opaque.")
+    complexity: Literal["low", "medium", "high"] | None = Field(default=None, description="Accepted; changes nothing.")
+    safety_identifier: Name | None = Field(default=None, description="Who asks; comes back in the reply.")
+    user: Name | None = Field(default=None, description="The older name of safety_identifier.")
+
+    @property
+    def num_drawn(self) -> int:
+        """How many images are drawn to return the best `n`."""
+        return self.best_of if self.best_of is not None else self.n
+
+    @property
+    def file_format(self) -> str:
+        """`png`, `jpeg` or `webp`."""
+        return self.output_format or "png"
+
+
+class GenerationRequest(DrawingRequest):
+    """The body of `POST /v1/images/generations`."""
+
+    prompt: Annotated[str, StringConstraints(min_length=1)] = Field(description="What to draw.")
+    style: Literal["vivid", "natural", ""] | None = Field(default=None, description="Accepted; changes nothing.")
+    moderation: Literal["auto", "low", ""] = Field(
+        default="auto", description="Accepted; what is refused is the operator's to say."
+    )
+
+
+class EditRequest(DrawingRequest):
+    """The fields of `POST /v1/images/edits` beside its files."""
+
+    prompt: Annotated[str, StringConstraints(min_length=1)] = Field(description="What to draw.")
+    input_fidelity: Literal["low", "high"] = Field(
+        default="low", description="`high` puts the upload's own pixels back where it is kept."
+    )
+    keep: float = Field(
+        default=0.5, ge=0, lt=1, description="Without a mask: the share of the picture, from the top, that stays."
+    )
+
+
+class VariationRequest(DrawingRequest):
+    """The fields of `POST /v1/images/variations` beside its file."""
+
+    keep: float = Field(default=0.5, ge=0, lt=1, description="The share of the picture, from the top, that stays.")

@@ -1,0 +1,124 @@
+"""One image to draw, checked: what the sampler is asked for, before any device sees it.
+
+Knows nothing of the network, of batches, or of who asks.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+from model_core.errors import InvalidValue
+from model_core.families.dalle_bart.network import DalleBartConfig
+from model_core.sampler.sampling import SamplingParams, sampling_params
+
+FREE = -1  # in place of a fixed code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SamplerJob:
+    """One image to draw, with the encoder's view of the prompt and of what guidance leads away from.
+
+    Attributes:
+      uncond_states: of what guidance leads away from, with `uncond_mask`; None where `guidance_scale` is 1.
+      fixed_codes: what the image has to have; -1 where codes are drawn. None fixes none.
+    """
+
+    states: Float32[np.ndarray, "T D"]
+    mask: Int32[np.ndarray, " T"]
+    uncond_states: Float32[np.ndarray, "T D"] | None = None
+    uncond_mask: Int32[np.ndarray, " T"] | None = None
+    seed: int
+    guidance_scale: float = 10.0
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    fixed_codes: Int32[np.ndarray, " N"] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Text:
+    """A text as the decoder looks at it; `key` is the same for the same text."""
+
+    states: Float32[np.ndarray, "T D"]
+    mask: Int32[np.ndarray, " T"]
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CheckedJob:
+    """A job that can be drawn.
+
+    Attributes:
+      texts: one for each row that it takes: the prompt, and under guidance what leads away.
+      codes: -1 where one is to be drawn.
+      sampling: of one image.
+    """
+
+    texts: tuple[Text, ...]
+    codes: Int32[np.ndarray, " N"]
+    sampling: SamplingParams
+
+    @property
+    def prefix_length(self) -> int:
+        """How many codes from the first on are fixed without a gap."""
+        is_free = self.codes == FREE
+        return int(is_free.argmax()) if is_free.any() else self.codes.size
+
+
+def check_job(job: SamplerJob, config: DalleBartConfig, num_codes: int) -> CheckedJob:
+    """Checks a job against the model that is to draw it.
+
+    Args:
+      num_codes: ids from here on are never drawn, nor may they be fixed.
+
+    Raises:
+      InvalidValue: a value is out of range, or an array has the wrong shape; `param` names it.
+    """
+    sampling = sampling_params(
+        1,
+        num_codes=num_codes,
+        guidance_scale=job.guidance_scale,
+        temperature=job.temperature,
+        top_k=job.top_k,
+        top_p=job.top_p,
+        seeds=[job.seed],
+    )
+    texts = [_text("prompt", job.states, job.mask, config)]
+    if job.guidance_scale != 1:
+        if job.uncond_states is None or job.uncond_mask is None:
+            raise InvalidValue("Guidance needs an unconditional text; give one, or a scale of 1.", "guidance_scale")
+        texts.append(_text("negative_prompt", job.uncond_states, job.uncond_mask, config))
+    return CheckedJob(tuple(texts), _codes(job.fixed_codes, config.image_length, num_codes), sampling)
+
+
+def _text(param, states, mask, config):
+    expected = (config.max_text_length, config.d_model)
+    if states.shape != expected or mask.shape != expected[:1]:
+        raise InvalidValue(
+            f"Encoder states have the shape {states.shape} and their mask {mask.shape}; "
+            f"this model takes {expected} and {expected[:1]}.",
+            param,
+        )
+    if not np.isfinite(states).all():  # such numbers would outlive the job in the caches of its rows
+        raise InvalidValue("Encoder states hold numbers that are not finite.", param)
+    digest = hashlib.blake2b(states.tobytes(), digest_size=16)
+    digest.update(mask.tobytes())
+    return Text(states, mask, digest.digest())
+
+
+def _codes(fixed, length, num_codes):
+    if fixed is None:
+        return np.full(length, FREE, np.int32)
+    if fixed.shape != (length,) or fixed.dtype.kind not in "iu":
+        raise InvalidValue(
+            f"fixed_codes has the shape {fixed.shape} and the type {fixed.dtype}; it must be {length} integers.",
+            "fixed_codes",
+        )
+    if fixed.min() < FREE or fixed.max() >= num_codes:
+        raise InvalidValue(
+            f"fixed_codes lie in {fixed.min()}…{fixed.max()}; they must be {FREE} (drawn) or in 0…{num_codes - 1}.",
+            "fixed_codes",
+        )
+    return fixed.astype(np.int32)

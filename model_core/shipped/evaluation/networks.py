@@ -1,0 +1,149 @@
+"""Each network by itself, on pictures of a data set: how well it spells, predicts and matches them.
+
+Pictures are taken group by group (split and style), since a number over pictures that were learned says little about
+those that were not. Knows nothing of drawing.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Float, Int, UInt8
+
+from model_core.codecs import vqgan
+from model_core.families.dalle_bart import dalle_bart
+from model_core.families.dalle_bart.text import Tokenizer
+from model_core.pictures.images import to_uint8
+from model_core.scorers import clip
+from model_core.shipped.evaluation.measures import hits, psnr, ssim
+from model_core.training.canonical_codes import canonical_codes
+from model_core.training.data import Dataset, Item
+from model_core.weights import checkpoint
+from model_core.weights.bundles import Bundle
+
+BATCH = 16
+PREDICTED = 500  # pictures of a group at most, evenly chosen, whose codes are predicted: it takes longest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupScores:
+    """What the networks make of one group of pictures.
+
+    Attributes:
+      psnr: dB over the pictures' own pixels, mean over pictures.
+      ssim: 1 for perfect, mean over pictures.
+      codes_used: share of the codebook that the group's codes use.
+      nll: of a code given those before it and the prompt, in nats, mean over codes of `PREDICTED` pictures at most.
+      nll_wrong_prompt: the same with another picture's prompt: the difference is what the text tells the model.
+      recall_at_1, recall_at_5: how often CLIP finds a prompt's picture among the group's concepts; None without CLIP.
+    """
+
+    split: str
+    style: str
+    num_pictures: int
+    psnr: float
+    ssim: float
+    codes_used: float
+    nll: float
+    nll_wrong_prompt: float
+    recall_at_1: float | None
+    recall_at_5: float | None
+
+
+class Networks:
+    """The networks of a model, loaded to be measured."""
+
+    def __init__(self, bundle: Bundle):
+        self._vqgan = checkpoint.load_vqgan(bundle.vqgan)
+        self._dalle_bart = checkpoint.load_dalle_bart(bundle.dalle_bart)
+        self._tokenizer = Tokenizer.from_folder(bundle.dalle_bart)
+        self._clip = checkpoint.load_clip(bundle.clip) if bundle.clip else None
+        self._clip_tokenizer = Tokenizer.from_folder(bundle.clip) if bundle.clip else None
+
+    def measure(self, dataset: Dataset) -> list[GroupScores]:
+        """Scores of every (split, style) of the data set."""
+        groups: dict[tuple[str, str], list[Item]] = {}
+        for item in dataset.items:
+            groups.setdefault((item.split, item.style), []).append(item)
+        return [
+            self.measure_group(split, style, items, dataset.load_pixels(items))
+            for (split, style), items in groups.items()
+        ]
+
+    def measure_group(
+        self, split: str, style: str, items: Sequence[Item], pixels: UInt8[np.ndarray, "M h w 3"]
+    ) -> GroupScores:
+        """Scores of pictures that share a split and a style."""
+        codes = self.encode(pixels)
+        got = self.reconstruct(codes)
+        recalls = self.recalls(items, pixels)
+        canonical = canonical_codes(items, pixels, self.encode)  # as in training
+        chosen = np.linspace(0, len(items) - 1, min(len(items), PREDICTED)).round().astype(int)
+        prompts, canonical = [items[row].prompts[0][0] for row in chosen], canonical[chosen]
+        return GroupScores(
+            split=split,
+            style=style,
+            num_pictures=len(items),
+            psnr=float(np.mean([psnr(one, want) for one, want in zip(got, pixels, strict=True)])),
+            ssim=float(np.mean([ssim(one, want) for one, want in zip(got, pixels, strict=True)])),
+            codes_used=len(np.unique(codes)) / self._vqgan[0].n_embed,
+            nll=self.nll(prompts, canonical),
+            nll_wrong_prompt=self.nll(prompts[1:] + prompts[:1], canonical),
+            recall_at_1=recalls and recalls[0],
+            recall_at_5=recalls and recalls[1],
+        )
+
+    def encode(self, pixels: UInt8[np.ndarray, "M h w 3"]) -> Int[np.ndarray, "M N"]:
+        """Pictures to codes."""
+        config, params = self._vqgan
+        parts = [
+            np.asarray(vqgan.encode_pixels(config, params, pixels[rows].astype(np.float32) / 255))[:count]
+            for rows, count in _batches(len(pixels))
+        ]
+        return np.concatenate(parts)
+
+    def reconstruct(self, codes: Int[np.ndarray, "M N"]) -> UInt8[np.ndarray, "M h w 3"]:
+        """Codes to pictures."""
+        config, params = self._vqgan
+        parts = [
+            to_uint8(np.asarray(vqgan.decode_codes(config, params, codes[rows])))[:count]
+            for rows, count in _batches(len(codes))
+        ]
+        return np.concatenate(parts)
+
+    def nll(self, prompts: list[str], codes: Int[np.ndarray, "M N"]) -> float:
+        """Mean negative log-likelihood of the codes, in nats a code, each given the true codes before it."""
+        config, params = self._dalle_bart
+        total = 0.0
+        for rows, count in _batches(len(codes)):
+            tokens, mask = self._tokenizer([prompts[row] for row in rows])
+            shown = np.pad(codes[rows][:, :-1], ((0, 0), (1, 0)), constant_values=config.decoder_start_token_id)
+            logits = dalle_bart.forward(config, params, tokens, mask, shown.astype(np.int32))
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.asarray(codes[rows]))
+            total += float(losses[:count].mean(axis=1).sum())
+        return total / len(codes)
+
+    def recalls(self, items: Sequence[Item], pixels: UInt8[np.ndarray, "M h w 3"]) -> tuple[float, float] | None:
+        """How often a concept's prompt finds its picture first, and among the first five; one picture a concept."""
+        if self._clip is None or self._clip_tokenizer is None:
+            return None
+        first = list({item.concept: row for row, item in reversed(list(enumerate(items)))}.values())
+        texts, images = [], []
+        config, params = self._clip
+        for rows, count in _batches(len(first)):
+            chosen = [first[row] for row in rows]
+            tokens = self._clip_tokenizer([items[row].prompts[0][0] for row in chosen])
+            texts.append(np.asarray(clip.embed_text(config, params, *tokens))[:count])
+            preprocessed = clip.preprocess(config, list(pixels[chosen]))
+            images.append(np.asarray(clip.embed_pixels(config, params, preprocessed))[:count])
+        logits: Float[np.ndarray, "M M"] = np.concatenate(texts) @ np.concatenate(images).T
+        labels = np.arange(len(first))
+        return float(hits(logits, labels, 1).mean()), float(hits(logits, labels, 5).mean())
+
+
+def _batches(total: int) -> Iterator[tuple[Int[np.ndarray, " rows"], int]]:
+    """Rows of batches of one size, the last row repeated, and how many of them count."""
+    for first in range(0, total, BATCH):
+        yield np.arange(first, first + BATCH).clip(max=total - 1), min(BATCH, total - first)

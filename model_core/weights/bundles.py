@@ -1,0 +1,248 @@
+"""A model's name → its parts on disk.
+
+A name is that of a shipped model ("emoji"), a folder, a Hugging Face id ("org/name" or "org/name@revision"), or a
+Weights & Biases artifact ("entity/project/name:version").
+A model's folder holds `dalle_bart/`, `vqgan/`, `clip/` (optional), each as its public repository has it, and
+`model.json`. Nothing is downloaded unless asked for. Knows nothing of what is inside the weights, and imports no JAX.
+
+Provenance of the sampling defaults: the inference notebook of dalle-mini, whose config has top_k 50.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from model_core.errors import CorruptCheckpoint, ModelNotFound
+from model_core.weights import wandb_artifacts
+from model_core.weights.json_files import read_json
+
+PARTS = ("dalle_bart", "vqgan", "clip")
+REFERENCE_SAMPLING: Mapping[str, float] = MappingProxyType(
+    {"guidance_scale": 10.0, "temperature": 1.0, "top_k": 50, "top_p": 1.0}
+)
+_SHIPPED = Path(__file__).parents[1] / "bundled"
+_HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?", re.ASCII)
+_FLAX_WEIGHTS, _TORCH_WEIGHTS = "flax_model.msgpack", "model.safetensors"
+_PART_FILES = (
+    "config.json",
+    _FLAX_WEIGHTS,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "merges.txt",
+    "enwiki-words-frequency.txt",
+    "preprocessor_config.json",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """The parts of a model on disk, and what model.json says of them.
+
+    Attributes:
+      id: the model's name in requests and replies.
+      clip: None where images are not to be ranked.
+      size: the side of its images in pixels.
+      sampling: the defaults of guidance_scale, temperature, top_k and top_p.
+      licence: of the weights; "unknown" where there is no model.json.
+      example_prompts: things that it can draw, to begin with; model.json may leave them out.
+    """
+
+    id: str
+    dalle_bart: Path
+    vqgan: Path
+    clip: Path | None
+    size: int
+    sampling: dict[str, Any]
+    licence: str = "unknown"
+    description: str = ""
+    example_prompts: tuple[str, ...] = ()
+
+    def copy_parts(self, folder: Path) -> None:
+        """Copies the files of each part that are read to a folder of its own in `folder`, without model.json."""
+        for part in PARTS:
+            source = getattr(self, part)
+            for name in (*_PART_FILES, _TORCH_WEIGHTS) if source else ():
+                if (source / name).is_file():
+                    (folder / part).mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(source / name, folder / part / name)
+
+
+def shipped() -> list[str]:
+    """Names the models that come with the package."""
+    return sorted(path.parent.name for path in _SHIPPED.glob("*/model.json"))
+
+
+def resolve(name: str | os.PathLike, *, download: bool = False) -> Bundle:
+    """Finds a whole model.
+
+    Args:
+      name: a shipped model's name, a folder, or a Hugging Face id or Weights & Biases artifact laid out like such a
+        folder.
+      download: whether it may be fetched; else only the local cache is looked at.
+
+    Raises:
+      ModelNotFound: nothing of that name is here; says how to get it where it can be got.
+      CorruptCheckpoint: the folder is incomplete or its model.json is wrong.
+    """
+    if isinstance(name, str) and name in shipped():
+        return _read_folder(_SHIPPED / name, name)
+    folder = _locate(name, download)
+    return _read_folder(folder, _id_of(name, folder))
+
+
+def from_parts(
+    *,
+    dalle_bart: str | os.PathLike,
+    vqgan: str | os.PathLike,
+    clip: str | os.PathLike | None = None,
+    download: bool = False,
+) -> Bundle:
+    """Puts a model together from two or three folders or Hugging Face ids; sampling defaults are the reference's.
+
+    Raises:
+      ModelNotFound, CorruptCheckpoint: as in `resolve`.
+    """
+    dalle_bart_folder, vqgan_folder = _locate(dalle_bart, download), _locate(vqgan, download)
+    return Bundle(
+        id=_id_of(dalle_bart, dalle_bart_folder),
+        dalle_bart=dalle_bart_folder,
+        vqgan=vqgan_folder,
+        clip=None if clip is None else _locate(clip, download),
+        size=_image_size(vqgan_folder),
+        sampling=dict(REFERENCE_SAMPLING),
+    )
+
+
+def fetch(hub_id: str) -> Path:
+    """Downloads a whole model or one part, and gives its folder in the local cache.
+
+    From Hugging Face only the files that are read are fetched, PyTorch's only where there are no Flax weights; from
+    Weights & Biases all of an artifact. A download that was broken off goes on where it stopped.
+
+    Raises:
+      ModelNotFound: it is neither a Hugging Face id nor an artifact, or cannot be had.
+    """
+    if wandb_artifacts.is_reference(hub_id):
+        return wandb_artifacts.locate(hub_id, download=True)
+    if not _is_hub_id(hub_id):
+        raise ModelNotFound(
+            f"{hub_id!r} is no Hugging Face id (org/name or org/name@revision), nor a Weights & Biases artifact "
+            "(entity/project/name:version)."
+        )
+    return _hub_folder(hub_id, download=True)
+
+
+def _locate(name: str | os.PathLike, download: bool) -> Path:
+    folder = Path(name).expanduser()
+    if os.fspath(name) and folder.is_dir():  # Path("") would be the current folder
+        return folder
+    if _is_hub_id(name):
+        return _hub_folder(os.fspath(name), download)
+    if wandb_artifacts.is_reference(name):
+        return wandb_artifacts.locate(os.fspath(name), download=download)
+    raise ModelNotFound(
+        f"There is no model {os.fspath(name)!r}: it is not a shipped one ({', '.join(shipped()) or 'none'}), not a "
+        "folder, not a Hugging Face id (org/name), and not a Weights & Biases artifact (entity/project/name:version)."
+    )
+
+
+def _id_of(name: str | os.PathLike, folder: Path) -> str:
+    """What a model without a card is called: its folder's name, or where it was fetched from."""
+    if _is_hub_id(name) or wandb_artifacts.is_reference(name):
+        return os.fspath(name).replace(":", "@")
+    return folder.resolve().name
+
+
+def _is_hub_id(name: str | os.PathLike) -> bool:
+    if not isinstance(name, str) or name.startswith(".") or Path(name).expanduser().is_dir():
+        return False
+    return _HUB_ID.fullmatch(name) is not None
+
+
+def _hub_folder(hub_id: str, download: bool) -> Path:
+    from huggingface_hub import constants, snapshot_download  # takes most of a second: only when needed
+
+    match = _HUB_ID.fullmatch(hub_id)
+    assert match is not None
+    offline = constants.HF_HUB_OFFLINE
+    patterns = ["model.json", *_PART_FILES, *(f"{part}/{file}" for part in PARTS for file in _PART_FILES)]
+    torch_patterns = [_TORCH_WEIGHTS, f"clip/{_TORCH_WEIGHTS}"]
+
+    def snapshot(allowed: list[str]) -> Path:
+        return Path(
+            snapshot_download(
+                match[1], revision=match[2], allow_patterns=allowed, local_files_only=offline or not download
+            )
+        )
+
+    try:
+        folder = snapshot(patterns)
+        if any(not (config.parent / _FLAX_WEIGHTS).exists() for config in folder.rglob("config.json")):
+            folder = snapshot(patterns + torch_patterns)
+        return folder
+    except (OSError, ValueError) as err:  # the hub's own errors are all among these
+        if download and not offline:
+            raise ModelNotFound(f"{hub_id} could not be downloaded from Hugging Face: {err}") from err
+        how = f"Download it with: dalle-serve models download {hub_id}"
+        if offline:
+            how = f"HF_HUB_OFFLINE is set; unset it and then: dalle-serve models download {hub_id}"
+        raise ModelNotFound(f"There is no folder {hub_id}, and {hub_id} has not been downloaded. {how}") from err
+
+
+def _read_folder(folder: Path, default_id: str) -> Bundle:
+    for part in ("dalle_bart", "vqgan"):
+        if not (folder / part).is_dir():
+            raise CorruptCheckpoint(
+                f"{folder} is not a model's folder: it holds no {part}/. A model's folder holds dalle_bart/, vqgan/, "
+                "clip/ (optional) and model.json; parts that are kept apart are given one by one."
+            )
+    parts = {
+        "dalle_bart": folder / "dalle_bart",
+        "vqgan": folder / "vqgan",
+        "clip": folder / "clip" if (folder / "clip").is_dir() else None,
+    }
+    if not (folder / "model.json").exists():
+        return Bundle(id=default_id, **parts, size=_image_size(folder / "vqgan"), sampling=dict(REFERENCE_SAMPLING))
+    return Bundle(**parts, **_read_card(folder))
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    """Reads model.json: every key but example_prompts is needed, and all have to be of the right type."""
+    card, path = read_json(folder, "model.json"), folder / "model.json"
+    fields = {"id": str, "licence": str, "size": int, "sampling": dict, "description": str}
+    _check_types(path, card, fields)
+    sampling = {"guidance_scale": float, "temperature": float, "top_k": int, "top_p": float}
+    _check_types(path, card["sampling"], sampling, "sampling.")
+    if unknown := sorted(set(card["sampling"]) - set(sampling)):
+        raise CorruptCheckpoint(
+            f"{path}: sampling has unknown keys {', '.join(unknown)}; known: {', '.join(sampling)}."
+        )
+    if not card["id"].strip() or card["size"] < 1:
+        raise CorruptCheckpoint(f"{path}: id must not be empty and size must be positive.")
+    examples = card.get("example_prompts", [])
+    if not isinstance(examples, list) or not all(isinstance(prompt, str) for prompt in examples):
+        raise CorruptCheckpoint(f"{path}: example_prompts must be a list of str; got {examples!r}.")
+    return {key: card[key] for key in fields} | {"example_prompts": tuple(examples)}
+
+
+def _check_types(path: Path, content: dict[str, Any], types: dict[str, type], prefix: str = "") -> None:
+    for key, wanted in types.items():
+        if key not in content:
+            raise CorruptCheckpoint(f"{path} lacks {prefix}{key} ({wanted.__name__}).")
+        got = type(content[key])
+        if got is not wanted and not (wanted is float and got is int):  # JSON writes 10 for 10.0; true is no number
+            raise CorruptCheckpoint(f"{path}: {prefix}{key} must be {wanted.__name__}; got {content[key]!r}.")
+
+
+def _image_size(vqgan_folder: Path) -> int:
+    size = read_json(vqgan_folder, "config.json").get("resolution", 256)
+    if type(size) is not int or size < 1:
+        raise CorruptCheckpoint(f"{vqgan_folder}/config.json: resolution must be a positive integer; got {size!r}.")
+    return size

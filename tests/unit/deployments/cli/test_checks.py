@@ -1,0 +1,114 @@
+import json
+import shutil
+import socket
+import subprocess
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from deployments.cli import checks as doctor
+from deployments.cli import main as cli
+from model_core.errors import DalleServeError
+
+GIB = 2**30
+PART = {"num_params": 1_000_000, "bytes": GIB, "seconds": 0.1}
+FOUND = {
+    "devices": [{"platform": "cpu", "kind": "cpu", "memory_bytes": None}],
+    "process_bytes": GIB,
+    "parts": {"dalle_bart": PART, "vqgan": PART, "clip": PART},
+}
+Usage = namedtuple("Usage", "total used free")
+
+pytestmark = pytest.mark.usefixtures("given_back_environment")
+
+
+def test_the_packages_here_are_those_that_are_needed():
+    assert {finding.status for finding in doctor.check_versions()} == {"good"}
+
+
+def test_a_missing_and_a_wrong_package_are_named(monkeypatch: pytest.MonkeyPatch):
+    needed = ["no-such-package>=1", "numpy>=1000", "httpx", "locust>=1000; extra == 'loadtest'"]
+    monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: needed)
+    _, packages = doctor.check_versions()
+    assert packages.status == "bad"
+    assert "no-such-package is missing" in packages.message and ">=1000" in packages.message
+    assert "locust" not in packages.message and "httpx" not in packages.message
+
+
+def test_a_port_is_free_or_taken():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        assert doctor.check_port("127.0.0.1", port).status == "bad"
+    assert doctor.check_port("127.0.0.1", port).status == "good"
+
+
+def test_little_room_is_doubtful(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    for free, status in ((10**8, "doubtful"), (10**10, "good")):
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder, free=free: Usage(10**12, 0, free))
+        assert doctor.check_disk().status == status
+        assert doctor.check_shared_memory(tmp_path).status == status
+    assert doctor.check_shared_memory(tmp_path / "none").status == "good"
+
+
+@pytest.mark.parametrize(("free_gib", "status"), [(9.0, "bad"), (10.0, "good")])
+def test_memory_is_compared_with_what_all_stages_need(monkeypatch: pytest.MonkeyPatch, free_gib: float, status: str):
+    # Two stages load DalleBart, one each the VQGAN and CLIP: 4 processes of 1 GiB with 1 GiB of weights, and Ray.
+    monkeypatch.setattr(doctor, "_free_memory", lambda: free_gib * GIB)
+    assert doctor.check_memory(FOUND).status == status
+
+
+def test_an_accelerator_is_told_with_its_memory():
+    devices = [{"platform": "gpu", "kind": "H100", "memory_bytes": 40 * GIB}] * 2
+    assert doctor.check_devices(devices).message == "2 × H100 with 80.0 GiB"
+    assert "CPU cores" in doctor.check_devices(FOUND["devices"]).message
+
+
+def test_the_shipped_model_loads():
+    found = doctor.inspect_model("emoji")
+    assert set(found["parts"]) == {"dalle_bart", "vqgan", "clip"}
+    assert all(part["bytes"] == 4 * part["num_params"] > 0 for part in found["parts"].values())
+    assert found["process_bytes"] > 10**7
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        ({"returncode": -9}, "not enough memory"),
+        ({"returncode": 1, "stderr": "Traceback\nthe driver is too old\n"}, "the driver is too old"),
+        ({"returncode": 1}, "exit status 1"),
+    ],
+)
+def test_a_process_that_ends_badly_is_explained(monkeypatch: pytest.MonkeyPatch, outcome: dict[str, Any], words: str):
+    done = subprocess.CompletedProcess(**{"args": [], "stdout": "", "stderr": ""} | outcome)
+    monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: done)
+    with pytest.raises(DalleServeError, match=words):
+        doctor.inspect_model("emoji")
+
+
+def test_a_driver_that_hangs_is_explained(monkeypatch: pytest.MonkeyPatch):
+    def hang(command: list[str], timeout: float, **options: Any) -> None:
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(subprocess, "run", hang)
+    (finding,) = doctor.check_model("emoji")
+    assert finding.status == "bad" and "driver" in finding.message
+
+
+def test_the_command_prints_findings_and_fails_where_one_is_bad(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(doctor, "inspect_model", lambda model: FOUND)
+    monkeypatch.setattr(doctor, "check_port", lambda host, port: doctor.Finding("port", "good", f"{port} is free"))
+    monkeypatch.setattr(doctor, "_free_memory", lambda: 100 * GIB)
+    result = CliRunner().invoke(cli.app, ["doctor", "--json", "--port", "8123"])
+    assert result.exit_code == 0, result.output
+    findings = {finding["subject"]: finding for finding in json.loads(result.stdout)}
+    assert findings["port"]["message"] == "8123 is free"
+    assert {"python", "packages", "model", "devices", "memory"} <= set(findings)
+
+    monkeypatch.setattr(doctor, "_free_memory", lambda: GIB)
+    result = CliRunner().invoke(cli.app, ["doctor"])
+    assert result.exit_code == 1
+    assert "Use a smaller model" in result.stdout

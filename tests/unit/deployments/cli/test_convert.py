@@ -1,0 +1,67 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from deployments.cli import main as cli
+from model_core.weights.checkpoint import load_vqgan
+from model_core.weights.flax_msgpack import index_msgpack
+
+FIXTURES = Path(__file__).parents[3] / "parity" / "fixtures"
+PARTS = {"dalle_bart": "dalle-tiny-unscanned", "vqgan": "vqgan-tiny", "clip": "clip-tiny-torch"}
+
+pytestmark = pytest.mark.usefixtures("given_back_environment")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model in layouts that others write: unrolled layers, and CLIP as PyTorch has it."""
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    for part, fixture in PARTS.items():
+        shutil.copytree(FIXTURES / fixture, folder / part, ignore=shutil.ignore_patterns("goldens*"))
+    sampling = {"guidance_scale": 10.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    card = {"id": "tiny", "licence": "CC0-1.0", "size": 32, "sampling": sampling, "description": "random weights"}
+    (folder / "model.json").write_text(json.dumps(card))
+    return folder
+
+
+def convert(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.app, ["convert", *map(str, arguments)])
+
+
+def test_every_part_is_written_in_one_layout_and_dtype(model: Path, tmp_path: Path):
+    result = convert(model, tmp_path / "half")
+    assert result.exit_code == 0, result.stderr
+    for part in PARTS:
+        index = index_msgpack(tmp_path / "half" / part / "flax_model.msgpack")
+        assert {piece.dtype for stored in index.values() for piece in stored.parts} == {"float16"}
+        assert not any("Layer_0" in name for name in index)  # stacked
+    assert not list((tmp_path / "half").rglob("*.safetensors"))
+    assert (tmp_path / "half" / "model.json").read_bytes() == (model / "model.json").read_bytes()
+    _, params = load_vqgan(tmp_path / "half" / "vqgan")
+    _, before = load_vqgan(model / "vqgan")
+    name = "quantize"
+    for new, old in zip(_leaves(params[name]), _leaves(before[name]), strict=True):
+        np.testing.assert_array_equal(new, old.astype(np.float16).astype(np.float32))
+
+
+def _leaves(tree: object) -> list[np.ndarray]:
+    if isinstance(tree, dict):
+        return [leaf for value in tree.values() for leaf in _leaves(value)]
+    return [np.asarray(tree)]
+
+
+def test_what_cannot_be_done_leaves_nothing_behind(model: Path, tmp_path: Path):
+    (tmp_path / "there").mkdir()
+    for arguments, words in [
+        ((model, tmp_path / "there"), "exists already"),
+        ((model, tmp_path / "new", "--dtype", "int8"), "float16"),
+        ((tmp_path, tmp_path / "new"), "not a model's folder"),
+    ]:
+        result = convert(*arguments)
+        assert result.exit_code == 1
+        assert words in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]

@@ -1,0 +1,72 @@
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from deployments.cli import main as cli
+
+pytestmark = pytest.mark.usefixtures("given_back_environment")
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.app, arguments)
+
+
+def test_help_imports_nothing_heavy():
+    look = (
+        "import sys; from typer.testing import CliRunner; from deployments.cli.main import app;"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0;"
+        "print([name for name in ('ray', 'jax', 'numpy', 'fastapi', 'httpx', 'pydantic') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=120)
+    assert found.stdout.strip() == "[]"
+
+
+def test_a_taken_port_is_named():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        result = run("serve", "--port", str(port))
+    assert result.exit_code == 1
+    assert f"Port {port} on 127.0.0.1 is taken" in result.stderr
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_other_machines_are_let_in_on_purpose_only(host: str):
+    result = run("serve", "--host", host)
+    assert result.exit_code == 1
+    assert "allow" in result.stderr and host in result.stderr
+
+
+def test_a_file_of_keys_must_be_there_and_hold_keys(tmp_path: Path):
+    (tmp_path / "short").write_text("hunter2\n")
+    for keys, words in ((tmp_path / "none", "none cannot be read"), (tmp_path / "short", "line 1 is no key")):
+        result = run("serve", "--keys-file", str(keys))
+        assert result.exit_code == 1, result.output
+        assert words in result.stderr
+
+
+@pytest.mark.parametrize("command", [("serve", "--port", "0"), ("generate",), ("generate", "x", "-n", "0"), ("paint",)])
+def test_wrong_arguments_exit_with_2(command: tuple[str, ...]):
+    assert run(*command).exit_code == 2
+
+
+@pytest.mark.parametrize("command", [("serve", "--port", "65001"), ("demo", "an avocado"), ("generate", "an avocado")])
+def test_a_model_that_is_not_here_is_named_before_anything_starts(command: tuple[str, ...]):
+    result = run(*command, "--model", "no-such-model")
+    assert result.exit_code == 1
+    assert "no-such-model" in result.stderr
+
+
+def test_shells_complete_the_names_of_models():
+    asked = {
+        "_DALLE_SERVE_COMPLETE": "complete_bash",
+        "COMP_WORDS": "dalle-serve generate x --model em",
+        "COMP_CWORD": "4",
+    }
+    result = CliRunner().invoke(cli.app, prog_name="dalle-serve", env=asked)
+    assert result.stdout.split() == ["emoji"]

@@ -1,0 +1,388 @@
+import asyncio
+from contextlib import aclosing
+from typing import Any
+
+import numpy as np
+import pytest
+from ray.exceptions import ActorDiedError, RayTaskError
+from ray.serve.exceptions import BackPressureError, RayServeException
+
+from deployments.errors import DeadlineExceeded, Overloaded, StageUnavailable
+from deployments.flow import pipeline as pipeline_module
+from deployments.flow.calls import MAX_ATTEMPTS
+from deployments.flow.pipeline import SEEDS, Pipeline, RankedImage
+from deployments.flow.previews import Preview
+from deployments.stages.token_sampler import Sampling
+from model_core.errors import EngineFailed, InvalidValue
+from tests.unit.deployments.fakes import FakeStage, fake_stages
+
+SAMPLING = Sampling(guidance_scale=4.0, temperature=1.0, top_k=0, top_p=1.0)
+
+
+def generate(stages: dict[str, FakeStage], images_in_flight: int = 8, **given: Any) -> list[RankedImage]:
+    return asyncio.run(_generate(stages, images_in_flight, **given))
+
+
+async def _generate(stages: dict[str, FakeStage], images_in_flight: int = 8, **given: Any) -> list[RankedImage]:
+    return await Pipeline(stages, images_in_flight).generate("avocado", **wishes(**given))
+
+
+def wishes(*, seed: int = 0, best_of: int = 1, **given: Any) -> Any:
+    seeds = [(seed + i) % SEEDS for i in range(best_of)]
+    defaults = {"n": 1, "best_of": best_of, "seeds": seeds, "negative_prompt": "", "sampling": SAMPLING}
+    return defaults | {"timeout_s": 60.0} | given
+
+
+def test_an_image_comes_from_prompt_negative_prompt_and_seed():
+    stages = fake_stages()
+    (drawn,) = generate(stages, seed=7, negative_prompt="red")
+    assert drawn.codes.tolist() == [7, len("avocado"), len("red")]
+    assert len(stages["text_encoder"].responses) == 1  # both prompts in one call
+    assert (drawn.image == 7).all()
+    assert (drawn.seed, drawn.score) == (7, 7.0)
+
+
+def test_without_guidance_only_the_prompt_is_encoded():
+    stages = fake_stages()
+    plain = Sampling(guidance_scale=1.0, temperature=1.0, top_k=0, top_p=1.0)
+    (drawn,) = generate(stages, seed=7, negative_prompt="red", sampling=plain)
+    assert drawn.codes.tolist() == [7, len("avocado"), 0]
+
+
+def test_the_best_of_many_come_first():
+    drawn = generate(fake_stages(), n=2, best_of=5, seed=10)
+    assert [image.seed for image in drawn] == [14, 13]
+    assert [image.score for image in drawn] == [14.0, 13.0]
+
+
+def test_without_a_scorer_images_keep_their_order():
+    stages = fake_stages()
+    del stages["clip_scorer"]
+    drawn = generate(stages, n=3, best_of=3, seed=1)
+    assert [(image.seed, image.score) for image in drawn] == [(1, None), (2, None), (3, None)]
+
+
+def test_equal_scores_keep_their_order():
+    assert [image.seed for image in generate(fake_stages(), n=2, best_of=2, seed=2**32 - 256)] == [
+        2**32 - 255,
+        2**32 - 256,
+    ]
+    tied = fake_stages() | {"clip_scorer": FakeStage(lambda prompt, image: 1.0)}
+    assert [image.seed for image in generate(tied, n=3, best_of=3, seed=5)] == [5, 6, 7]
+
+
+def test_only_a_window_of_images_is_in_flight():
+    stages = fake_stages()
+    stages["token_sampler"].delay_s = 0.001
+    generate(stages, images_in_flight=3, n=10, best_of=10)
+    assert stages["token_sampler"].most_running == 3
+    assert len(stages["token_sampler"].responses) == 10
+
+
+@pytest.mark.parametrize("stage", ["text_encoder", "token_sampler", "image_decoder", "clip_scorer"])
+def test_a_call_whose_replica_died_is_made_again_with_the_same_result(stage: str):
+    undisturbed = generate(fake_stages(), n=2, best_of=4, seed=3)
+    stages = fake_stages()
+    stages[stage].errors = [ActorDiedError(), ActorDiedError()]
+    drawn = generate(stages, n=2, best_of=4, seed=3)
+    assert [(image.seed, image.score) for image in drawn] == [(image.seed, image.score) for image in undisturbed]
+
+
+def test_an_image_lost_on_its_way_to_the_scorer_is_decoded_again():
+    lost = RayServeException("the argument is gone")
+    lost.__cause__ = ActorDiedError()
+    stages = fake_stages()
+    stages["clip_scorer"].errors = [lost]
+    assert generate(stages, seed=9)[0].score == 9.0
+    assert len(stages["image_decoder"].responses) == 2
+
+
+def test_attempts_are_limited():
+    stages = fake_stages()
+    stages["token_sampler"].errors = [ActorDiedError() for _ in range(MAX_ATTEMPTS)]
+    with pytest.raises(StageUnavailable):
+        generate(stages)
+    assert len(stages["token_sampler"].responses) == MAX_ATTEMPTS
+
+
+def test_an_error_of_the_stage_itself_is_not_tried_again_and_arrives_as_it_was():
+    stages = fake_stages()
+    cause = InvalidValue("top_p must be at most 1", "top_p")
+    stages["token_sampler"].errors = [RayTaskError("sample", "remote traceback", cause).as_instanceof_cause()]
+    with pytest.raises(InvalidValue) as raised:
+        generate(stages)
+    assert raised.value is cause
+    assert len(stages["token_sampler"].responses) == 1
+
+
+def test_a_full_queue_is_passed_on_rather_than_tried_again():
+    stages = fake_stages()
+    stages["token_sampler"].errors = [BackPressureError(5, 5)]
+    with pytest.raises(Overloaded) as raised:
+        generate(stages)
+    assert raised.value.retry_after_s >= 1
+    assert len(stages["token_sampler"].responses) == 1
+
+
+@pytest.mark.parametrize("stage", ["text_encoder", "token_sampler", "image_decoder", "clip_scorer"])
+def test_the_deadline_cancels_what_is_still_running(stage: str):
+    async def check() -> None:
+        stages = fake_stages()
+        stages[stage].delay_s = 600
+        with pytest.raises(DeadlineExceeded, match=r"0\.05 s"):
+            await _generate(stages, n=3, best_of=3, timeout_s=0.05)
+        await asyncio.sleep(0)
+        assert stages[stage].responses
+        assert all(response.cancelled for response in stages[stage].responses)
+        assert stages[stage].running == 0
+
+    asyncio.run(check())
+
+
+def test_a_caller_that_leaves_cancels_every_call():
+    async def check() -> None:
+        stages = fake_stages()
+        stages["token_sampler"].delay_s = 600
+        request = asyncio.ensure_future(_generate(stages, n=4, best_of=4))
+        while stages["token_sampler"].running < 4:
+            await asyncio.sleep(0)
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        assert all(response.cancelled for response in stages["token_sampler"].responses)
+        assert stages["token_sampler"].running == 0
+
+    asyncio.run(check())
+
+
+def test_one_images_error_cancels_the_others():
+    async def check() -> None:
+        stages = fake_stages()
+        stages["token_sampler"].delay_s = 600
+        stages["token_sampler"].errors = [BackPressureError(1, 1)]
+        with pytest.raises(Overloaded):
+            await _generate(stages, n=4, best_of=4)
+        await asyncio.sleep(0)
+        assert stages["token_sampler"].running == 0
+
+    asyncio.run(check())
+
+
+def test_the_sampler_is_told_whose_image_it_is_and_how_long_it_may_take():
+    stages = fake_stages()
+    fixed = np.array([-1, 3, -1])
+    generate(stages, n=2, best_of=2, fixed_codes=fixed, timeout_s=30.0)
+    first, second = stages["token_sampler"].options_given
+    assert first["request_id"] == second["request_id"] != ""
+    assert first["fixed_codes"] is fixed
+    assert 0 < first["timeout_s"] <= 30
+    generate(stages)
+    assert stages["token_sampler"].options_given[-1]["request_id"] != first["request_id"]
+
+
+def test_an_image_is_turned_into_codes():
+    stages = fake_stages() | {"image_decoder": FakeStage(lambda image: image[0, :, 0])}
+    stages["image_decoder"].errors = [ActorDiedError()]
+    image = np.full((2, 2, 3), 7, np.uint8)
+    codes = asyncio.run(Pipeline(stages, 8).encode_image(image, timeout_s=5.0))
+    assert codes.tolist() == [7, 7]
+
+
+def test_an_image_that_takes_too_long_to_encode_is_given_up():
+    stages = fake_stages()
+    stages["image_decoder"].delay_s = 600
+    with pytest.raises(DeadlineExceeded):
+        asyncio.run(Pipeline(stages, 8).encode_image(np.zeros((2, 2, 3), np.uint8), timeout_s=0.01))
+    assert stages["image_decoder"].responses[0].cancelled
+
+
+async def _stream(
+    stages: dict[str, FakeStage], *, rows: tuple[int, ...] = (1, 2), images: int = 1, **given: Any
+) -> Any:
+    streaming = Pipeline(stages, 8).stream("avocado", preview_rows=rows, preview_images=images, **wishes(**given))
+    async with aclosing(streaming) as items:
+        return [item async for item in items]
+
+
+def test_a_stream_ends_with_what_generate_returns():
+    *previews, drawn = asyncio.run(_stream(fake_stages(), n=2, best_of=4, seed=3))
+    expected = generate(fake_stages(), n=2, best_of=4, seed=3)
+    assert [(image.seed, image.score, image.codes.tolist()) for image in drawn] == [
+        (image.seed, image.score, image.codes.tolist()) for image in expected
+    ]
+    assert all(isinstance(preview, Preview) and (preview.image == 3).all() for preview in previews)
+
+
+def test_only_the_first_images_are_previewed_and_streamed():
+    stages = fake_stages()
+    stages["token_sampler"].delay_s = 0.01  # longer than a preview takes
+    *previews, _ = asyncio.run(_stream(stages, images=2, n=1, best_of=4, seed=3))
+    assert {preview.image_index for preview in previews} == {0, 1}
+    for index in (0, 1):
+        assert [preview.num_codes for preview in previews if preview.image_index == index] == [1, 2]
+    assert sum("rows" in options for options in stages["token_sampler"].options_given) == 2
+
+
+def test_after_a_death_a_stream_goes_on_from_what_was_shown():
+    stages = fake_stages()
+    stages["token_sampler"].delay_s = 0.01
+    stages["token_sampler"].row_errors = [(1, ActorDiedError()), (0, ActorDiedError())]
+    *previews, (drawn,) = asyncio.run(_stream(stages, seed=5))
+    assert [preview.num_codes for preview in previews] == [1, 2]
+    assert drawn.codes.tolist() == [5, len("avocado"), 0]
+    shown = [options["shown"] for options in stages["token_sampler"].options_given]
+    assert shown[0] is None
+    assert [codes.tolist() for codes in shown[1:]] == [[5, -1, -1]] * 2
+
+
+def test_a_slow_decoder_skips_previews_and_holds_up_no_drawing():
+    async def check() -> None:
+        stages = fake_stages()
+        finals = asyncio.Event()
+        decode = stages["image_decoder"]
+        previewed = []
+
+        async def slow(codes: np.ndarray) -> np.ndarray:
+            if not previewed:  # the first call is the preview of row 1: it lasts until the picture is drawn
+                previewed.append(codes)
+                await finals.wait()
+            finals.set()
+            return np.full((2, 2, 3), codes[0], np.uint8)
+
+        decode._call = slow  # type: ignore[method-assign]
+        *previews, (drawn,) = await _stream(stages, rows=(1, 2), seed=5)
+        assert drawn.codes.tolist() == [5, len("avocado"), 0]
+        assert [preview.num_codes for preview in previews] in ([], [1])  # row 2 came while row 1 was decoded
+        assert len(decode.responses) == 2
+
+    asyncio.run(check())
+
+
+def test_a_slow_reader_misses_previews_and_holds_up_no_drawing():
+    async def check() -> None:
+        stages = fake_stages()
+        items = Pipeline(stages, 8).stream("avocado", preview_rows=(1, 2), preview_images=1, **wishes(seed=5))
+        async with aclosing(items):
+            first: Any = await anext(items)
+            assert first.num_codes == 1
+            while len(stages["clip_scorer"].responses) == 0 or stages["clip_scorer"].running:
+                await asyncio.sleep(0)  # the picture is finished while nobody reads
+            rest = [item async for item in items]
+            assert isinstance(rest[-1], list)
+            assert len(rest) <= 2
+
+    asyncio.run(check())
+
+
+def test_a_preview_that_cannot_be_made_is_left_out():
+    stages = fake_stages()
+    stages["token_sampler"].delay_s = 0.01
+    stages["image_decoder"].errors = [BackPressureError(1, 1)]
+    *previews, (drawn,) = asyncio.run(_stream(stages, seed=5))
+    assert [preview.num_codes for preview in previews] == [2]
+    assert drawn.seed == 5
+
+
+def test_closing_a_stream_cancels_every_call():
+    async def check() -> None:
+        stages = fake_stages()
+        stages["clip_scorer"].delay_s = 600
+        async with aclosing(
+            Pipeline(stages, 8).stream("avocado", preview_rows=(1,), preview_images=2, **wishes(n=3, best_of=3))
+        ) as items:
+            await anext(items)
+            stages["token_sampler"].delay_s = 600
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for stage in stages.values():
+            assert stage.running == 0
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("stage", ["text_encoder", "token_sampler", "image_decoder", "clip_scorer"])
+def test_a_streams_deadline_cancels_what_is_still_running(stage: str):
+    async def check() -> None:
+        stages = fake_stages()
+        stages[stage].delay_s = 600
+        with pytest.raises(DeadlineExceeded):
+            await _stream(stages, images=2, n=3, best_of=3, timeout_s=0.05)
+        await asyncio.sleep(0)
+        assert stages[stage].responses and stages[stage].running == 0
+
+    asyncio.run(check())
+
+
+def test_an_error_ends_a_stream_as_it_ends_a_reply():
+    stages = fake_stages()
+    cause = InvalidValue("fixed_codes are too long", "fixed_codes")
+    stages["token_sampler"].row_errors = [(1, RayTaskError("rows", "remote traceback", cause).as_instanceof_cause())]
+    with pytest.raises(InvalidValue) as raised:
+        asyncio.run(_stream(stages))
+    assert raised.value is cause
+
+
+def test_a_replica_whose_engine_failed_is_left_for_another():
+    stages = fake_stages()
+    failed = EngineFailed("a step failed")
+    stages["token_sampler"].errors = [RayTaskError("sample", "remote traceback", failed).as_instanceof_cause()]
+    assert generate(stages, seed=9)[0].score == 9.0
+
+
+def test_a_request_wakes_all_sleepy_stages_at_once():
+    async def check() -> None:
+        stages = fake_stages()
+        stages["text_encoder"].delay_s = 600
+        pipeline = Pipeline(stages, 8, sleepy=["token_sampler", "clip_scorer"])
+        request = asyncio.ensure_future(pipeline.generate("avocado", **wishes()))
+        while not stages["text_encoder"].running:
+            await asyncio.sleep(0)
+        assert {name: stage.times_woken for name, stage in stages.items()} == {
+            "text_encoder": 0,
+            "token_sampler": 1,
+            "image_decoder": 0,
+            "clip_scorer": 1,
+        }
+        request.cancel()
+        await asyncio.gather(request, return_exceptions=True)
+
+    asyncio.run(check())
+
+
+def test_where_the_operator_allows_it_a_dead_scorer_costs_only_the_order():
+    async def check() -> None:
+        stages = fake_stages()
+        stages["clip_scorer"].errors = [ActorDiedError() for _ in range(3 * MAX_ATTEMPTS)]
+        pipeline = Pipeline(stages, 1, unranked_if_scorer_down=True)
+        drawn = await pipeline.generate("avocado", **wishes(n=4, best_of=4, seed=5))
+        assert [(image.seed, image.score) for image in drawn] == [(seed, None) for seed in (5, 6, 7, 8)]
+        assert len(stages["clip_scorer"].responses) == 3 * MAX_ATTEMPTS  # then it is left alone for a while
+
+    asyncio.run(check())
+
+
+def test_a_stage_that_always_fails_is_left_alone_and_others_go_on():
+    async def check() -> None:
+        stages = fake_stages()
+        stages["token_sampler"].errors = [ActorDiedError() for _ in range(3 * MAX_ATTEMPTS)]
+        pipeline = Pipeline(stages, 1)
+        for _ in range(3):
+            with pytest.raises(StageUnavailable, match="died"):
+                await pipeline.generate("avocado", **wishes())
+        with pytest.raises(StageUnavailable, match="token_sampler keeps failing"):
+            await pipeline.generate("avocado", **wishes())
+        assert len(stages["token_sampler"].responses) == 3 * MAX_ATTEMPTS
+        assert await pipeline.encode_image(np.zeros((2, 2, 3), np.uint8), timeout_s=10) is not None
+
+    asyncio.run(check())
+
+
+def test_a_scorer_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pipeline_module, "SCORER_PATIENCE_S", 0.01)
+    stages = fake_stages()
+    stages["clip_scorer"].delay_s = 600
+    pipeline = Pipeline(stages, 8, unranked_if_scorer_down=True)
+    (drawn,) = asyncio.run(pipeline.generate("avocado", **wishes()))
+    assert drawn.score is None
+    assert all(response.cancelled for response in stages["clip_scorer"].responses)

@@ -1,0 +1,159 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployments.config import Limits
+from deployments.errors import MissingParameter, UnknownParameter
+from deployments.requests.parsing import parse, parse_size
+from deployments.requests.schemas import EditRequest, GenerationRequest, VariationRequest
+from model_core.errors import InvalidValue
+
+LIMITS = Limits()
+
+
+def parsed(**fields: Any) -> GenerationRequest:
+    return parse(GenerationRequest, {"prompt": "an avocado"} | fields, LIMITS)
+
+
+def test_only_a_prompt_is_needed():
+    request = parsed()
+    assert (request.n, request.num_drawn, request.size, request.seed) == (1, 1, "auto", None)
+    assert parse(VariationRequest, {}, LIMITS).prompt == ""
+
+
+def test_null_means_not_given():
+    nothing = dict.fromkeys(set(GenerationRequest.model_fields) - {"prompt"})
+    assert parsed(**nothing) == parsed()
+
+
+def test_openai_fields_that_cannot_matter_are_taken():
+    assert parsed(quality="standard", style="vivid", user="u", background="auto", moderation="low", response_format="")
+    assert parsed(complexity="high", safety_identifier="someone", size="", model="", output_format="")
+
+
+def test_one_image_is_drawn_for_each_kept_unless_more_are_asked_for():
+    assert parsed(n=3).num_drawn == 3
+    assert parsed(n=3, best_of=9).num_drawn == 9
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": " \n"}, "prompt"),
+        ({"prompt": 5}, "prompt"),
+        ({"prompt": "\ud800"}, "prompt"),
+        ({"prompt": "x" * (LIMITS.max_prompt_chars + 1)}, "prompt"),
+        ({"negative_prompt": "x" * (LIMITS.max_prompt_chars + 1)}, "negative_prompt"),
+        ({"n": 0}, "n"),
+        ({"n": 11}, "n"),
+        ({"n": True}, "n"),
+        ({"n": "2"}, "n"),
+        ({"n": 1.5}, "n"),
+        ({"n": 10**5000}, "n"),
+        ({"n": 4, "best_of": 3}, "best_of"),
+        ({"best_of": 129}, "best_of"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**32}, "seed"),
+        ({"temperature": 0}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"temperature": float("inf")}, "temperature"),
+        ({"guidance_scale": -1}, "guidance_scale"),
+        ({"guidance_scale": 10**400}, "guidance_scale"),
+        ({"top_k": -1}, "top_k"),
+        ({"top_k": 2.0}, "top_k"),
+        ({"top_p": 0}, "top_p"),
+        ({"top_p": 1.1}, "top_p"),
+        ({"top_p": False}, "top_p"),
+        ({"response_format": "file"}, "response_format"),
+        ({"output_format": "gif"}, "output_format"),
+        ({"output_format": "svg"}, "output_format"),
+        ({"output_compression": 101}, "output_compression"),
+        ({"output_compression": 50}, "output_compression"),  # of a PNG
+        ({"background": "transparent"}, "background"),
+        ({"quality": "superb"}, "quality"),
+        ({"size": 256}, "size"),
+        ({"size": "\uff12x2"}, "size"),
+        ({"size": "256"}, "size"),
+        ({"model": ["emoji"]}, "model"),
+        ({"user": "u" * 513}, "user"),
+        ({"stream": 1}, "stream"),
+        ({"partial_images": 4, "stream": True}, "partial_images"),
+        ({"partial_images": 1}, "partial_images"),
+        ({"n": 2, "stream": True}, "n"),
+        ({"stream": True, "response_format": "url"}, "response_format"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(fields: dict[str, Any], param: str):
+    with pytest.raises(InvalidValue) as raised:
+        parsed(**fields)
+    assert raised.value.param == param
+    assert param in str(raised.value)
+    assert len(str(raised.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["steps", "svg", "frame_count", "Prompt", "\ud800", "x" * 10_000])
+def test_an_unknown_field_is_named(name: str):
+    with pytest.raises(UnknownParameter) as raised:
+        parsed(**{name: 1})
+    assert raised.value.param and len(raised.value.param) < 100
+    assert raised.value.param in str(raised.value).encode("utf-8").decode()  # both can be sent
+
+
+def test_the_prompt_must_be_there():
+    for kind in (GenerationRequest, EditRequest):
+        for fields in ({}, {"prompt": None}):
+            with pytest.raises(MissingParameter) as raised:
+                parse(kind, fields, LIMITS)
+            assert raised.value.param == "prompt"
+
+
+@pytest.mark.parametrize("fields", [None, [], "prompt", 3])
+def test_what_is_no_object_is_refused(fields: object):
+    with pytest.raises(InvalidValue, match="must be an object"):
+        parse(GenerationRequest, fields, LIMITS)
+
+
+def test_forms_say_numbers_in_words():
+    texts = {"prompt": "a", "n": "3", "top_p": "0.5", "stream": "true", "stream_multiple": "true", "keep": "0.25"}
+    asked = parse(EditRequest, texts, LIMITS, as_text=True)
+    assert (asked.n, asked.top_p, asked.stream, asked.keep) == (3, 0.5, True, 0.25)
+    for name, text in (
+        ("n", "x"),
+        ("n", "\uff12"),
+        ("n", ""),
+        ("n", "9" * 5000),
+        ("stream", "perhaps"),
+        ("stream", "0"),
+        ("keep", "1"),
+    ):
+        with pytest.raises(InvalidValue) as raised:
+            parse(EditRequest, {"prompt": "a", name: text}, LIMITS, as_text=True)
+        assert raised.value.param == name
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(GenerationRequest.model_fields)) | st.text(), json_values))
+def test_any_object_is_a_request_or_a_clear_error(fields: dict[str, Any]):
+    try:
+        assert parse(GenerationRequest, fields, LIMITS).prompt
+    except InvalidValue as error:
+        str(error).encode("utf-8")
+
+
+def test_sizes_are_the_models_own_or_scaled_within_limits():
+    for size in ("auto", "", "32x32"):
+        assert parse_size(size, 32, LIMITS) == (32, 32)
+    assert parse_size("8x8", 8, LIMITS) == (8, 8)  # smaller than any other may be
+    assert parse_size("1792x1024", 32, LIMITS) == (1792, 1024)
+    for size in ("8x8", "1024x300", "300x1024", "4096x2048", "99999x99999"):
+        with pytest.raises(InvalidValue, match="size must be 'auto' or WxH"):
+            parse_size(size, 32, LIMITS)

@@ -1,0 +1,246 @@
+"""Names → folders, with nothing fetched unless asked for."""
+
+import json
+import shutil
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+
+from model_core.errors import CorruptCheckpoint, ModelNotFound
+from model_core.weights import bundles
+
+VQGAN = Path(__file__).parents[3] / "parity" / "fixtures" / "vqgan-tiny"
+CARD = {
+    "id": "tiny",
+    "licence": "CC0-1.0",
+    "size": 32,
+    "sampling": {"guidance_scale": 4, "temperature": 0.7, "top_k": 64, "top_p": 1.0},
+    "description": "A test.",
+}
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch, tmp_path):
+    """An empty cache, and downloads that fail the test."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", lambda *_, **__: pytest.fail("asked the network"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "model"
+    for part in ("dalle_bart", "clip"):
+        (path / part).mkdir(parents=True)
+    (path / "vqgan").mkdir()
+    shutil.copy(VQGAN / "config.json", path / "vqgan")
+    (path / "model.json").write_text(json.dumps(CARD))
+    return path
+
+
+def cache(tmp_path: Path, repo: str, files: list[str], commit: str = "a" * 40, ref: str = "main") -> Path:
+    """Lays a repository out as huggingface_hub does."""
+    root = tmp_path / "cache" / f"models--{repo.replace('/', '--')}"
+    snapshot = root / "snapshots" / commit
+    for file in files:
+        (snapshot / file).parent.mkdir(parents=True, exist_ok=True)
+        (snapshot / file).write_text("{}")
+    (root / "refs").mkdir()
+    (root / "refs" / ref).write_text(commit)
+    return snapshot
+
+
+def test_folder_with_a_card(folder):
+    bundle = bundles.resolve(folder)
+    assert bundle == bundles.Bundle(
+        id="tiny",
+        dalle_bart=folder / "dalle_bart",
+        vqgan=folder / "vqgan",
+        clip=folder / "clip",
+        size=32,
+        sampling=CARD["sampling"],
+        licence="CC0-1.0",
+        description="A test.",
+    )
+    assert bundles.resolve(str(folder)) == bundle
+
+
+def test_a_card_may_say_what_to_begin_with(folder):
+    (folder / "model.json").write_text(json.dumps(CARD | {"example_prompts": ["an avocado"]}))
+    assert bundles.resolve(folder).example_prompts == ("an avocado",)
+    (folder / "model.json").write_text(json.dumps(CARD | {"example_prompts": "an avocado"}))
+    with pytest.raises(CorruptCheckpoint, match="example_prompts must be a list"):
+        bundles.resolve(folder)
+
+
+def test_the_shipped_model_says_what_to_begin_with():
+    assert len(bundles.resolve("emoji").example_prompts) == 24
+
+
+def test_folder_without_a_card_has_the_reference_defaults(folder):
+    (folder / "model.json").unlink()
+    (folder / "clip").rmdir()
+    bundle = bundles.resolve(folder)
+    assert (bundle.id, bundle.clip, bundle.size, bundle.licence) == ("model", None, 32, "unknown")
+    assert bundle.sampling == {"guidance_scale": 10.0, "temperature": 1.0, "top_k": 50, "top_p": 1.0}
+
+
+def test_every_shipped_model_resolves(monkeypatch, folder):
+    monkeypatch.setattr(bundles, "_SHIPPED", folder.parent)
+    assert bundles.shipped() == ["model"]
+    assert bundles.resolve("model").dalle_bart == folder / "dalle_bart"
+    monkeypatch.undo()
+    for name in bundles.shipped():
+        assert bundles.resolve(name).id == name
+
+
+@pytest.mark.parametrize("part", ["dalle_bart", "vqgan"])
+def test_folder_without_a_part_is_refused(folder, part):
+    shutil.rmtree(folder / part)
+    with pytest.raises(CorruptCheckpoint, match=f"holds no {part}/"):
+        bundles.resolve(folder)
+
+
+@pytest.mark.parametrize("key", CARD)
+def test_missing_card_key_is_named(folder, key):
+    (folder / "model.json").write_text(json.dumps({k: v for k, v in CARD.items() if k != key}))
+    with pytest.raises(CorruptCheckpoint, match=rf"model\.json lacks {key}"):
+        bundles.resolve(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": "32"}, "size must be int; got '32'"),
+        ({"size": 0}, "size must be positive"),
+        ({"id": " "}, "id must not be empty"),
+        ({"sampling": {}}, r"lacks sampling\.guidance_scale"),
+        ({"sampling": CARD["sampling"] | {"top_k": 1.5}}, r"sampling\.top_k must be int; got 1\.5"),
+        ({"sampling": CARD["sampling"] | {"temperature": True}}, r"sampling\.temperature must be float; got True"),
+        ({"sampling": CARD["sampling"] | {"cfg": 1}}, "unknown keys cfg"),
+    ],
+)
+def test_wrong_card_value_is_named(folder, changes, message):
+    (folder / "model.json").write_text(json.dumps(CARD | changes))
+    with pytest.raises(CorruptCheckpoint, match=message):
+        bundles.resolve(folder)
+
+
+def test_parts_from_three_folders(folder):
+    bundle = bundles.from_parts(dalle_bart=folder / "dalle_bart", vqgan=str(VQGAN))
+    assert (bundle.id, bundle.vqgan, bundle.clip, bundle.size) == ("dalle_bart", VQGAN, None, 32)
+    assert bundles.from_parts(dalle_bart=VQGAN, vqgan=VQGAN, clip=folder / "clip").clip == folder / "clip"
+
+
+@pytest.mark.parametrize("name", ["nothing", "./org/name", "../name", "/no/such/folder", "a/b/c", ""])
+def test_unknown_name_is_not_found(name):
+    with pytest.raises(ModelNotFound, match="There is no model"):
+        bundles.resolve(name)
+
+
+def test_hub_id_that_is_not_here_says_how_to_get_it():
+    with pytest.raises(ModelNotFound, match=r"dalle-serve models download org/name$"):
+        bundles.resolve("org/name")
+    with pytest.raises(ModelNotFound, match=r"dalle-serve models download org/name@v2$"):
+        bundles.from_parts(dalle_bart="org/name@v2", vqgan=VQGAN)
+
+
+def test_offline_is_honoured_even_when_asked_to_download(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelNotFound, match="HF_HUB_OFFLINE is set; unset it"):
+        bundles.resolve("org/name", download=True)
+
+
+def test_parts_are_found_in_the_local_cache(tmp_path):
+    dalle_bart = cache(tmp_path, "org/dalle", ["config.json", "flax_model.msgpack"])
+    vqgan = cache(tmp_path, "org/vqgan", ["config.json", "flax_model.msgpack"], ref="v2")
+    clip = cache(tmp_path, "org/clip", ["config.json", "model.safetensors"])
+    bundle = bundles.from_parts(dalle_bart="org/dalle", vqgan="org/vqgan@v2", clip="org/clip")
+    assert (bundle.dalle_bart, bundle.vqgan, bundle.clip) == (dalle_bart, vqgan, clip)
+    assert bundle.id == "org/dalle"
+
+
+def test_whole_model_is_found_in_the_local_cache(tmp_path):
+    parts = [f"{part}/{file}" for part in bundles.PARTS for file in ("config.json", "flax_model.msgpack")]
+    snapshot = cache(tmp_path, "org/model", parts)
+    bundle = bundles.resolve("org/model")
+    assert (bundle.id, bundle.clip) == ("org/model", snapshot / "clip")
+
+
+def test_single_part_is_no_whole_model(tmp_path):
+    cache(tmp_path, "org/dalle", ["config.json", "flax_model.msgpack"])
+    with pytest.raises(CorruptCheckpoint, match="not a model's folder"):
+        bundles.resolve("org/dalle")
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub that holds `hub.files`: "downloads" those that the patterns allow, and notes what was asked."""
+
+    class Hub:
+        files = ("config.json", "flax_model.msgpack", "model.safetensors", "pytorch_model.bin", "vocab.json")
+
+        def __init__(self):
+            self.asked: list[dict] = []
+
+        def download(self, repo: str, **options: object) -> str:
+            self.asked.append(options)
+            for file in huggingface_hub.utils.filter_repo_objects(
+                list(self.files), allow_patterns=options["allow_patterns"]
+            ):
+                (tmp_path / "got" / file).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / "got" / file).touch()
+            return str(tmp_path / "got")
+
+        def got(self) -> set[str]:
+            return {str(p.relative_to(tmp_path / "got")) for p in (tmp_path / "got").rglob("*") if p.is_file()}
+
+    hub = Hub()
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", hub.download)
+    return hub
+
+
+def test_download_takes_only_what_is_read(hub):
+    bundles.fetch("org/clip@abc")
+    assert hub.got() == {"config.json", "flax_model.msgpack", "vocab.json"}
+    assert [(ask["revision"], ask["local_files_only"]) for ask in hub.asked] == [("abc", False)]
+
+
+def test_download_takes_safetensors_where_there_are_no_flax_weights(hub):
+    hub.files = ("config.json", "model.safetensors", "pytorch_model.bin", "model.fp16.safetensors")
+    bundles.fetch("org/clip")
+    assert hub.got() == {"config.json", "model.safetensors"}
+
+
+def test_download_of_a_whole_model_takes_each_part(hub):
+    whole = [f"{part}/{file}" for part in ("dalle_bart", "vqgan") for file in ("config.json", "flax_model.msgpack")]
+    hub.files = (
+        "model.json",
+        *whole,
+        "clip/config.json",
+        "clip/model.safetensors",
+        "clip/x.bin",
+        "evil.py",
+        "a/config.json",
+    )
+    bundles.fetch("org/model")
+    assert hub.got() == {"model.json", *whole, "clip/config.json", "clip/model.safetensors"}
+
+
+def test_nothing_is_downloaded_unless_asked(hub):
+    bundles.from_parts(dalle_bart="org/a", vqgan=VQGAN)
+    assert [ask["local_files_only"] for ask in hub.asked] == [True]
+    bundles.from_parts(dalle_bart="org/a", vqgan=VQGAN, download=True)
+    assert [ask["local_files_only"] for ask in hub.asked] == [True, False]
+
+
+def test_failed_download_says_why(monkeypatch):
+    def fail(*_: object, **__: object) -> str:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    with pytest.raises(ModelNotFound, match="could not be downloaded from Hugging Face: disk full"):
+        bundles.fetch("org/name")
+    with pytest.raises(ModelNotFound, match="no Hugging Face id"):
+        bundles.fetch("name")

@@ -5,6 +5,7 @@ Knows nothing of the network, of batches, or of who asks.
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int32
@@ -14,6 +15,48 @@ from model_core.families.dalle_bart.network import DalleBartConfig
 from model_core.sampler.sampling import SamplingParams, sampling_params
 
 FREE = -1  # in place of a fixed code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How the codes of an image are drawn. A further parameter is a field here, one of the request, and its use.
+
+    Attributes:
+      guidance_scale: how hard to follow the prompt; 1 is no guidance.
+      temperature: divides the logits; above 0.
+      top_k: draw among so many likeliest codes; 0 = all.
+      top_p: draw among the likeliest codes that together have this probability; above 0, 1 = all.
+
+    Raises:
+      InvalidValue: a value is out of range or no number; `param` names it.
+    """
+
+    guidance_scale: float = 1.0
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("guidance_scale", "temperature", "top_p"):
+            value = np.asarray(getattr(self, name))
+            is_real = value.ndim == 0 and value.dtype.kind in "iuf"
+            _require(is_real and bool(abs(value) <= np.finfo(np.float32).max), self, name, "a finite number")
+        _require(
+            np.asarray(self.top_k).ndim == 0 and np.asarray(self.top_k).dtype.kind in "iu", self, "top_k", "an integer"
+        )
+        _require(self.temperature > 0, self, "temperature", "above 0")
+        _require(self.top_k >= 0, self, "top_k", "0 (off) or more")
+        _require(0 < self.top_p <= 1, self, "top_p", "above 0 and at most 1")
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether an image takes a second, unconditional row."""
+        return self.guidance_scale != 1
+
+
+def _require(is_fine: bool, sampling: Any, name: str, allowed: str) -> None:
+    if not is_fine:
+        raise InvalidValue(f"{name} is {getattr(sampling, name)!r}; it must be {allowed}.", name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

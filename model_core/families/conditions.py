@@ -1,0 +1,64 @@
+"""What a family makes of texts, and what its pictures are made of: the values that travel between stages.
+
+numpy only, so that every process can import it.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+
+class Grid(NamedTuple):
+    """A picture as `rows` × `columns` codes, row by row, each below `codebook`."""
+
+    rows: int
+    columns: int
+    codebook: int
+
+    @property
+    def num_codes(self) -> int:
+        """N: codes of one picture."""
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """A text as the sampler takes it.
+
+    Attributes:
+      values: encoder states [T, D], or token ids [T] where the sampler itself reads the text.
+      mask: 1 = real, 0 = padding.
+    """
+
+    values: Float32[np.ndarray, "T D"] | Int32[np.ndarray, " T"]
+    mask: Int32[np.ndarray, " T"]
+
+    @cached_property
+    def key(self) -> bytes:
+        """The same for the same condition: what is made of one is kept under it."""
+        digest = hashlib.blake2b(np.ascontiguousarray(self.values), digest_size=16)
+        digest.update(np.ascontiguousarray(self.mask))
+        return digest.digest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedPrompt:
+    """A request's text, read once.
+
+    Attributes:
+      condition: of the prompt.
+      uncondition: what guidance leads away from: the negative prompt, or no text at all; None without guidance.
+      words: the prompt as the model reads it, after normalising.
+      num_tokens: text tokens of the prompt, begin and end among them; what is beyond the model's length is not read.
+      num_negative_tokens: of the negative prompt; 0 where there is none.
+    """
+
+    condition: Condition
+    uncondition: Condition | None
+    words: str
+    num_tokens: int
+    num_negative_tokens: int = 0

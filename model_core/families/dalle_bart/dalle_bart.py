@@ -1,7 +1,7 @@
-"""DalleBart: text tokens to encoder states, codes to logits, text to image codes.
+"""DalleBart, the family of DALL·E mini and mega: text tokens to encoder states, states and codes to logits.
 
-Knows nothing of files, tokenizers or pixels. Pure functions of (config, params, arrays); params is the tree of the
-published checkpoints with the layers stacked, and its dtype is the dtype of the computation.
+Pure functions of (config, params, arrays); params is the tree of the published checkpoints with the layers stacked, and
+its dtype is the dtype of the computation. As a family (`families.protocol`) its conditions are encoder states.
 
 After dalle-mini 0.1.5 (github.com/borisdayma/dalle-mini), whose encoder states, logits and codes it reproduces.
 """
@@ -15,26 +15,23 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from model_core.errors import InvalidValue
-from model_core.families.dalle_bart.decoder import DecoderWeights, decoder_weights
 from model_core.families.dalle_bart.network import DalleBart, DalleBartConfig
-from model_core.sampler.decode_loop import Drawing, advance, has_guidance, start
-from model_core.sampler.sampling import PerImage, SamplingParams, sampling_params
+from model_core.families.dalle_bart.step import cutting, empty, prefill, read_text, step, step_weights
 
 __all__ = [
     "DalleBartConfig",
-    "DecoderWeights",
-    "Drawing",
-    "SamplingParams",
-    "advance",
-    "decoder_weights",
+    "cutting",
+    "decoder_logits",
+    "empty",
     "encode",
     "forward",
-    "generate",
     "init_params",
     "logits",
     "param_shapes",
-    "sampling_params",
-    "start",
+    "prefill",
+    "read_text",
+    "step",
+    "step_weights",
 ]
 
 Params = dict[str, Any]
@@ -79,17 +76,36 @@ def _encode(config, remat, params, text_tokens, text_mask):
 def logits(
     config: DalleBartConfig,
     params: Params,
+    values: Float[AnyArray, "B T D"],
+    mask: TextMask,
+    codes: Int[AnyArray, "B L"],
+) -> Float[Array, "B L+1 C"]:
+    """Scores every code of images given those before it: row i is for code i. Float32, raw, without guidance.
+
+    Args:
+      values: encoder states, with their `mask`.
+      codes: the first L codes, at most N - 1.
+
+    Raises:
+      InvalidValue: more codes than an image has.
+    """
+    fed = jnp.pad(jnp.asarray(codes), ((0, 0), (1, 0)), constant_values=config.decoder_start_token_id)
+    return decoder_logits(config, params, fed, values, mask)[..., : config.image_vocab_size]
+
+
+def decoder_logits(
+    config: DalleBartConfig,
+    params: Params,
     decoder_codes: Int[AnyArray, "B L"],
     states: Float[AnyArray, "B T D"],
     text_mask: TextMask,
     *,
     remat: bool = False,
 ) -> Float[Array, "B L V"]:
-    """Scores the next code at each of L positions at once, in float32, unmasked and without guidance.
+    """The same as the network has it: over all V ids, for a start token and the codes behind it.
 
     Args:
-      decoder_codes: the start token, then codes; L at most `config.image_length`.
-      states: of `encode`, with its `text_mask`.
+      decoder_codes: L at most `config.image_length`.
       remat: trade compute for memory in the backward pass.
 
     Raises:
@@ -97,8 +113,8 @@ def logits(
     """
     if decoder_codes.shape[1] > config.image_length:
         raise InvalidValue(
-            f"decoder_codes has {decoder_codes.shape[1]} positions; an image of this model has {config.image_length}.",
-            "decoder_codes",
+            f"There are {decoder_codes.shape[1]} positions to score; an image of this model has {config.image_length}.",
+            "codes",
         )
     return _logits(config, remat, params, decoder_codes, states, text_mask)
 
@@ -117,68 +133,9 @@ def forward(
     *,
     remat: bool = False,
 ) -> Float[Array, "B L V"]:
-    """`encode`, then `logits`: what training differentiates."""
+    """`encode`, then `decoder_logits`: what training differentiates."""
     states = encode(config, params, text_tokens, text_mask, remat=remat)
-    return logits(config, params, decoder_codes, states, text_mask, remat=remat)
-
-
-def generate(
-    config: DalleBartConfig,
-    params: Params,
-    text_tokens: TextTokens,
-    text_mask: TextMask,
-    text_tokens_uncond: TextTokens | None,
-    text_mask_uncond: TextMask | None,
-    *,
-    guidance_scale: PerImage = 10.0,
-    temperature: PerImage = 1.0,
-    top_k: PerImage = 0,
-    top_p: PerImage = 1.0,
-    seeds: Any = None,
-    gumbel: Float[AnyArray, "B N V"] | None = None,
-    greedy: bool = False,
-    num_codes: int | None = None,
-) -> Int[Array, "B N"]:
-    """Draws the codes of one image per text.
-
-    Order: guidance, eos set to -inf, temperature, top_k, top_p, draw. The sampling parameters are scalars or hold one
-    value per image; changing them does not recompile. An image depends on its own row alone, not on its batch.
-
-    Args:
-      text_tokens_uncond: of the empty or negative prompt. It and its mask may be None where no image is guided.
-      guidance_scale: 1.0 = no guidance.
-      temperature: above 0.
-      top_k: 0 = off. The reference's default is its configuration's 50.
-      top_p: above 0, at most 1; 1.0 = off.
-      seeds: one integer in 0…2³²−1 per image; position p draws with fold_in(key(seed, impl="threefry2x32"), p).
-      gumbel: noise to use in place of the seeds: code i is argmax(warped logits + gumbel[:, i]).
-      greedy: take the likeliest code of the guided logits.
-      num_codes: ids from here on are never drawn; `config.image_vocab_size` if not given.
-
-    Raises:
-      InvalidValue: a parameter is out of range or of the wrong shape.
-    """
-    batch = text_tokens.shape[0]
-    noise_shape = (batch, config.image_length, config.logits_width)
-    if gumbel is not None and gumbel.shape != noise_shape:
-        raise InvalidValue(f"gumbel has the shape {gumbel.shape}; it must have {noise_shape}.", "gumbel")
-    how = sampling_params(
-        batch,
-        guidance_scale=guidance_scale,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        seeds=np.zeros(batch, np.uint32) if seeds is None and (greedy or gumbel is not None) else seeds,
-        greedy=greedy,
-        num_codes=config.image_vocab_size if num_codes is None else num_codes,
-    )
-    states = encode(config, params, text_tokens, text_mask)
-    states_uncond = None
-    if has_guidance(how) and text_tokens_uncond is not None and text_mask_uncond is not None:
-        states_uncond = encode(config, params, text_tokens_uncond, text_mask_uncond)
-    weights = decoder_weights(params)
-    drawing = start(config, weights, states, text_mask, states_uncond, text_mask_uncond, how)
-    return advance(config, weights, drawing, config.image_length, gumbel).codes[:batch]
+    return decoder_logits(config, params, decoder_codes, states, text_mask, remat=remat)
 
 
 def _check_text(config, text_tokens, text_mask):

@@ -8,6 +8,7 @@ count from 0 (no offset for padding), encoder and decoder have their own embeddi
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -17,7 +18,9 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from model_core.errors import UnsupportedConfig
-from model_core.families.dalle_bart.layers import DecoderLayer, EncoderLayer, dense, norm, scaled_norm
+from model_core.families.conditions import Grid
+from model_core.families.dalle_bart.layers import DecoderLayer, EncoderLayer, norm, scaled_norm
+from model_core.families.linear import dense
 
 # What the published models say and this code computes. A key that is absent means this value too.
 _ONLY: dict[str, Any] = {
@@ -86,6 +89,8 @@ class DalleBartConfig:
                 raise UnsupportedConfig(
                     f"{side}_attention_heads is {heads}, which does not divide d_model {self.d_model}."
                 )
+        if self.grid.num_codes != self.image_length:
+            raise UnsupportedConfig(f"image_length is {self.image_length}; it must be a square number.")
         if self.decoder_start_token_id > self.image_vocab_size:
             raise UnsupportedConfig(
                 f"decoder_start_token_id is {self.decoder_start_token_id}; it can be at most image_vocab_size, "
@@ -96,6 +101,17 @@ class DalleBartConfig:
     def logits_width(self) -> int:
         """V: one more than the codes; the published start token sits at the end."""
         return self.image_vocab_size + 1
+
+    @property
+    def grid(self) -> Grid:
+        """A square; the codes are those that the network can name, padded ones among them."""
+        side = math.isqrt(self.image_length)
+        return Grid(side, side, self.image_vocab_size)
+
+    @property
+    def condition_shape(self) -> tuple[int, int]:
+        """Of the values of a `Condition`: encoder states [T, D]."""
+        return self.max_text_length, self.d_model
 
     @property
     def encoder_sizes(self) -> tuple[int, int, int, float]:

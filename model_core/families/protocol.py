@@ -1,0 +1,99 @@
+"""What a family of models is to the rest: the functions that its module offers, described once.
+
+A family is a module, found by `model_core.families`, static in `jit`. Its text conditions, weights and state are its
+own affair: the rest knows that their leaves lead with the row axis (R; B where a batch is meant), and nothing else.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from model_core.families.conditions import Condition, EncodedPrompt, Grid
+
+Place = Callable[[str, np.ndarray], Any]  # an array's name and content → what the tree holds of it, on its devices
+
+
+class Config(Protocol):
+    """The sizes of one model: frozen and hashable, for it is static in `jit`."""
+
+    @property
+    def grid(self) -> Grid:
+        """What a picture is made of; the codebook is all that logits score."""
+        ...
+
+    @property
+    def condition_shape(self) -> tuple[int, ...]:
+        """Of a condition's values: [T, D] or [T]."""
+        ...
+
+
+class Text(Protocol):
+    """Prompts → conditions. Safe to share between threads."""
+
+    def __call__(self, prompt: str, negative: str | None = None) -> tuple[Condition, Condition]:
+        """A prompt's condition, and what guidance leads away from: `negative`, or no text at all."""
+        ...
+
+    def encode(self, pairs: Sequence[tuple[str, str | None]]) -> list[EncodedPrompt]:
+        """The same for several prompts at once; a negative of None asks for no uncondition, "" for that of no text."""
+        ...
+
+
+class Family(Protocol):
+    """The functions of a family's module."""
+
+    def read_config(self, folder: Path) -> Any:
+        """Reads a folder's configuration; refuses by name what is not implemented."""
+        ...
+
+    def open_text(self, folder: Path, dtype: str = "float32") -> Text:
+        """Opens what reads texts; raises as `families.load`."""
+        ...
+
+    def logits(
+        self,
+        config: Any,
+        params: Any,
+        values: Float[Array, "B T D"] | Int[Array, "B T"],
+        mask: Int[Array, "B T"],
+        codes: Int[Array, "B L"],
+    ) -> Float[Array, "B L+1 C"]:
+        """Teacher-forced scores: row i scores code i given `codes[:i]`; L at most N - 1. Raw, without guidance."""
+        ...
+
+    def step_weights(self, params: Any) -> Any:
+        """`params` as the four functions below read them fastest on the device that holds them."""
+        ...
+
+    def read_text(self, config: Any, weights: Any, values: Any, mask: Int[Array, "R T"]) -> Any:
+        """What the layers look at of a text: made once for each, and shared by all of its images."""
+        ...
+
+    def empty(self, config: Any, weights: Any, rows: int) -> Any:
+        """The state of rows that nobody has: finite, and of the right shapes."""
+        ...
+
+    def prefill(self, config: Any, weights: Any, text: Any, codes: Int[Array, "R L"]) -> Any:
+        """The state of rows whose first L codes are there; L may be 0.
+
+        It holds nothing, for positions before L, that depends on what `codes` says there or later.
+        """
+        ...
+
+    def step(
+        self, config: Any, weights: Any, state: Any, codes: Int[Array, "R L"], position: Int[Array, " R"], reach: int
+    ) -> tuple[Float[Array, "R L C"], Any]:
+        """Scores the L codes from each row's `position` on.
+
+        Args:
+          codes: the code before each of these positions; what stands before position 0 does not matter.
+          reach: no position lies at or beyond it.
+
+        Returns:
+          float32 logits, -inf for what is no code; and the state. What it holds of positions whose codes turn out
+          otherwise is written over by the steps that come there.
+        """
+        ...

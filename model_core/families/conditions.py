@@ -25,6 +25,20 @@ class Grid(NamedTuple):
         return self.rows * self.columns
 
 
+class StepNumbers(NamedTuple):
+    """How many numbers a step has to read, at least: once for all rows, and for each row.
+
+    Attributes:
+      weights: of the products, whatever the number of rows.
+      text: that a row keeps of its text.
+      per_code: that a row keeps of each code before.
+    """
+
+    weights: int
+    text: int
+    per_code: int
+
+
 @dataclass(frozen=True, eq=False)
 class Condition:
     """A text as the sampler takes it.

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from model_core.families.conditions import Condition, EncodedPrompt, Grid
+from model_core.families.conditions import Condition, EncodedPrompt, Grid, StepNumbers
 
 Place = Callable[[str, np.ndarray], Any]  # an array's name and content → what the tree holds of it, on its devices
 
@@ -96,4 +96,8 @@ class Family(Protocol):
           float32 logits, -inf for what is no code; and the state. What it holds of positions whose codes turn out
           otherwise is written over by the steps that come there.
         """
+        ...
+
+    def step_numbers(self, config: Any) -> StepNumbers:
+        """What a step has to read, at least: for what a machine can do, and for the memory of a row."""
         ...

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from model_core.errors import InvalidValue
 from model_core.families.dalle_bart.network import DalleBart, DalleBartConfig
-from model_core.families.dalle_bart.step import cutting, empty, prefill, read_text, step, step_weights
+from model_core.families.dalle_bart.step import cutting, empty, prefill, read_text, step, step_numbers, step_weights
 
 __all__ = [
     "DalleBartConfig",
@@ -31,6 +31,7 @@ __all__ = [
     "prefill",
     "read_text",
     "step",
+    "step_numbers",
     "step_weights",
 ]
 

@@ -15,6 +15,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
+from model_core.families.conditions import StepNumbers
 from model_core.families.dalle_bart.layers import DecoderLayer, KeysValues
 from model_core.families.dalle_bart.network import DalleBart, DalleBartConfig
 from model_core.families.linear import fused, turned
@@ -216,3 +217,15 @@ def step(
     if config.eos_token_id < config.image_vocab_size:
         logits = logits.at[..., config.eos_token_id].set(-jnp.inf)
     return logits, replace(state, cache=tuple(cache))
+
+
+def step_numbers(config: DalleBartConfig) -> StepNumbers:
+    """What a step reads at least. Embeddings, norms and what is written are too little to count."""
+    width, layers = config.d_model, config.decoder_layers
+    attention = 6 * width**2  # query, key, value, out of the codes; query, out of the text, whose rest is kept
+    feed_forward = 3 * width * config.decoder_ffn_dim
+    return StepNumbers(
+        weights=layers * (attention + feed_forward) + width * config.logits_width,
+        text=layers * 2 * width * config.max_text_length,
+        per_code=layers * 2 * width,
+    )

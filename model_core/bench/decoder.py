@@ -31,14 +31,14 @@ def bench_decoder(model: str, counts: Sequence[int], *, dtype: str = "float32", 
     weight_bytes = num_weight_bytes({name: params[name] for name in ("decoder", "post_quant_conv")})
 
     def measure(images: int):
-        codes = np.random.default_rng(images).integers(config.n_embed, size=(images, config.grid**2))
+        codes = np.random.default_rng(images).integers(config.grid.codebook, size=(images, config.grid.num_codes))
         parts = np.split(codes, images // computed_together(images))
 
         def decode() -> list[np.ndarray]:
-            return [to_uint8(np.asarray(vqgan.decode_codes(config, params, part))) for part in parts]
+            return [to_uint8(np.asarray(vqgan.decode(config, params, part))) for part in parts]
 
         seconds = median_seconds(decode, repeats)
-        flops = program_flops(jax.jit(partial(vqgan.decode_codes, config)), params, codes)
+        flops = program_flops(jax.jit(partial(vqgan.decode, config)), params, codes)
         return measured(images, seconds, Work(weight_bytes, flops), here)
 
     return Report("decoder", model, dtype, {"repeats": repeats}, here, tuple(map(measure, counts)))

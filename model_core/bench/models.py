@@ -13,6 +13,7 @@ from typing import Any
 import jax
 from flax import traverse_util
 
+from model_core import codecs, families, scorers
 from model_core.codecs import vqgan
 from model_core.errors import InvalidValue
 from model_core.families.dalle_bart import dalle_bart
@@ -102,15 +103,16 @@ def load_decoder(model: str, dtype: str) -> tuple[dalle_bart.DalleBartConfig, Pa
         shapes = dalle_bart.param_shapes(SIZES[model])
         wanted = {"model": {"decoder": shapes["model"]["decoder"]}, "lm_head": shapes["lm_head"]}
         return SIZES[model], random_params(wanted, dtype)
-    config, params = checkpoint.load_dalle_bart(bundles.resolve(model).dalle_bart, dtype)
-    return config, {"model": {"decoder": params["model"]["decoder"]}, "lm_head": params["lm_head"]}
+    _, config, params = families.load(bundles.resolve(model).sampler, dtype, half="decoder")
+    return config, params
 
 
 def load_vqgan(model: str, dtype: str) -> tuple[vqgan.VQGANConfig, Params]:
     """As `load_decoder`; the random one is the f16 VQGAN of both public sizes."""
     if model in SIZES:
         return VQGAN_F16, random_params(vqgan.param_shapes(VQGAN_F16), dtype)
-    return checkpoint.load_vqgan(bundles.resolve(model).vqgan, dtype)
+    _, config, params = codecs.load(bundles.resolve(model).codec, dtype)
+    return config, params
 
 
 def load_clip(model: str, dtype: str) -> tuple[clip.CLIPConfig, Params]:
@@ -121,10 +123,11 @@ def load_clip(model: str, dtype: str) -> tuple[clip.CLIPConfig, Params]:
     """
     if model in SIZES:
         return CLIP_B32, random_params(clip.param_shapes(CLIP_B32), dtype)
-    folder = bundles.resolve(model).clip
+    folder = bundles.resolve(model).scorer
     if folder is None:
         raise InvalidValue(f"{model} has no CLIP, so there is no scorer to bench.", "model")
-    return checkpoint.load_clip(folder, dtype)
+    _, config, params = scorers.load(folder, dtype)
+    return config, params
 
 
 def random_params(shapes: Params, dtype: str) -> Params:

@@ -7,7 +7,7 @@ After dalle-mini 0.1.5 (github.com/borisdayma/dalle-mini), whose encoder states,
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +15,18 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from model_core.errors import InvalidValue
+from model_core.families.dalle_bart.config import DalleBartConfig, read_config
 from model_core.families.dalle_bart.decoder import DecoderWeights, decoder_weights
-from model_core.families.dalle_bart.network import DalleBart, DalleBartConfig
+from model_core.families.dalle_bart.layout import layout
+from model_core.families.dalle_bart.network import DalleBart
+from model_core.families.dalle_bart.sharding import CUT_AXES
 from model_core.sampler.decode_loop import Drawing, advance, has_guidance, start
 from model_core.sampler.sampling import PerImage, SamplingParams, sampling_params
+from model_core.weights.weight_files import FLAX_WEIGHTS
 
 __all__ = [
+    "CUT_AXES",
+    "WEIGHTS",
     "DalleBartConfig",
     "DecoderWeights",
     "Drawing",
@@ -30,9 +36,12 @@ __all__ = [
     "encode",
     "forward",
     "generate",
+    "half_of",
     "init_params",
+    "layout",
     "logits",
     "param_shapes",
+    "read_config",
     "sampling_params",
     "start",
 ]
@@ -41,6 +50,13 @@ Params = dict[str, Any]
 AnyArray = Array | np.ndarray
 TextTokens = Int[AnyArray, "B T"]
 TextMask = Int[AnyArray, "B T"]
+
+WEIGHTS = (FLAX_WEIGHTS,)
+
+
+def half_of(name: str) -> Literal["encoder", "decoder"]:
+    """Says which half of the network needs an array, by its name; the head goes with the decoder."""
+    return "encoder" if name.startswith("model/encoder/") else "decoder"
 
 
 def init_params(config: DalleBartConfig, key: Array) -> Params:

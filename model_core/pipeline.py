@@ -6,36 +6,19 @@ runs the same stages as deployments.
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from os import PathLike
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int32
 
 from model_core.errors import CheckpointMismatch, InvalidValue
 from model_core.sampler.sampling import sampling_params
-from model_core.scorers.ranking import rank
+from model_core.scorers.ranking import RankedImage, rank
 from model_core.stages import ClipScorer, ImageDecoder, SamplerJob, TextEncoder, TokenSampler
 from model_core.weights import bundles
 
 MAX_IMAGES = 64
 MAX_BEST_OF = 128
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RankedImage:
-    """A finished image.
-
-    Attributes:
-      codes: what it was decoded from.
-      seed: asking for it with `n=1`, all else equal, draws the same image.
-      score: CLIP's logit of the prompt, higher is better; None where the model has no CLIP.
-    """
-
-    image: UInt8[np.ndarray, "height width 3"]
-    codes: Int32[np.ndarray, " N"]
-    seed: int
-    score: float | None
 
 
 class Pipeline:
@@ -52,14 +35,14 @@ class Pipeline:
           CheckpointError: a part cannot be used, or the parts do not fit together.
         """
         self.bundle = bundle
-        self.image_decoder = ImageDecoder(bundle.vqgan, dtype, batch_size)
-        self.text_encoder = TextEncoder(bundle.dalle_bart, dtype, batch_size=2)  # a prompt, and a negative one
-        num_codes = self.image_decoder.config.n_embed
-        self.token_sampler = TokenSampler(bundle.dalle_bart, dtype, batch_size, num_codes)
-        self.clip_scorer = ClipScorer(bundle.clip, dtype, batch_size) if bundle.clip else None
-        drawn, decoded = self.token_sampler.config.image_length, self.image_decoder.config.grid**2
+        self.image_decoder = ImageDecoder(bundle.codec, dtype, batch_size)
+        self.text_encoder = TextEncoder(bundle.text, dtype, batch_size=2)  # a prompt, and a negative one
+        num_codes = self.image_decoder.config.grid.codebook
+        self.token_sampler = TokenSampler(bundle.sampler, dtype, batch_size, num_codes)
+        self.clip_scorer = ClipScorer(bundle.scorer, dtype, batch_size) if bundle.scorer else None
+        drawn, decoded = self.token_sampler.config.image_length, self.image_decoder.config.grid.num_codes
         if drawn != decoded:
-            raise CheckpointMismatch(f"{bundle.id}: DalleBart draws {drawn} codes an image, the VQGAN takes {decoded}.")
+            raise CheckpointMismatch(f"{bundle.id}: the sampler draws {drawn} codes an image, the codec takes {decoded}.")
 
     @classmethod
     def from_model(
@@ -80,15 +63,16 @@ class Pipeline:
     def from_parts(
         cls,
         *,
-        dalle_bart: str | PathLike,
-        vqgan: str | PathLike,
-        clip: str | PathLike | None = None,
+        sampler: str | PathLike,
+        codec: str | PathLike,
+        text: str | PathLike | None = None,
+        scorer: str | PathLike | None = None,
         dtype: str = "float32",
         batch_size: int = 4,
         download: bool = False,
     ) -> "Pipeline":
-        """Loads a model from two or three folders or ids; raises as `from_model`. Without CLIP nothing is ranked."""
-        bundle = bundles.from_parts(dalle_bart=dalle_bart, vqgan=vqgan, clip=clip, download=download)
+        """Loads a model from folders or ids; raises as `from_model`. Without a scorer nothing is ranked."""
+        bundle = bundles.from_parts(sampler=sampler, codec=codec, text=text, scorer=scorer, download=download)
         return cls(bundle, dtype, batch_size)
 
     def warm_up(self) -> None:
@@ -150,8 +134,8 @@ class Pipeline:
         images = self.image_decoder.decode(codes)
         if self.clip_scorer is None:
             return [RankedImage(images[i], codes[i], jobs[i].seed, None) for i in range(n)]
-        scores = self.clip_scorer.score(prompt, images)
-        return [RankedImage(images[i], codes[i], jobs[i].seed, float(scores[i])) for i in rank(scores)[:n]]
+        scores = self.clip_scorer.score(prompt, images).tolist()
+        return rank(map(RankedImage, images, codes, [job.seed for job in jobs], scores))[:n]
 
     def _check(self, prompt, negative_prompt, n, best_of, seed) -> None:
         for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):

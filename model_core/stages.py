@@ -8,7 +8,7 @@ every computation has the same shape: what comes out for one item depends on tha
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,16 +17,17 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Int32, UInt8
 
-from model_core.codecs import vqgan
+from model_core import codecs, families, scorers
+from model_core.batches import batches, in_batches
 from model_core.errors import InvalidValue
 from model_core.families.dalle_bart import dalle_bart
 from model_core.families.dalle_bart.decoder import cutting
 from model_core.families.dalle_bart.text import Tokenizer
-from model_core.pictures.images import to_uint8
+from model_core.pictures.images import to_pixels, to_uint8
 from model_core.sampler.rows import Rows, Seat
 from model_core.sampler.sequence import SamplerJob
-from model_core.scorers import clip
-from model_core.weights import checkpoint, sharding
+from model_core.weights import sharding
+from model_core.weights.checkpoint import Place
 
 PROMPTS_KEPT = 256  # by a scorer: of one prompt several images are scored, and not always in one call
 
@@ -52,9 +53,7 @@ class TextEncoder:
     def __init__(self, folder: Path, dtype: str = "float32", batch_size: int = 8, num_devices: int = 1):
         """Loads the encoder, cut over `num_devices` devices where there are several."""
         self.tokenizer = Tokenizer.from_folder(folder)
-        self.config, self._params = checkpoint.load_dalle_bart(
-            folder, dtype, part="encoder", place=_placer(num_devices)
-        )
+        _, self.config, self._params = families.load(folder, dtype, half="encoder", place=_placer(num_devices))
         self.batch_size = batch_size
 
     def warm_up(self) -> None:
@@ -69,7 +68,7 @@ class TextEncoder:
             tokens[empty], mask[empty] = self.tokenizer.unconditional(sum(empty))
         parts = [
             dalle_bart.encode(self.config, self._params, tokens[rows], mask[rows])[:count]
-            for rows, count in _batches(len(prompts), self.batch_size)
+            for rows, count in batches(len(prompts), self.batch_size)
         ]
         return EncodedText(np.concatenate(parts).astype(np.float32), mask)
 
@@ -96,10 +95,10 @@ class TokenSampler:
           num_devices: that the decoder is cut over.
 
         Raises:
-          InvalidValue: there are not so many devices; beside what `checkpoint.load_dalle_bart` raises.
+          InvalidValue: there are not so many devices; beside what `families.load` raises.
         """
         place = cutting(_placer(num_devices))
-        self.config, params = checkpoint.load_dalle_bart(folder, dtype, part="decoder", place=place)
+        _, self.config, params = families.load(folder, dtype, half="decoder", place=place)
         codes = self.config.image_vocab_size
         if deterministic is None:
             deterministic = all(device.platform == "cpu" for device in params["lm_head"]["kernel"].devices())
@@ -155,28 +154,23 @@ class ImageDecoder:
     """
 
     def __init__(self, folder: Path, dtype: str = "float32", batch_size: int = 4):
-        self.config, self._params = checkpoint.load_vqgan(folder, dtype)
+        self._codec, self.config, self._params = codecs.load(folder, dtype)
         self.batch_size = computed_together(batch_size)
 
     def warm_up(self) -> None:
         """Compiles what `decode` and `encode` run."""
-        self.encode(self.decode(np.zeros((1, self.config.grid**2), np.int32)))
+        self.encode(self.decode(np.zeros((1, self.config.grid.num_codes), np.int32)))
 
     def decode(self, codes: Int[np.ndarray, "B N"]) -> UInt8[np.ndarray, "B height width 3"]:
         """Turns codes into uint8 images.
 
         Raises:
-          InvalidValue: a code is not in the codebook, or N is not a square number.
+          InvalidValue: a code is not in the codebook, or there are more or fewer than a picture has.
         """
-        if codes.size and (codes.min() < 0 or codes.max() >= self.config.n_embed):
-            raise InvalidValue(
-                f"Codes must lie in 0…{self.config.n_embed - 1}; got {codes.min()}…{codes.max()}.", "codes"
-            )
-        parts = [
-            to_uint8(np.asarray(vqgan.decode_codes(self.config, self._params, codes[rows])))[:count]
-            for rows, count in _batches(len(codes), self.batch_size)
-        ]
-        return np.concatenate(parts)
+        codebook = self.config.grid.codebook
+        if codes.size and (codes.min() < 0 or codes.max() >= codebook):
+            raise InvalidValue(f"Codes must lie in 0…{codebook - 1}; got {codes.min()}…{codes.max()}.", "codes")
+        return in_batches(self._decode, codes, self.batch_size)
 
     def encode(self, images: UInt8[np.ndarray, "B height width 3"]) -> Int32[np.ndarray, "B N"]:
         """Turns images of the model's size into the codes that spell them best.
@@ -184,50 +178,47 @@ class ImageDecoder:
         Raises:
           InvalidValue: the images are of another size.
         """
-        side = self.config.resolution
-        if images.shape[1:3] != (side, side):
-            height, width = images.shape[1:3]
-            raise InvalidValue(f"The image has {width}×{height} pixels; this model takes {side}×{side}.", "image")
-        pixels = images.astype(np.float32) / 255
-        parts = [
-            np.asarray(vqgan.encode_pixels(self.config, self._params, pixels[rows]))[:count]
-            for rows, count in _batches(len(images), self.batch_size)
-        ]
-        return np.concatenate(parts)
+        (height, width), (rows, columns) = images.shape[1:3], self.config.size
+        if (height, width) != (rows, columns):
+            raise InvalidValue(f"The image has {width}×{height} pixels; this model takes {columns}×{rows}.", "image")
+        return in_batches(self._encode, images, self.batch_size)
+
+    def _decode(self, codes: Int[np.ndarray, "B N"]) -> UInt8[np.ndarray, "B height width 3"]:
+        return to_uint8(np.asarray(self._codec.decode(self.config, self._params, codes)))
+
+    def _encode(self, images: UInt8[np.ndarray, "B height width 3"]) -> Array:
+        return self._codec.encode(self.config, self._params, to_pixels(images))
 
 
 class ClipScorer:
-    """A prompt and images to scores: CLIP's logits per image.
+    """A prompt and images to scores: the scorer's logits per image.
 
     Attributes:
       batch_size: images computed in one call; on a CPU 1, whatever was asked for.
     """
 
     def __init__(self, folder: Path, dtype: str = "float32", batch_size: int = 4):
-        self.tokenizer = Tokenizer.from_folder(folder)
-        self.config, self._params = checkpoint.load_clip(folder, dtype)
+        self._scorer, self.config, self._params = scorers.load(folder, dtype)
+        self._text = self._scorer.open_text(folder)
         self.batch_size = computed_together(batch_size)
         self._embed_text = lru_cache(maxsize=PROMPTS_KEPT)(self._embed_prompt)
 
     def warm_up(self) -> None:
         """Compiles what `score` runs."""
-        side = self.config.vision_config.image_size
-        self.score("", np.zeros((1, side, side, 3), np.uint8))
+        self.score("", np.zeros((1, *self._scorer.image_size(self.config), 3), np.uint8))
 
     def score(self, prompt: str, images: UInt8[np.ndarray, "B height width 3"]) -> Float32[np.ndarray, " B"]:
         """Scores how well each image shows the prompt; higher is better."""
         text = self._embed_text(prompt)
-        preprocessed = clip.preprocess(self.config, list(images))
-        batches = _batches(len(images), self.batch_size)
-        parts = [self._logits(preprocessed[rows], text)[:count] for rows, count in batches]
-        return np.concatenate(parts)
+        preprocessed = self._scorer.preprocess(self.config, list(images))
+        return in_batches(lambda rows: self._logits(rows, text), preprocessed, self.batch_size)
 
     def _embed_prompt(self, prompt: str) -> Float[Array, "1 dimension"]:
-        return clip.embed_text(self.config, self._params, *self.tokenizer([prompt]))
+        return self._scorer.embed_text(self.config, self._params, *self._text([prompt]))
 
     def _logits(self, preprocessed: Float[np.ndarray, "B height width 3"], text) -> Float32[np.ndarray, " B"]:
-        vectors = clip.embed_pixels(self.config, self._params, preprocessed)
-        return np.asarray(clip.logits_per_image(self.config, self._params, vectors, text))[:, 0]
+        vectors = self._scorer.embed_pixels(self.config, self._params, preprocessed)
+        return np.asarray(self._scorer.logits_per_image(self.config, self._params, vectors, text))[:, 0]
 
 
 def computed_together(batch_size: int) -> int:
@@ -238,13 +229,5 @@ def computed_together(batch_size: int) -> int:
     return 1 if jax.default_backend() == "cpu" else batch_size
 
 
-def _placer(num_devices: int) -> checkpoint.Place | None:
-    return sharding.placer(sharding.make_mesh(num_devices)) if num_devices != 1 else None
-
-
-def _batches(total: int, batch_size: int) -> Iterator[tuple[Int[np.ndarray, " rows"], int]]:
-    """Cuts `total` items into batches of one size: which items (the last one repeated), and how many are real."""
-    if total < 1:
-        raise InvalidValue("Nothing was given; give at least one item.")
-    for first in range(0, total, batch_size):
-        yield np.arange(first, first + batch_size).clip(max=total - 1), min(batch_size, total - first)
+def _placer(num_devices: int) -> Place | None:
+    return sharding.placer(sharding.make_mesh(num_devices), dalle_bart.CUT_AXES) if num_devices != 1 else None

@@ -14,9 +14,9 @@ import numpy as np
 from deployments.config import ModelConfig
 from deployments.flow.calls import result, retried
 from deployments.flow.pipeline import Pipeline
+from model_core import families
 from model_core.families.dalle_bart.text import WORD_LIST, Tokenizer, normalize
 from model_core.weights import bundles
-from model_core.weights.json_files import read_json
 
 DECODERS = 2  # uploads decoded at a time: each may take a hundred MB while it is
 
@@ -81,17 +81,17 @@ class ServedModel:
     @cached_property
     def num_codes(self) -> int:
         """Codes that an image is drawn of."""
-        return int(read_json(self.bundle.dalle_bart, "config.json").get("image_length", 256))
+        return families.read_config(self.bundle.sampler).grid.num_codes
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
-        return Tokenizer.from_folder(self.bundle.dalle_bart)
+        return Tokenizer.from_folder(self.bundle.text)
 
     def read(self, prompt: str) -> ReadPrompt:
         """Reads a prompt as the text encoder does. Takes a while for a long one: to be called in a thread."""
         words = prompt
         if prompt and self._tokenizer.config.normalize_text:
-            word_list = self.bundle.dalle_bart / WORD_LIST
+            word_list = self.bundle.text / WORD_LIST
             words = normalize(prompt, word_list if word_list.is_file() else None).strip()
         _, mask = self._tokenizer([prompt])
         return ReadPrompt(words, int(mask.sum()))

@@ -17,9 +17,9 @@ class ClipScorer:
         from model_core import stages
         from model_core.weights import bundles
 
-        folder = bundles.resolve(model).clip
+        folder = bundles.resolve(model).scorer
         if folder is None:
-            raise ModelNotFound(f"{model} holds no clip/ to score with: serve it with clip_scorer: null.")
+            raise ModelNotFound(f"{model} has no scorer to score with: serve it with clip_scorer: null.")
         self._stage = stages.ClipScorer(folder, dtype=config.dtype, batch_size=config.batch_size)
         self._stage.warm_up()
         self._score_batched = batched(self._score, self._stage.batch_size, config.batch_wait_timeout_s)

@@ -16,7 +16,7 @@ class ImageDecoder:
         from model_core import stages
         from model_core.weights import bundles
 
-        folder = bundles.resolve(model).vqgan
+        folder = bundles.resolve(model).codec
         self._stage = stages.ImageDecoder(folder, dtype=config.dtype, batch_size=config.batch_size)
         self._stage.warm_up()
         # One by one where that is how they are computed, so that none waits for the others of a batch.

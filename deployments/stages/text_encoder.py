@@ -21,7 +21,7 @@ class TextEncoder:
         from model_core import stages
         from model_core.weights import bundles
 
-        folder = bundles.resolve(model).dalle_bart
+        folder = bundles.resolve(model).text
         self._stage = stages.TextEncoder(
             folder, dtype=config.dtype, batch_size=config.batch_size, num_devices=config.num_devices
         )

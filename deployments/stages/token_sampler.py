@@ -36,26 +36,25 @@ class TokenSampler:
     """Draws the codes of images, each as soon as there is room, whoever else is being drawn."""
 
     def __init__(self, model: str, config: TokenSamplerConfig):
-        from model_core import stages
+        from model_core import codecs, stages
         from model_core.sampler.engine import Engine
         from model_core.weights import bundles
-        from model_core.weights.checkpoint import read_vqgan_config
 
         bundle = bundles.resolve(model)
-        vqgan = read_vqgan_config(bundle.vqgan)
+        grid = codecs.read_config(bundle.codec).grid
         stage = stages.TokenSampler(
-            bundle.dalle_bart,
+            bundle.sampler,
             dtype=config.dtype,
             batch_size=config.slots,
-            num_codes=vqgan.n_embed,
+            num_codes=grid.codebook,
             deterministic=config.deterministic,
             num_devices=config.num_devices,
         )
-        drawn, decoded = stage.config.image_length, vqgan.grid**2
+        drawn, decoded = stage.config.grid.num_codes, grid.num_codes
         if drawn != decoded:
-            raise CheckpointMismatch(f"{model}: DalleBart draws {drawn} codes an image, the VQGAN takes {decoded}.")
+            raise CheckpointMismatch(f"{model}: the sampler draws {drawn} codes an image, the codec takes {decoded}.")
         self._new_job = stages.SamplerJob
-        self._row_length = vqgan.grid
+        self._row_length = grid.columns
         self._is_deterministic = stage.rows.is_deterministic
         self._metrics = SamplerMetrics()
         self._load = SamplerLoad(codes_per_image=drawn)

@@ -6,10 +6,13 @@ numpy only, so that every process can import it.
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int32
+
+
+Role = Literal["text", "sampler"]  # the parts of a model that one family's weights may be for
 
 
 class Grid(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from model_core.errors import InvalidValue
@@ -25,6 +25,11 @@ def to_uint8(pixels: Float[np.ndarray, "*batch height width 3"]) -> UInt8[np.nda
     Fractions are dropped rather than rounded because the reference's notebook does so.
     """
     return (np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+
+
+def to_pixels(images: UInt8[np.ndarray, "*batch height width 3"]) -> Float32[np.ndarray, "*batch height width 3"]:
+    """Turns finished images into pixels in 0…1."""
+    return images.astype(np.float32) / 255
 
 
 def encode_png(image: UInt8[np.ndarray, "height width 3"]) -> bytes:

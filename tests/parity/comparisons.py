@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from model_core import codecs, families, scorers
 from model_core.codecs import vqgan
 from model_core.families.dalle_bart import dalle_bart, text
 from model_core.pictures import images
-from model_core.scorers import clip, ranking
-from model_core.weights import checkpoint
+from model_core.scorers import clip
+from model_core.scorers.ranking import RankedImage, rank
 
 FIXTURES = Path(__file__).parent / "fixtures"
 GUIDED = 19 * 1e-4  # guidance of scale s multiplies an error in the logits by up to 2s - 1; s = 10
@@ -67,7 +68,7 @@ def equal(golden: str, quantity: str, expected: np.ndarray, got) -> Comparison:
 def compare_clip(name: str) -> Iterator[Comparison]:
     """clip-tiny (flax_model.msgpack) and clip-tiny-torch (model.safetensors)."""
     goldens = load_goldens(name)
-    config, params = checkpoint.load_clip(FIXTURES / name)
+    _, config, params = scorers.load(FIXTURES / name)
     tokens, mask = text.Tokenizer.from_folder(FIXTURES / name)(goldens["prompts"].tolist())
     yield equal(name, "text tokens", goldens["input_ids"], tokens)
     yield equal(name, "text mask", goldens["attention_mask"], mask)
@@ -104,16 +105,16 @@ def compare_vqgan() -> Iterator[Comparison]:
     """vqgan-tiny, both directions."""
     name = "vqgan-tiny"
     goldens = load_goldens(name)
-    config, params = checkpoint.load_vqgan(FIXTURES / name)
+    _, config, params = codecs.load(FIXTURES / name)
     pixels = goldens["pixel_values"]
     features = jax.jit(lambda pixels: vqgan.VQGAN(config).apply({"params": params}, pixels, method="features"))(pixels)
     yield near(name, "encoder output", 1e-4, goldens["encoder_out"], features)
-    codes = vqgan.encode_pixels(config, params, pixels)
+    codes = vqgan.encode(config, params, pixels)
     yield equal(name, "codes of pixels", goldens["indices"], codes)
-    decoded = vqgan.decode_codes(config, params, codes)
+    decoded = vqgan.decode(config, params, codes)
     yield near(name, "pixels of those codes", 1e-4, goldens["decode_indices"], decoded)
     yield near(name, "reconstruction", 1e-4, goldens["reconstruction"], decoded)
-    decoded = vqgan.decode_codes(config, params, goldens["codes"])
+    decoded = vqgan.decode(config, params, goldens["codes"])
     yield near(name, "pixels of random codes", 1e-4, goldens["decode_code"], decoded)
 
 
@@ -127,7 +128,7 @@ def compare_dalle_bart(name: str) -> Iterator[Comparison]:
     yield equal(name, "text tokens", goldens["input_ids"], tokens)
     yield equal(name, "unconditional text tokens", goldens["input_ids_uncond"], tokens_uncond)
 
-    config, params = checkpoint.load_dalle_bart(folder)
+    _, config, params = families.load(folder)
     look_up = _look_up_float16_sums if name.endswith("fp16") else _look_up
     logits = yield from _compare_network(name, goldens, config, params, 2e-5, 1e-4, look_up)
     for step in goldens["warp_steps"]:
@@ -156,7 +157,7 @@ def compare_dalle_bart(name: str) -> Iterator[Comparison]:
 def compare_float16() -> Iterator[Comparison]:
     """dalle-tiny-fp16, computed in float16. One ulp at 20 is 1.6e-2."""
     name = "dalle-tiny-fp16"
-    config, params = checkpoint.load_dalle_bart(FIXTURES / name, "float16")
+    _, config, params = families.load(FIXTURES / name, "float16")
     goldens = load_goldens(name, "goldens_fp16")
     yield from _compare_network(f"{name}, in float16", goldens, config, params, 2e-2, 2e-2, _look_up)
 
@@ -200,7 +201,7 @@ def compare_pipeline() -> Iterator[Comparison]:
     goldens = load_goldens(name)
     prompts = goldens["prompts"].tolist()
     tokenizer = text.Tokenizer.from_folder(FIXTURES / "dalle-tiny")
-    inputs = (*checkpoint.load_dalle_bart(FIXTURES / "dalle-tiny"), *tokenizer(prompts), *tokenizer.unconditional(2))
+    inputs = (*families.load(FIXTURES / "dalle-tiny")[1:], *tokenizer(prompts), *tokenizer.unconditional(2))
     decode = _image_decoder()
 
     codes = np.stack(
@@ -219,7 +220,7 @@ def compare_pipeline() -> Iterator[Comparison]:
     logits = _clip_logits(prompts, finished)
     yield near(name, "CLIP logits per image", 5e-3, goldens["logits_per_image"], logits)
     scores = logits.reshape(len(codes), len(prompts), len(prompts)).diagonal(axis1=1, axis2=2).T  # [prompt, prediction]
-    yield equal(name, "ranking", goldens["ranking"], np.stack([ranking.rank(row) for row in scores]))
+    yield equal(name, "ranking", goldens["ranking"], np.stack([_order(row) for row in scores]))
 
 
 def _notebook_noise(seed: int, shape: tuple[int, int, int], width: int) -> Iterator[np.ndarray]:
@@ -238,12 +239,17 @@ def _notebook_noise(seed: int, shape: tuple[int, int, int], width: int) -> Itera
 
 
 def _image_decoder() -> Callable[[np.ndarray], np.ndarray]:
-    config, params = checkpoint.load_vqgan(FIXTURES / "vqgan-tiny")
-    return lambda codes: images.to_uint8(np.asarray(vqgan.decode_codes(config, params, codes)))
+    _, config, params = codecs.load(FIXTURES / "vqgan-tiny")
+    return lambda codes: images.to_uint8(np.asarray(vqgan.decode(config, params, codes)))
+
+
+def _order(scores: np.ndarray) -> list[int]:
+    nothing = np.zeros((1, 1, 3), np.uint8), np.zeros(1, np.int32)
+    return [image.seed for image in rank(RankedImage(*nothing, i, float(score)) for i, score in enumerate(scores))]
 
 
 def _clip_logits(prompts: list[str], finished: np.ndarray) -> np.ndarray:
-    config, params = checkpoint.load_clip(FIXTURES / "clip-tiny")
+    _, config, params = scorers.load(FIXTURES / "clip-tiny")
     text_vectors = clip.embed_text(config, params, *text.Tokenizer.from_folder(FIXTURES / "clip-tiny")(prompts))
     image_vectors = clip.embed_pixels(config, params, clip.preprocess(config, list(finished)))
     return np.asarray(clip.logits_per_image(config, params, image_vectors, text_vectors))

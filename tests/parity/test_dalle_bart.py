@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from model_core import families
 from model_core.families.dalle_bart import dalle_bart
 from model_core.families.dalle_bart import decoder as decoding
 from model_core.sampler import sampling
-from model_core.weights import checkpoint
 from tests.parity.comparisons import WARPED, compare_dalle_bart, compare_float16, load_goldens
 
 NAMES = ["dalle-tiny", "dalle-tiny-unscanned", "dalle-tiny-fp16"]
@@ -29,7 +29,7 @@ def test_float16_is_near_the_reference():
 @pytest.mark.parametrize("name", NAMES[:2])
 def test_cached_logits_are_the_reference(name, fixtures):
     goldens = load_goldens(name)
-    config, params = checkpoint.load_dalle_bart(fixtures / name)
+    _, config, params = families.load(fixtures / name)
     weights = dalle_bart.decoder_weights(params)
     mask = goldens["attention_mask"]
     states = dalle_bart.encode(config, params, goldens["input_ids"], mask)

@@ -15,10 +15,18 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from model_core.errors import InvalidValue
-from model_core.families.dalle_bart.network import DalleBart, DalleBartConfig
+from model_core.families.conditions import Role
+from model_core.families.dalle_bart.config import DalleBartConfig, read_config
+from model_core.families.dalle_bart.layout import layout
+from model_core.families.dalle_bart.network import DalleBart
+from model_core.families.dalle_bart.sharding import CUT_AXES
 from model_core.families.dalle_bart.step import cutting, empty, prefill, read_text, step, step_numbers, step_weights
+from model_core.families.dalle_bart.text import open_text
+from model_core.weights.weight_files import FLAX_WEIGHTS
 
 __all__ = [
+    "CUT_AXES",
+    "WEIGHTS",
     "DalleBartConfig",
     "cutting",
     "decoder_logits",
@@ -26,14 +34,20 @@ __all__ = [
     "encode",
     "forward",
     "init_params",
+    "layout",
     "logits",
+    "open_text",
     "param_shapes",
     "prefill",
+    "read_config",
     "read_text",
+    "role_of",
     "step",
     "step_numbers",
     "step_weights",
 ]
+
+WEIGHTS = (FLAX_WEIGHTS,)
 
 Params = dict[str, Any]
 AnyArray = Array | np.ndarray
@@ -50,6 +64,11 @@ def init_params(config: DalleBartConfig, key: Array) -> Params:
 def param_shapes(config: DalleBartConfig) -> dict[str, Any]:
     """Names, shapes and (float32) dtypes of the parameters, as nested dicts of `jax.ShapeDtypeStruct`."""
     return jax.eval_shape(partial(init_params, config), jax.random.key(0))
+
+
+def role_of(name: str) -> Role:
+    """Which part of a model needs a parameter: what reads texts is the encoder, what draws codes all else."""
+    return "text" if name.startswith("model/encoder/") else "sampler"
 
 
 def encode(

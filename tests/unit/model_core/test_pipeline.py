@@ -13,7 +13,7 @@ PROMPT = "a red fox in the snow"
 
 @pytest.fixture(scope="module")
 def pipeline(fixtures) -> Pipeline:
-    parts = {"dalle_bart": "dalle-tiny", "vqgan": "vqgan-tiny", "clip": "clip-tiny"}
+    parts = {"sampler": "dalle-tiny", "codec": "vqgan-tiny", "scorer": "clip-tiny"}
     return Pipeline.from_parts(**{part: fixtures / name for part, name in parts.items()}, batch_size=2)
 
 
@@ -161,7 +161,7 @@ def test_wrong_types_are_refused_by_name(pipeline, arguments, param):
 
 def test_parts_that_do_not_fit_are_refused(fixtures):
     with pytest.raises(CheckpointMismatch, match=r"16 codes.*64"):
-        Pipeline.from_parts(dalle_bart=fixtures / "dalle-tiny-unscanned", vqgan=fixtures / "vqgan-tiny")
+        Pipeline.from_parts(sampler=fixtures / "dalle-tiny-unscanned", codec=fixtures / "vqgan-tiny")
 
 
 def test_an_unknown_model_is_named():

@@ -138,7 +138,7 @@ def test_parts_that_do_not_fit_together_are_refused(folder: Path, tmp_path: Path
     config = json.loads((tmp_path / "odd" / "vqgan" / "config.json").read_text())
     config["resolution"] //= 2
     (tmp_path / "odd" / "vqgan" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointMismatch, match="64 codes an image, the VQGAN takes 16"):
+    with pytest.raises(CheckpointMismatch, match="64 codes an image, the codec takes 16"):
         TokenSampler(str(tmp_path / "odd"), TokenSamplerConfig())
 
 

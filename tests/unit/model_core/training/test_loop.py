@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_core.errors import CorruptCheckpoint, InvalidValue
+from model_core.files import write_atomically
 from model_core.training import clip, dalle_bart, vqgan
-from model_core.training.files import write_atomically
 from model_core.training.loop import batches_ahead, load_state, save_state
 from tests.unit.model_core.training import loop_task
 from tests.unit.model_core.training.loop_task import STEPS, initial_state, make_batch, run

@@ -22,7 +22,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_all_files_of_the_model_are_copied_twice_and_its_card_once(run: Path):
-    shipped = contents(bundles.resolve("emoji").vqgan.parent)
+    shipped = contents(bundles.resolve("emoji").codec.parent)
     parts = {name: content for name, content in shipped.items() if "/" in name}
     assert len(parts) > 10
     assert contents(run / "model") == parts

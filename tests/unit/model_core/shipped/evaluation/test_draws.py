@@ -59,9 +59,8 @@ def test_the_fingerprint_is_of_the_files_and_the_sampling(tmp_path: Path):
     for part in ("dalle_bart", "vqgan"):
         (tmp_path / part).mkdir()
         (tmp_path / part / "weights").write_bytes(b"1")
-    bundle = Bundle(
-        id="m", dalle_bart=tmp_path / "dalle_bart", vqgan=tmp_path / "vqgan", clip=None, size=8, sampling={"top_k": 50}
-    )
+    sampler, codec = tmp_path / "dalle_bart", tmp_path / "vqgan"
+    bundle = Bundle(id="m", sampler=sampler, text=sampler, codec=codec, scorer=None, size=8, sampling={"top_k": 50})
     first = fingerprint(bundle)
     assert fingerprint(replace(bundle, id="other name")) == first
     assert fingerprint(replace(bundle, sampling={"top_k": 20})) != first

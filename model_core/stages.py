@@ -21,7 +21,7 @@ from model_core.codecs import vqgan
 from model_core.errors import InvalidValue
 from model_core.families.dalle_bart import dalle_bart
 from model_core.families.dalle_bart.decoder import cutting
-from model_core.families.dalle_bart.text import Tokenizer
+from model_core.families.dalle_bart.text import open_tokenizer
 from model_core.pictures.images import to_uint8
 from model_core.sampler.rows import Rows, Seat
 from model_core.sampler.sequence import SamplerJob
@@ -51,7 +51,7 @@ class TextEncoder:
 
     def __init__(self, folder: Path, dtype: str = "float32", batch_size: int = 8, num_devices: int = 1):
         """Loads the encoder, cut over `num_devices` devices where there are several."""
-        self.tokenizer = Tokenizer.from_folder(folder)
+        self.tokenizer = open_tokenizer(folder)
         self.config, self._params = checkpoint.load_dalle_bart(
             folder, dtype, part="encoder", place=_placer(num_devices)
         )
@@ -204,7 +204,7 @@ class ClipScorer:
     """
 
     def __init__(self, folder: Path, dtype: str = "float32", batch_size: int = 4):
-        self.tokenizer = Tokenizer.from_folder(folder)
+        self.tokenizer = clip.open_tokenizer(folder)
         self.config, self._params = checkpoint.load_clip(folder, dtype)
         self.batch_size = computed_together(batch_size)
         self._embed_text = lru_cache(maxsize=PROMPTS_KEPT)(self._embed_prompt)

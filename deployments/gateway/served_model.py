@@ -14,7 +14,8 @@ import numpy as np
 from deployments.config import ModelConfig
 from deployments.flow.calls import result, retried
 from deployments.flow.pipeline import Pipeline
-from model_core.families.dalle_bart.text import WORD_LIST, Tokenizer, normalize
+from model_core.families.dalle_bart.text import open_tokenizer
+from model_core.tokenizer import Tokenizer
 from model_core.weights import bundles
 from model_core.weights.json_files import read_json
 
@@ -85,16 +86,13 @@ class ServedModel:
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
-        return Tokenizer.from_folder(self.bundle.dalle_bart)
+        return open_tokenizer(self.bundle.dalle_bart)
 
     def read(self, prompt: str) -> ReadPrompt:
         """Reads a prompt as the text encoder does. Takes a while for a long one: to be called in a thread."""
-        words = prompt
-        if prompt and self._tokenizer.config.normalize_text:
-            word_list = self.bundle.dalle_bart / WORD_LIST
-            words = normalize(prompt, word_list if word_list.is_file() else None).strip()
-        _, mask = self._tokenizer([prompt])
-        return ReadPrompt(words, int(mask.sum()))
+        words = prompt and self._tokenizer.normalize(prompt)
+        _, mask = self._tokenizer.encode([words])
+        return ReadPrompt(words.strip(), int(mask.sum()))
 
     async def score(self, text: str, image: np.ndarray) -> float:
         """Says how well an image, uint8 [height, width, 3], shows a text, by CLIP."""

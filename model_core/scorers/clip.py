@@ -1,14 +1,16 @@
 """CLIP: a prompt and a picture become unit vectors, whose dot product says how well they match.
 
-Knows nothing of tokenizers, files or ranking. The key tree is that of the public Flax checkpoints (`FlaxCLIPModel` of
+Knows nothing of weights files or ranking. The key tree is that of the public Flax checkpoints (`FlaxCLIPModel` of
 transformers 4.25), layers unrolled. Paper: Radford et al. 2021, "Learning Transferable Visual Models From Natural
 Language Supervision".
 """
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -19,6 +21,8 @@ from jaxtyping import Array, Bool, Float, Float32, Int
 from PIL import Image
 
 from model_core.errors import InvalidValue, UnsupportedConfig
+from model_core.tokenizer import Tokenizer
+from model_core.weights.json_files import read_json
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "quick_gelu": lambda x: x * nn.sigmoid(1.702 * x),
@@ -136,6 +140,12 @@ class CLIPConfig:
             projection_dim=projection_dim,
             logit_scale_init_value=raw.get("logit_scale_init_value", math.log(1 / 0.07)),
         )
+
+
+def open_tokenizer(folder: str | os.PathLike) -> Tokenizer:
+    """Reads the tokenizer of a CLIP folder, which lower-cases by itself. Errors as in `Tokenizer` and `from_dict`."""
+    text = CLIPConfig.from_dict(read_json(Path(folder), "config.json")).text_config
+    return Tokenizer(folder, "CLIPTokenizer", text.max_position_embeddings, text.vocab_size)
 
 
 def _read_tower(config_type: type[Tower], raw: dict[str, Any]) -> Tower:

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from model_core.codecs import vqgan
-from model_core.families.dalle_bart import dalle_bart, text
+from model_core.families.dalle_bart import dalle_bart
+from model_core.families.dalle_bart.text import open_tokenizer
 from model_core.pictures import images
 from model_core.scorers import clip, ranking
 from model_core.weights import checkpoint
@@ -68,7 +69,7 @@ def compare_clip(name: str) -> Iterator[Comparison]:
     """clip-tiny (flax_model.msgpack) and clip-tiny-torch (model.safetensors)."""
     goldens = load_goldens(name)
     config, params = checkpoint.load_clip(FIXTURES / name)
-    tokens, mask = text.Tokenizer.from_folder(FIXTURES / name)(goldens["prompts"].tolist())
+    tokens, mask = clip.open_tokenizer(FIXTURES / name)(goldens["prompts"].tolist())
     yield equal(name, "text tokens", goldens["input_ids"], tokens)
     yield equal(name, "text mask", goldens["attention_mask"], mask)
 
@@ -121,7 +122,7 @@ def compare_dalle_bart(name: str) -> Iterator[Comparison]:
     """dalle-tiny, dalle-tiny-unscanned, dalle-tiny-fp16, computed in float32."""
     goldens = load_goldens(name)
     folder = FIXTURES / name
-    tokenizer = text.Tokenizer.from_folder(folder)
+    tokenizer = open_tokenizer(folder)
     tokens, mask = tokenizer(goldens["prompts"].tolist())
     tokens_uncond, mask_uncond = tokenizer.unconditional(len(tokens))
     yield equal(name, "text tokens", goldens["input_ids"], tokens)
@@ -199,7 +200,7 @@ def compare_pipeline() -> Iterator[Comparison]:
     name = "pipeline"
     goldens = load_goldens(name)
     prompts = goldens["prompts"].tolist()
-    tokenizer = text.Tokenizer.from_folder(FIXTURES / "dalle-tiny")
+    tokenizer = open_tokenizer(FIXTURES / "dalle-tiny")
     inputs = (*checkpoint.load_dalle_bart(FIXTURES / "dalle-tiny"), *tokenizer(prompts), *tokenizer.unconditional(2))
     decode = _image_decoder()
 
@@ -244,7 +245,7 @@ def _image_decoder() -> Callable[[np.ndarray], np.ndarray]:
 
 def _clip_logits(prompts: list[str], finished: np.ndarray) -> np.ndarray:
     config, params = checkpoint.load_clip(FIXTURES / "clip-tiny")
-    text_vectors = clip.embed_text(config, params, *text.Tokenizer.from_folder(FIXTURES / "clip-tiny")(prompts))
+    text_vectors = clip.embed_text(config, params, *clip.open_tokenizer(FIXTURES / "clip-tiny")(prompts))
     image_vectors = clip.embed_pixels(config, params, clip.preprocess(config, list(finished)))
     return np.asarray(clip.logits_per_image(config, params, image_vectors, text_vectors))
 

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, UInt8
 
 from model_core.codecs import vqgan
 from model_core.families.dalle_bart import dalle_bart
-from model_core.families.dalle_bart.text import Tokenizer
+from model_core.families.dalle_bart.text import open_tokenizer
 from model_core.pictures.images import to_uint8
 from model_core.scorers import clip
 from model_core.shipped.evaluation.measures import hits, psnr, ssim
@@ -58,9 +58,9 @@ class Networks:
     def __init__(self, bundle: Bundle):
         self._vqgan = checkpoint.load_vqgan(bundle.vqgan)
         self._dalle_bart = checkpoint.load_dalle_bart(bundle.dalle_bart)
-        self._tokenizer = Tokenizer.from_folder(bundle.dalle_bart)
+        self._tokenizer = open_tokenizer(bundle.dalle_bart)
         self._clip = checkpoint.load_clip(bundle.clip) if bundle.clip else None
-        self._clip_tokenizer = Tokenizer.from_folder(bundle.clip) if bundle.clip else None
+        self._clip_tokenizer = clip.open_tokenizer(bundle.clip) if bundle.clip else None
 
     def measure(self, dataset: Dataset) -> list[GroupScores]:
         """Scores of every (split, style) of the data set."""

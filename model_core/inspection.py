@@ -20,8 +20,8 @@ from model_core.weights import bundles
 
 # What the stage of each role loads.
 LOAD = {
-    "text": partial(families.load, half="encoder"),
-    "sampler": partial(families.load, half="decoder"),
+    "text": partial(families.load, role="text"),
+    "sampler": partial(families.load, role="sampler"),
     "codec": codecs.load,
     "scorer": scorers.load,
 }

@@ -1,80 +1,53 @@
 """The four stages as objects that hold their parameters: numpy in, numpy out, in batches of one compiled size.
 
-prompts → `TextEncoder` → encoder states → `TokenSampler` → codes → `ImageDecoder` → images → `ClipScorer` → scores
+prompts → `TextEncoder` → conditions → `TokenSampler` → codes → `ImageDecoder` → images → `ImageScorer` → scores
 
 No stage knows another, nor who calls it. Calls larger than `batch_size` are split and smaller ones padded, so that
 every computation has the same shape: what comes out for one item depends on that item alone, to the last bit.
 """
 
-import math
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence as Values
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int, Int32, UInt8
+from jaxtyping import Float32, Int, Int32, UInt8
 
 from model_core import codecs, families, scorers
-from model_core.batches import batches, in_batches
-from model_core.errors import InvalidValue
-from model_core.families.dalle_bart import dalle_bart
-from model_core.families.dalle_bart.decoder import cutting
-from model_core.families.dalle_bart.text import Tokenizer
+from model_core.batches import in_batches
+from model_core.errors import CheckpointMismatch, InvalidValue
+from model_core.families.conditions import EncodedPrompt, Grid
 from model_core.pictures.images import to_pixels, to_uint8
-from model_core.sampler.rows import Rows, Seat
-from model_core.sampler.sequence import SamplerJob
+from model_core.sampler.rows import Rows, draw_all
+from model_core.sampler.sequence import Sequence
 from model_core.weights import sharding
-from model_core.weights.checkpoint import Place
 
 PROMPTS_KEPT = 256  # by a scorer: of one prompt several images are scored, and not always in one call
 
-OnCodes = Callable[[list[int], Int32[np.ndarray, "rows drawn"]], None]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EncodedText:
-    """What the encoder makes of B prompts.
-
-    Attributes:
-      states: padded positions included.
-      mask: 1 = real token.
-    """
-
-    states: Float32[np.ndarray, "B T D"]
-    mask: Int32[np.ndarray, "B T"]
+OnCodes = Callable[[int, Int32[np.ndarray, " drawn"]], None]
 
 
 class TextEncoder:
-    """Prompts to encoder states."""
+    """Prompts to conditions."""
 
     def __init__(self, folder: Path, dtype: str = "float32", batch_size: int = 8, num_devices: int = 1):
-        """Loads the encoder, cut over `num_devices` devices where there are several."""
-        self.tokenizer = Tokenizer.from_folder(folder)
-        _, self.config, self._params = families.load(folder, dtype, half="encoder", place=_placer(num_devices))
-        self.batch_size = batch_size
+        """Loads what reads texts, cut over `num_devices` devices where there are several."""
+        family = families.of_folder(folder)
+        self._text = family.open_text(folder, dtype, batch_size=batch_size, place=_placer(family, num_devices))
 
     def warm_up(self) -> None:
         """Compiles what `encode` runs."""
-        self.encode([""])
+        self.encode([("", "")])
 
-    def encode(self, prompts: Sequence[str]) -> EncodedText:
-        """Encodes prompts; "" stands for the unconditional text, which the tokenizer's normaliser never sees."""
-        tokens, mask = self.tokenizer(list(prompts))
-        empty = [not prompt for prompt in prompts]
-        if any(empty):
-            tokens[empty], mask[empty] = self.tokenizer.unconditional(sum(empty))
-        parts = [
-            dalle_bart.encode(self.config, self._params, tokens[rows], mask[rows])[:count]
-            for rows, count in batches(len(prompts), self.batch_size)
-        ]
-        return EncodedText(np.concatenate(parts).astype(np.float32), mask)
+    def encode(self, pairs: Values[tuple[str, str | None]]) -> list[EncodedPrompt]:
+        """Encodes prompts, each with what guidance leads away from: "" is no text at all, None is no guidance."""
+        return self._text.encode(pairs)
 
 
 class TokenSampler:
-    """Encoder states to image codes, for one caller at a time. `rows` serves the engine, for many."""
+    """Conditions to image codes, for one caller at a time. `rows` serves the engine, for many."""
 
     def __init__(
         self,
@@ -85,26 +58,28 @@ class TokenSampler:
         deterministic: bool | None = None,
         num_devices: int = 1,
     ):
-        """Loads the decoder.
+        """Loads what draws codes.
 
         Args:
           batch_size: images under guidance that are drawn together.
           num_codes: ids from here on are never drawn: the size of the codebook that the codes are for.
           deterministic: compute `batch_size` images however few there are, so that no bit of one depends on the others.
-            None: where the decoder is on a CPU.
-          num_devices: that the decoder is cut over.
+            None: where the sampler is on a CPU.
+          num_devices: that the sampler is cut over.
 
         Raises:
           InvalidValue: there are not so many devices; beside what `families.load` raises.
         """
-        place = cutting(_placer(num_devices))
-        _, self.config, params = families.load(folder, dtype, half="decoder", place=place)
-        codes = self.config.image_vocab_size
+        family = families.of_folder(folder)
+        place = family.cutting(_placer(family, num_devices))
+        _, self.config, params = families.load(folder, dtype, role="sampler", place=place)
         if deterministic is None:
-            deterministic = all(device.platform == "cpu" for device in params["lm_head"]["kernel"].devices())
+            deterministic = next(iter(jax.tree.leaves(params)[0].devices())).platform == "cpu"
+        codes = self.config.grid.codebook
         self.rows = Rows(
+            family,
             self.config,
-            dalle_bart.decoder_weights(params),
+            family.step_weights(params),
             num_codes=codes if num_codes is None else min(num_codes, codes),
             max_rows=2 * batch_size,
             deterministic=deterministic,
@@ -114,36 +89,20 @@ class TokenSampler:
         """Compiles what `sample` runs."""
         self.rows.warm_up()
 
-    def sample(self, jobs: Sequence[SamplerJob], on_codes: OnCodes | None = None) -> Int32[np.ndarray, "B N"]:
-        """Draws the codes of every job; those that have to wait join as others leave.
+    def sample(self, sequences: Values[Sequence], on_codes: OnCodes | None = None) -> Int32[np.ndarray, "B N"]:
+        """Draws the codes of every sequence; those that have to wait join as others leave.
 
         Args:
-          on_codes: called after each row of codes, for each job that is being drawn, with its place in `jobs` and its
-            codes so far. What it raises ends the drawing.
+          on_codes: called after each row of codes, for each sequence that is being drawn, with its place in `sequences`
+            and its codes so far. What it raises ends the drawing.
 
         Raises:
-          InvalidValue: a job cannot be drawn.
+          InvalidValue: a sequence cannot be drawn.
         """
-        checked = [self.rows.check(job) for job in jobs]
-        codes = np.stack([job.codes for job in checked])
-        waiting = deque(index for index, job in enumerate(checked) if job.prefix_length < self.config.image_length)
-        seats: dict[int, Seat] = {}
-        try:
-            while waiting or seats:
-                while waiting and self.rows.has_room(checked[waiting[0]]):
-                    index = waiting.popleft()
-                    seats[index] = self.rows.join(checked[index])
-                self.rows.advance(math.isqrt(self.config.image_length))
-                for index, seat in list(seats.items()):
-                    codes[index] = seat.codes
-                    if seat.position == self.config.image_length:
-                        self.rows.leave(seats.pop(index))
-                    if on_codes:
-                        on_codes([index], seat.codes[None, : seat.position])
-        finally:
-            for seat in seats.values():
-                self.rows.leave(seat)
-        return codes
+        for drawn in draw_all(self.rows, sequences):
+            for place, sequence in drawn if on_codes else ():
+                on_codes(place, sequence.codes[: sequence.position])
+        return np.stack([sequence.codes for sequence in sequences])
 
 
 class ImageDecoder:
@@ -162,14 +121,14 @@ class ImageDecoder:
         self.encode(self.decode(np.zeros((1, self.config.grid.num_codes), np.int32)))
 
     def decode(self, codes: Int[np.ndarray, "B N"]) -> UInt8[np.ndarray, "B height width 3"]:
-        """Turns codes into uint8 images.
+        """Turns image codes into uint8 images.
 
         Raises:
-          InvalidValue: a code is not in the codebook, or there are more or fewer than a picture has.
+          InvalidValue: a code is not in the codebook, or there are not as many as an image has.
         """
-        codebook = self.config.grid.codebook
-        if codes.size and (codes.min() < 0 or codes.max() >= codebook):
-            raise InvalidValue(f"Codes must lie in 0…{codebook - 1}; got {codes.min()}…{codes.max()}.", "codes")
+        grid = self.config.grid
+        if codes.size and (codes.min() < 0 or codes.max() >= grid.codebook):
+            raise InvalidValue(f"Codes must lie in 0…{grid.codebook - 1}; got {codes.min()}…{codes.max()}.", "codes")
         return in_batches(self._decode, codes, self.batch_size)
 
     def encode(self, images: UInt8[np.ndarray, "B height width 3"]) -> Int32[np.ndarray, "B N"]:
@@ -178,20 +137,20 @@ class ImageDecoder:
         Raises:
           InvalidValue: the images are of another size.
         """
-        (height, width), (rows, columns) = images.shape[1:3], self.config.size
-        if (height, width) != (rows, columns):
-            raise InvalidValue(f"The image has {width}×{height} pixels; this model takes {columns}×{rows}.", "image")
+        (height, width), size = images.shape[1:3], self.config.size
+        if (height, width) != size:
+            raise InvalidValue(f"The image has {width}×{height} pixels; this model takes {size[1]}×{size[0]}.", "image")
         return in_batches(self._encode, images, self.batch_size)
 
     def _decode(self, codes: Int[np.ndarray, "B N"]) -> UInt8[np.ndarray, "B height width 3"]:
         return to_uint8(np.asarray(self._codec.decode(self.config, self._params, codes)))
 
-    def _encode(self, images: UInt8[np.ndarray, "B height width 3"]) -> Array:
+    def _encode(self, images: UInt8[np.ndarray, "B height width 3"]) -> Any:
         return self._codec.encode(self.config, self._params, to_pixels(images))
 
 
-class ClipScorer:
-    """A prompt and images to scores: the scorer's logits per image.
+class ImageScorer:
+    """A prompt and images to scores.
 
     Attributes:
       batch_size: images computed in one call; on a CPU 1, whatever was asked for.
@@ -199,7 +158,7 @@ class ClipScorer:
 
     def __init__(self, folder: Path, dtype: str = "float32", batch_size: int = 4):
         self._scorer, self.config, self._params = scorers.load(folder, dtype)
-        self._text = self._scorer.open_text(folder)
+        self._tokenize = self._scorer.open_text(folder)
         self.batch_size = computed_together(batch_size)
         self._embed_text = lru_cache(maxsize=PROMPTS_KEPT)(self._embed_prompt)
 
@@ -213,12 +172,24 @@ class ClipScorer:
         preprocessed = self._scorer.preprocess(self.config, list(images))
         return in_batches(lambda rows: self._logits(rows, text), preprocessed, self.batch_size)
 
-    def _embed_prompt(self, prompt: str) -> Float[Array, "1 dimension"]:
-        return self._scorer.embed_text(self.config, self._params, *self._text([prompt]))
+    def _embed_prompt(self, prompt: str) -> Any:
+        return self._scorer.embed_text(self.config, self._params, *self._tokenize([prompt]))
 
-    def _logits(self, preprocessed: Float[np.ndarray, "B height width 3"], text) -> Float32[np.ndarray, " B"]:
+    def _logits(self, preprocessed: Any, text: Any) -> Float32[np.ndarray, " B"]:
         vectors = self._scorer.embed_pixels(self.config, self._params, preprocessed)
         return np.asarray(self._scorer.logits_per_image(self.config, self._params, vectors, text))[:, 0]
+
+
+def common_grid(model: str, sampler: Grid, codec: Grid) -> Grid:
+    """The grid of what a sampler draws and a codec decodes; ids that the codec has no vector for are not drawn.
+
+    Raises:
+      CheckpointMismatch: the two do not fit together.
+    """
+    if sampler[:2] != codec[:2]:
+        drawn, decoded = (f"{grid.rows} × {grid.columns}" for grid in (sampler, codec))
+        raise CheckpointMismatch(f"{model}: the sampler draws {drawn} codes an image, the codec takes {decoded}.")
+    return codec._replace(codebook=min(sampler.codebook, codec.codebook))
 
 
 def computed_together(batch_size: int) -> int:
@@ -229,5 +200,6 @@ def computed_together(batch_size: int) -> int:
     return 1 if jax.default_backend() == "cpu" else batch_size
 
 
-def _placer(num_devices: int) -> Place | None:
-    return sharding.placer(sharding.make_mesh(num_devices), dalle_bart.CUT_AXES) if num_devices != 1 else None
+def _placer(family: Any, num_devices: int) -> Any:
+    """Where a family's weights go; None is JAX's default device."""
+    return None if num_devices == 1 else sharding.placer(sharding.make_mesh(num_devices), family.CUT_AXES)

@@ -16,7 +16,7 @@ from flax import traverse_util
 from model_core import codecs, families, scorers
 from model_core.codecs import vqgan
 from model_core.errors import InvalidValue
-from model_core.families.dalle_bart import dalle_bart
+from model_core.families.dalle_bart import family as dalle_bart
 from model_core.families.protocol import Family
 from model_core.scorers import clip
 from model_core.weights import bundles, checkpoint

@@ -16,10 +16,10 @@ from jaxtyping import Array, Float, Float32, Int
 from PIL import Image
 
 from model_core.errors import InvalidValue
-from model_core.families.dalle_bart.text import Tokenizer
 from model_core.scorers.clip_config import CLIPConfig, PreprocessorConfig, TextConfig, VisionConfig, read_config
 from model_core.scorers.clip_layout import layout
 from model_core.scorers.clip_network import CLIP
+from model_core.tokenizer import Tokenizer
 from model_core.weights.weight_files import FLAX_WEIGHTS, SAFETENSORS_WEIGHTS
 
 __all__ = [
@@ -45,8 +45,9 @@ WEIGHTS = (FLAX_WEIGHTS, SAFETENSORS_WEIGHTS)
 
 
 def open_text(folder: Path) -> Tokenizer:
-    """Reads the folder's tokenizer. Raises as `Tokenizer.from_folder` does."""
-    return Tokenizer.from_folder(folder)
+    """Reads the folder's tokenizer, which lower-cases by itself. Errors as in `Tokenizer` and `read_config`."""
+    text = read_config(folder).text_config
+    return Tokenizer(folder, "CLIPTokenizer", text.max_position_embeddings, text.vocab_size)
 
 
 def image_size(config: CLIPConfig) -> tuple[int, int]:

@@ -17,9 +17,11 @@ from jaxtyping import Int, UInt8
 from model_core import codecs
 from model_core.batches import in_batches
 from model_core.errors import InvalidValue
-from model_core.families.dalle_bart.dalle_bart import Params
-from model_core.families.dalle_bart.text import Tokenizer, normalize
+from model_core.families.dalle_bart.family import Params
+from model_core.families.dalle_bart.normalize import normalize
+from model_core.families.dalle_bart.text import open_tokenizer
 from model_core.pictures.images import to_pixels, to_uint8
+from model_core.scorers import clip as clip_scorer
 from model_core.training import clip, dalle_bart, devices, tokenizer
 from model_core.training import vqgan as vqgan_training
 from model_core.training.canonical_codes import canonical_codes
@@ -86,7 +88,7 @@ class TrainingRun:
             corpus = (normalize(prompt) for prompt in tokenizer.read_corpus(self.dataset))
             tokenizer.train_tokenizer(corpus, folder, config.encoder_vocab_size, config.max_text_length)
         devices.wait_for_all()
-        words = Tokenizer.from_folder(folder)
+        words = open_tokenizer(folder)
         params = dalle_bart.train_dalle_bart(
             self.items,
             codes,
@@ -124,7 +126,7 @@ class TrainingRun:
             self.items,
             self._load_pixels(),
             self._reconstruct(self.encode()),
-            Tokenizer.from_folder(folder),
+            clip_scorer.open_text(folder),
             self.folder / "clip",
             config,
             self.preset.clip_recipe,

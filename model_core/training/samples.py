@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
 
-from model_core.families.dalle_bart import dalle_bart
-from model_core.families.dalle_bart.dalle_bart import DalleBartConfig
-from model_core.families.dalle_bart.text import Tokenizer
+from model_core.families.dalle_bart import family as dalle_bart
+from model_core.families.dalle_bart.family import DalleBartConfig
 from model_core.pictures.images import grid
+from model_core.tokenizer import Tokenizer
 from model_core.training.devices import is_first
 from model_core.training.loop import State
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from model_core import codecs, families, scorers
 from model_core.codecs import vqgan
-from model_core.families.dalle_bart import dalle_bart, text
+from model_core.families.dalle_bart import family as dalle_bart
+from model_core.families.dalle_bart.text import open_tokenizer
 from model_core.pictures import images
 from model_core.scorers import clip
 from model_core.scorers.ranking import RankedImage, rank
@@ -69,7 +70,7 @@ def compare_clip(name: str) -> Iterator[Comparison]:
     """clip-tiny (flax_model.msgpack) and clip-tiny-torch (model.safetensors)."""
     goldens = load_goldens(name)
     _, config, params = scorers.load(FIXTURES / name)
-    tokens, mask = text.Tokenizer.from_folder(FIXTURES / name)(goldens["prompts"].tolist())
+    tokens, mask = clip.open_text(FIXTURES / name)(goldens["prompts"].tolist())
     yield equal(name, "text tokens", goldens["input_ids"], tokens)
     yield equal(name, "text mask", goldens["attention_mask"], mask)
 
@@ -122,7 +123,7 @@ def compare_dalle_bart(name: str) -> Iterator[Comparison]:
     """dalle-tiny, dalle-tiny-unscanned, dalle-tiny-fp16, computed in float32."""
     goldens = load_goldens(name)
     folder = FIXTURES / name
-    tokenizer = text.Tokenizer.from_folder(folder)
+    tokenizer = open_tokenizer(folder)
     tokens, mask = tokenizer(goldens["prompts"].tolist())
     tokens_uncond, mask_uncond = tokenizer.unconditional(len(tokens))
     yield equal(name, "text tokens", goldens["input_ids"], tokens)
@@ -200,7 +201,7 @@ def compare_pipeline() -> Iterator[Comparison]:
     name = "pipeline"
     goldens = load_goldens(name)
     prompts = goldens["prompts"].tolist()
-    tokenizer = text.Tokenizer.from_folder(FIXTURES / "dalle-tiny")
+    tokenizer = open_tokenizer(FIXTURES / "dalle-tiny")
     inputs = (*families.load(FIXTURES / "dalle-tiny")[1:], *tokenizer(prompts), *tokenizer.unconditional(2))
     decode = _image_decoder()
 
@@ -250,7 +251,7 @@ def _order(scores: np.ndarray) -> list[int]:
 
 def _clip_logits(prompts: list[str], finished: np.ndarray) -> np.ndarray:
     _, config, params = scorers.load(FIXTURES / "clip-tiny")
-    text_vectors = clip.embed_text(config, params, *text.Tokenizer.from_folder(FIXTURES / "clip-tiny")(prompts))
+    text_vectors = clip.embed_text(config, params, *clip.open_text(FIXTURES / "clip-tiny")(prompts))
     image_vectors = clip.embed_pixels(config, params, clip.preprocess(config, list(finished)))
     return np.asarray(clip.logits_per_image(config, params, image_vectors, text_vectors))
 

@@ -78,7 +78,7 @@ def load_and_report(folder: Path, dtype: str, draw: bool) -> None:
     import jax
 
     from model_core import families
-    from model_core.families.dalle_bart import dalle_bart
+    from model_core.families.dalle_bart import family as dalle_bart
 
     jax.device_put(np.zeros(8)).block_until_ready()
     before, started = memory("VmRSS"), time.perf_counter()

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from model_core.bench.models import MINI, random_params
-from model_core.families.dalle_bart import dalle_bart
+from model_core.families.dalle_bart import family as dalle_bart
 from model_core.sampler.rows import Rows
 from model_core.sampler.sequence import SamplerJob
 

@@ -14,8 +14,8 @@ from jaxtyping import Float, Int, UInt8
 
 from model_core import codecs, families, scorers
 from model_core.batches import batches, in_batches
-from model_core.families.dalle_bart import dalle_bart
-from model_core.families.dalle_bart.text import Tokenizer
+from model_core.families.dalle_bart import family as dalle_bart
+from model_core.families.dalle_bart.text import open_tokenizer
 from model_core.pictures.images import to_pixels, to_uint8
 from model_core.shipped.evaluation.measures import hits, psnr, ssim
 from model_core.training.canonical_codes import canonical_codes
@@ -57,7 +57,7 @@ class Networks:
     def __init__(self, bundle: Bundle):
         self._codec = codecs.load(bundle.codec)
         _, *self._dalle_bart = families.load(bundle.sampler)
-        self._tokenizer = Tokenizer.from_folder(bundle.text)
+        self._tokenizer = open_tokenizer(bundle.text)
         self._scorer = None
         if folder := bundle.scorer:
             loaded = scorers.load(folder)

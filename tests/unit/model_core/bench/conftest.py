@@ -4,7 +4,7 @@ import pytest
 
 from model_core.bench import machine, models
 from model_core.codecs import vqgan
-from model_core.families.dalle_bart import dalle_bart
+from model_core.families.dalle_bart import family as dalle_bart
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from model_core.bench.jobs import random_job
 from model_core.bench.models import load_decoder
 from model_core.bench.traffic import Visit, visit_all
 from model_core.errors import EngineFailed
-from model_core.families.dalle_bart import dalle_bart
+from model_core.families.dalle_bart import family as dalle_bart
 from model_core.sampler.rows import Rows
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from model_core.bench.models import MINI
 from model_core.bench.work import Work, image_work, num_weight_bytes, program_flops, step_work
-from model_core.families.dalle_bart import dalle_bart
+from model_core.families.dalle_bart import family as dalle_bart
 from model_core.families.dalle_bart import decoder as decoding
 from model_core.families.dalle_bart.network import DalleBartConfig
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from model_core.errors import InvalidValue
-from model_core.families.dalle_bart import dalle_bart
+from model_core.families.dalle_bart import family as dalle_bart
 from model_core.sampler.decode_loop import TO_BE_DRAWN
 
 TINY = dalle_bart.DalleBartConfig(

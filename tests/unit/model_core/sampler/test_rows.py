@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_core.families.dalle_bart import dalle_bart
+from model_core.families.dalle_bart import family as dalle_bart
 from model_core.sampler import rows as engine_rows
 from model_core.sampler.rows import Rows
 from model_core.sampler.sequence import SamplerJob

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from model_core import stages
-from model_core.families.dalle_bart import dalle_bart
+from model_core.families.dalle_bart import family as dalle_bart
 from model_core.families.dalle_bart import decoder as decoding
 from model_core.sampler.engine import Engine
 from model_core.sampler.rows import Rows

@@ -235,15 +235,15 @@ def test_fixtures_load_in_every_dtype(name, dtype):
 
 def test_half_of_a_model_is_what_the_whole_has_there():
     *_, whole = families.load(FIXTURES / "dalle-tiny")
-    *_, encoder = families.load(FIXTURES / "dalle-tiny", half="encoder")
-    *_, decoder = families.load(FIXTURES / "dalle-tiny", half="decoder")
+    *_, encoder = families.load(FIXTURES / "dalle-tiny", role="text")
+    *_, decoder = families.load(FIXTURES / "dalle-tiny", role="sampler")
     assert_equal(encoder, {"model": {"encoder": whole["model"]["encoder"]}})
     assert_equal(decoder, {"model": {"decoder": whole["model"]["decoder"]}, "lm_head": whole["lm_head"]})
 
 
 def test_layers_cut_while_they_load_are_those_cut_afterwards():
-    *_, stacked = families.load(FIXTURES / "dalle-tiny", half="decoder")
-    *_, cut = families.load(FIXTURES / "dalle-tiny", half="decoder", place=decoding.cutting())
+    *_, stacked = families.load(FIXTURES / "dalle-tiny", role="sampler")
+    *_, cut = families.load(FIXTURES / "dalle-tiny", role="sampler", place=decoding.cutting())
     jax.tree.map(np.testing.assert_array_equal, decoding.decoder_weights(cut), decoding.decoder_weights(stacked))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from model_core.bench.models import MEGA
 from model_core.errors import InvalidValue
-from model_core.families.dalle_bart import dalle_bart
+from model_core.families.dalle_bart import family as dalle_bart
 from model_core.families.dalle_bart.sharding import CUT_AXES
 from model_core.weights import sharding
 

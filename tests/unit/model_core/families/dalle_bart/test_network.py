@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from model_core.errors import UnsupportedConfig
-from model_core.families.dalle_bart.dalle_bart import DalleBartConfig, param_shapes
+from model_core.families.dalle_bart.family import DalleBartConfig, param_shapes
 
 FIXTURES = Path(__file__).parents[4] / "parity" / "fixtures"
 RAW = json.loads((FIXTURES / "dalle-tiny" / "config.json").read_text())

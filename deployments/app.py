@@ -12,6 +12,7 @@ No stage knows another. In a Serve YAML: `import_path: deployments.app:build_app
 from ray import serve
 from ray.serve import Application
 
+from deployments.api.routes import build_api
 from deployments.config import AppConfig, ModelConfig
 from deployments.gateway.gateway import Gateway
 from deployments.stages.clip_scorer import ClipScorer
@@ -31,7 +32,7 @@ def build_app(config: AppConfig) -> Application:
     """Turns settings into the application that `serve.run` takes."""
     stages = {model.id: _bind_stages(model) for model in config.models}
     ingress = serve.deployment(serve.ingress()(Gateway))
-    return ingress.options(name="gateway", **config.gateway.deployment_options()).bind(config, stages)
+    return ingress.options(name="gateway", **config.gateway.deployment_options()).bind(config, stages, build_api)
 
 
 def _bind_stages(model: ModelConfig) -> dict[str, Application]:

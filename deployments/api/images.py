@@ -14,38 +14,37 @@ from starlette.exceptions import HTTPException
 from deployments.api.body import read_json_object
 from deployments.api.errors import late_error
 from deployments.api.events import event_stream
-from deployments.api.keys import Caller
+from deployments.api.keys import Caller, Keys
 from deployments.api.service import Service
 from deployments.api.uploads import read_form
-from deployments.gateway.canvas import Upload
 from deployments.gateway.image_store import SUFFIXES
 from deployments.gateway.replies import Event, Publish, wire_event, wire_reply
 from deployments.requests.parsing import parse
-from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, VariationRequest
+from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, Upload, VariationRequest
 from model_core.errors import InvalidValue
 
 FILES = "/images"  # short-lived and open: the name is the key
 
 
-def image_routes(service: Service) -> APIRouter:
+def image_routes(service: Service, keys: Keys) -> APIRouter:
     """Makes the routes."""
     router = APIRouter()
     limits = service.config.limits
 
     @router.post("/v1/images/generations")
-    async def create_image(request: Request, caller: Annotated[Caller, Depends(service.keys)]) -> Response:
+    async def create_image(request: Request, caller: Annotated[Caller, Depends(keys)]) -> Response:
         fields = await read_json_object(request, limits.max_body_bytes)
         asked = parse(GenerationRequest, fields, limits)
         return await _answer(service, request, caller, asked, None, "image_generation")
 
     @router.post("/v1/images/edits")
-    async def edit_image(request: Request, caller: Annotated[Caller, Depends(service.keys)]) -> Response:
+    async def edit_image(request: Request, caller: Annotated[Caller, Depends(keys)]) -> Response:
         texts, upload = await read_form(request, limits, may_mask=True)
         asked = parse(EditRequest, texts, limits, as_text=True)
         return await _answer(service, request, caller, asked, upload, "image_edit")
 
     @router.post("/v1/images/variations")
-    async def vary_image(request: Request, caller: Annotated[Caller, Depends(service.keys)]) -> Response:
+    async def vary_image(request: Request, caller: Annotated[Caller, Depends(keys)]) -> Response:
         texts, upload = await read_form(request, limits, may_mask=False)
         asked = parse(VariationRequest, texts, limits, as_text=True)
         return await _answer(service, request, caller, asked, upload, "image_generation")

@@ -21,7 +21,6 @@ from deployments.stages.text_encoder import EncodedPrompt
 from deployments.stages.token_sampler import Sampling
 from deployments.telemetry.metrics import PipelineMetrics
 
-SEEDS = 2**32
 SCORER_PATIENCE_S = 10.0  # once the image is there, and where images may go unranked
 
 

@@ -8,16 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from deployments.config import Limits
+from deployments.requests.schemas import Upload
 from model_core.errors import InvalidValue
 from model_core.pictures import editing, images
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upload:
-    """The files of a request, as they came."""
-
-    images: list[bytes]
-    mask: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -7,27 +7,23 @@ passes it on to the stages, and writes it in each of their log lines.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
 from ray import serve
 
-from deployments.api.keys import Keys
-from deployments.api.routes import build_api
 from deployments.config import AppConfig
 from deployments.gateway.admission import Admission
-from deployments.gateway.canvas import Upload
 from deployments.gateway.image_store import ImageStore
 from deployments.gateway.job import Job
 from deployments.gateway.prompt_policy import PromptPolicy
 from deployments.gateway.replies import Event
 from deployments.gateway.served_model import ServedModel
-from deployments.local import cache_folder
+from deployments.host import cache_folder
 from deployments.requests.parsing import parse
-from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, VariationRequest
+from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, Upload, VariationRequest
 from deployments.telemetry.metrics import Request, RequestMetrics
 from model_core.errors import InvalidValue, ModelNotFound
 
@@ -43,14 +39,20 @@ class Gateway:
     Args:
       config: of the whole service.
       stages: for each model's id its stages' handles, by stage name.
+      build_api: makes the ASGI app that answers HTTP.
 
     Raises:
-      DalleServeError: a model's files, the keys or the prompt policy cannot be read.
+      DalleServeError: a model's files or the prompt policy cannot be read.
     """
 
-    def __init__(self, config: AppConfig, stages: Mapping[str, Mapping[str, Any]]):
+    def __init__(
+        self,
+        config: AppConfig,
+        stages: Mapping[str, Mapping[str, Any]],
+        build_api: Callable[["Gateway"], Any],
+    ):
         self.config = config
-        self.keys = Keys(config.access)
+        self._build_api = build_api
         self.images = _image_store(config)
         self._policy = PromptPolicy(config.safety.prompt_policy_file)
         self._models = {
@@ -60,9 +62,9 @@ class Gateway:
         self._admission = Admission(config.gateway.max_pending_images)
         self._started = int(time.time())
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
+    def __serve_build_asgi_app__(self) -> Any:
         """Called by Serve, after the constructor, for the app that answers HTTP."""
-        return build_api(self)
+        return self._build_api(self)
 
     async def generate(self, request: dict[str, Any]) -> dict[str, Any]:
         """Draws images.

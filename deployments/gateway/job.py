@@ -17,13 +17,13 @@ import numpy as np
 
 from deployments.config import AppConfig
 from deployments.errors import DeadlineExceeded
-from deployments.flow.pipeline import SEEDS, Preview, RankedImage
-from deployments.gateway.canvas import Canvas, Upload, read_canvas
+from deployments.flow.pipeline import Preview, RankedImage
+from deployments.gateway.canvas import Canvas, read_canvas
 from deployments.gateway.image_check import ImageCheck
 from deployments.gateway.replies import Event, completed_events, usage
 from deployments.gateway.served_model import ReadPrompt, ServedModel
 from deployments.requests.parsing import parse_size
-from deployments.requests.schemas import DrawingRequest, EditRequest, VariationRequest
+from deployments.requests.schemas import SEEDS, DrawingRequest, EditRequest, Upload, VariationRequest
 from deployments.stages.token_sampler import Sampling
 from model_core.pictures import editing, images
 

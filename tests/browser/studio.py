@@ -17,7 +17,7 @@ import uvicorn
 from deployments.api.routes import build_api
 from deployments.config import AppConfig
 from deployments.gateway.gateway import Gateway
-from deployments.local import free_port
+from deployments.host import free_port
 from model_core.pictures.images import read_image
 from tests.unit.deployments.fakes import FakeStage
 

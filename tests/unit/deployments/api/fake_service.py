@@ -14,13 +14,11 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from deployments.api.keys import Keys
 from deployments.api.routes import build_api
 from deployments.config import AppConfig
-from deployments.gateway.canvas import Upload
 from deployments.gateway.image_store import ImageStore
 from deployments.gateway.replies import Event, completed_events, usage
-from deployments.requests.schemas import DrawingRequest
+from deployments.requests.schemas import DrawingRequest, Upload
 from model_core.errors import ModelNotFound
 from model_core.pictures import images
 
@@ -37,13 +35,13 @@ class FakeService:
 
     def __init__(self, config: AppConfig | None = None, url_folder: Path | None = None):
         self.config = config or AppConfig()
-        self.keys = Keys(self.config.access)
         self.images = None if url_folder is None else ImageStore(url_folder, 60.0, 10**6)
         self.error: Exception | None = None
         self.is_ready = True
         self.asked: DrawingRequest | None = None
         self.upload: Upload | None = None
         self.num_closed = 0
+        self.api = build_api(self)
 
     async def draw(self, asked: DrawingRequest, upload: Upload | None = None) -> dict[str, Any]:
         if self.error:
@@ -110,7 +108,7 @@ def ask(
     """One request over ASGI."""
 
     async def send() -> httpx.Response:
-        transport = httpx.ASGITransport(build_api(service), client=client)
+        transport = httpx.ASGITransport(service.api, client=client)
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as session:
             return await session.request(method, path, **options)
 

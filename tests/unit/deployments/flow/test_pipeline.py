@@ -10,8 +10,9 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from deployments.errors import DeadlineExceeded, Overloaded, StageUnavailable
 from deployments.flow import pipeline as pipeline_module
 from deployments.flow.calls import MAX_ATTEMPTS
-from deployments.flow.pipeline import SEEDS, Pipeline, RankedImage
+from deployments.flow.pipeline import Pipeline, RankedImage
 from deployments.flow.previews import Preview
+from deployments.requests.schemas import SEEDS
 from deployments.stages.token_sampler import Sampling
 from model_core.errors import EngineFailed, InvalidValue
 from tests.unit.deployments.fakes import FakeStage, fake_stages

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from deployments.config import Limits
-from deployments.gateway.canvas import Upload, read_canvas
+from deployments.gateway.canvas import read_canvas
+from deployments.requests.schemas import Upload
 from model_core.errors import InvalidValue
 from tests.unit.deployments.api.fake_service import png
 

@@ -8,6 +8,7 @@ import pytest
 from ray import serve
 
 from deployments import errors
+from deployments.api.routes import build_api
 from deployments.config import AppConfig, GatewayConfig, Limits, ModelConfig
 from deployments.errors import DeadlineExceeded, MissingParameter, Overloaded, ShuttingDown, UnknownParameter
 from deployments.gateway.gateway import Gateway
@@ -25,7 +26,7 @@ def make_gateway(folder: Path, stages: dict[str, FakeStage] | None = None, **gat
         gateway=GatewayConfig(**gateway),
         limits=Limits(max_best_of=40),
     )
-    return Gateway(config, {"fake": stages})
+    return Gateway(config, {"fake": stages}, build_api)
 
 
 def generate(gateway: Gateway, **fields: Any) -> dict[str, Any]:

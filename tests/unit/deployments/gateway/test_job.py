@@ -14,10 +14,9 @@ from PIL import Image
 from deployments.config import AppConfig, FilesConfig, ModelConfig, SafetyConfig
 from deployments.errors import ContentRefused
 from deployments.flow.pipeline import Preview, RankedImage
-from deployments.gateway.canvas import Upload
 from deployments.gateway.job import Job, preview_rows
 from deployments.gateway.served_model import ServedModel
-from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, VariationRequest
+from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, Upload, VariationRequest
 from model_core.errors import InvalidValue
 from model_core.pictures.images import VEIL
 from model_core.pictures.provenance import read_notes

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,9 +20,10 @@ from jaxtyping import Array, Float, Float32, Int, Int32, UInt8
 
 from model_core.codecs import vqgan
 from model_core.errors import InvalidValue
+from model_core.families.conditions import Condition, EncodedPrompt
 from model_core.families.dalle_bart import dalle_bart
 from model_core.families.dalle_bart.decoder import cutting
-from model_core.families.dalle_bart.text import Tokenizer
+from model_core.families.dalle_bart.text import Tokenizer, normalize
 from model_core.pictures.images import to_uint8
 from model_core.sampler.rows import Rows, Seat
 from model_core.sampler.sequence import SamplerJob
@@ -61,7 +63,23 @@ class TextEncoder:
         """Compiles what `encode` runs."""
         self.encode([""])
 
-    def encode(self, prompts: Sequence[str]) -> EncodedText:
+    def encode(self, prompts: Sequence) -> Any:
+        """Encodes pairs of a prompt and a negative one or None; or, until everybody gives pairs, prompts."""
+        if not prompts or isinstance(prompts[0], str):
+            return self._encode(prompts)
+        found = []
+        for prompt, negative in prompts:
+            texts = [prompt] if negative is None else [prompt, negative]
+            encoded = self._encode(texts)
+            conditions = [Condition(*both) for both in zip(encoded.states, encoded.mask, strict=True)]
+            words = prompt
+            if prompt and self.tokenizer.config.normalize_text:
+                words = normalize(prompt, self.tokenizer._word_list).strip()
+            counts = [int(encoded.mask[0].sum()), int(encoded.mask[1].sum()) if negative else 0]
+            found.append(EncodedPrompt(conditions[0], conditions[1] if len(texts) > 1 else None, words, *counts))
+        return found
+
+    def _encode(self, prompts: Sequence[str]) -> EncodedText:
         """Encodes prompts; "" stands for the unconditional text, which the tokenizer's normaliser never sees."""
         tokens, mask = self.tokenizer(list(prompts))
         empty = [not prompt for prompt in prompts]

@@ -4,7 +4,7 @@ Knows nothing of the network, of batches, or of who asks.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,19 @@ class SamplerJob:
     top_k: int = 0
     top_p: float = 1.0
     fixed_codes: Int32[np.ndarray, " N"] | None = None
+
+
+def Sequence(*, condition, uncondition=None, seed, sampling, fixed_codes=None) -> SamplerJob:
+    """Until the sampler takes conditions."""
+    return SamplerJob(
+        states=condition.values,
+        mask=condition.mask,
+        uncond_states=uncondition and uncondition.values,
+        uncond_mask=uncondition and uncondition.mask,
+        seed=seed,
+        fixed_codes=fixed_codes,
+        **asdict(sampling),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -64,6 +64,22 @@ class Bundle:
     description: str = ""
     example_prompts: tuple[str, ...] = ()
 
+    @property
+    def sampler(self) -> Path:
+        return self.dalle_bart
+
+    @property
+    def text(self) -> Path:
+        return self.dalle_bart
+
+    @property
+    def codec(self) -> Path:
+        return self.vqgan
+
+    @property
+    def scorer(self) -> Path | None:
+        return self.clip
+
     def copy_parts(self, folder: Path) -> None:
         """Copies the files of each part that are read to a folder of its own in `folder`, without model.json."""
         for part in PARTS:

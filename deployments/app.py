@@ -15,16 +15,16 @@ from ray.serve import Application
 from deployments.api.routes import build_api
 from deployments.config import AppConfig, ModelConfig
 from deployments.gateway.gateway import Gateway
-from deployments.stages.clip_scorer import ClipScorer
-from deployments.stages.image_decoder import ImageDecoder
-from deployments.stages.text_encoder import TextEncoder
-from deployments.stages.token_sampler import TokenSampler
+from deployments.stages.clip_scorer import ClipScorerDeployment
+from deployments.stages.image_decoder import ImageDecoderDeployment
+from deployments.stages.text_encoder import TextEncoderDeployment
+from deployments.stages.token_sampler import TokenSamplerDeployment
 
 STAGES = {
-    "text_encoder": TextEncoder,
-    "token_sampler": TokenSampler,
-    "image_decoder": ImageDecoder,
-    "clip_scorer": ClipScorer,
+    "text_encoder": TextEncoderDeployment,
+    "token_sampler": TokenSamplerDeployment,
+    "image_decoder": ImageDecoderDeployment,
+    "clip_scorer": ClipScorerDeployment,
 }
 
 

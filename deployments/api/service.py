@@ -20,11 +20,11 @@ class Service(Protocol):
     config: AppConfig
     images: ImageStore | None
 
-    async def draw(self, asked: DrawingRequest, upload: Upload | None = None) -> dict[str, Any]:
+    async def draw(self, request: DrawingRequest, upload: Upload | None = None) -> dict[str, Any]:
         """Draws images."""
         ...
 
-    def stream(self, asked: DrawingRequest, upload: Upload | None = None) -> AsyncGenerator[Event, None]:
+    def stream(self, request: DrawingRequest, upload: Upload | None = None) -> AsyncGenerator[Event, None]:
         """Draws images, and shows them while it does."""
         ...
 

@@ -20,21 +20,12 @@ from deployments.flow.previews import Preview, Previews
 from deployments.stages.text_encoder import EncodedPrompt
 from deployments.stages.token_sampler import Sampling
 from deployments.telemetry.metrics import PipelineMetrics
+from model_core.scorers.ranking import RankedImage, rank
 
 SCORER_PATIENCE_S = 10.0  # once the image is there, and where images may go unranked
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class RankedImage:
-    """One finished image, uint8 [height, width, 3], its codes, the seed that draws it again, and its score or None."""
-
-    image: np.ndarray
-    codes: np.ndarray
-    seed: int
-    score: float | None
-
-
-class Wishes(TypedDict):
+class GenerateOptions(TypedDict):
     """What is to be drawn, beside the prompt.
 
     Attributes:
@@ -56,7 +47,7 @@ class Wishes(TypedDict):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Job:
+class _Shared:
     """What the images of a request share on their way."""
 
     prompt: str
@@ -68,7 +59,7 @@ class _Job:
     time_left_s: Callable[[], float]
 
 
-class Pipeline:
+class StagePipeline:
     """Draws ranked images with the stages of one model.
 
     Args:
@@ -99,7 +90,7 @@ class Pipeline:
         self._circuits = {stage: Circuit() for stage in stages}
         self._metrics = PipelineMetrics(model)
 
-    async def generate(self, prompt: str, **wishes: Unpack[Wishes]) -> list[RankedImage]:
+    async def generate(self, prompt: str, **options: Unpack[GenerateOptions]) -> list[RankedImage]:
         """Draws `best_of` images and returns the best `n`, best first.
 
         Raises:
@@ -108,10 +99,10 @@ class Pipeline:
           StageUnavailable: a stage is down, or its replicas died again and again.
           InvalidValue: a stage refused a value.
         """
-        return await self._generate(prompt, wishes, self._sample)
+        return await self._generate(prompt, options, self._sample)
 
     async def stream(
-        self, prompt: str, *, preview_rows: tuple[int, ...], preview_images: int, **wishes: Unpack[Wishes]
+        self, prompt: str, *, preview_rows: tuple[int, ...], preview_images: int, **options: Unpack[GenerateOptions]
     ) -> AsyncGenerator[Preview | list[RankedImage], None]:
         """Draws as `generate` does, and raises what it raises; shows pictures while they are drawn.
 
@@ -127,12 +118,12 @@ class Pipeline:
         """
         async with Previews(lambda codes: result(self._decoder.decode.remote(codes))) as previews:
 
-            async def sample(job: _Job, index: int, seed: int) -> np.ndarray:
+            async def sample(shared: _Shared, index: int, seed: int) -> np.ndarray:
                 if index >= preview_images:
-                    return await self._sample(job, index, seed)
-                return await self._sample_rows(job, seed, preview_rows, lambda codes: previews.offer(index, codes))
+                    return await self._sample(shared, index, seed)
+                return await self._sample_rows(shared, seed, preview_rows, lambda codes: previews.offer(index, codes))
 
-            drawing = asyncio.create_task(self._generate(prompt, wishes, sample))
+            drawing = asyncio.create_task(self._generate(prompt, options, sample))
             drawing.add_done_callback(lambda _: previews.close())
             try:
                 while (preview := await previews.next()) is not None:
@@ -148,20 +139,20 @@ class Pipeline:
             return await self._call("image_decoder", lambda: result(self._decoder.encode.remote(image)))
 
     async def _generate(
-        self, prompt: str, wishes: Wishes, sample: Callable[[_Job, int, int], Awaitable[np.ndarray]]
+        self, prompt: str, options: GenerateOptions, sample: Callable[[_Shared, int, int], Awaitable[np.ndarray]]
     ) -> list[RankedImage]:
         for stage in self._sleepy:
             stage.wake.remote()
-        async with _deadline(wishes["timeout_s"]) as time_left_s:
-            is_guided = wishes["sampling"].guidance_scale != 1.0
-            words = (prompt, wishes["negative_prompt"]) if is_guided else (prompt,)
+        async with _deadline(options["timeout_s"]) as time_left_s:
+            is_guided = options["sampling"].guidance_scale != 1.0
+            words = (prompt, options["negative_prompt"]) if is_guided else (prompt,)
             text, *negative = await self._call("text_encoder", lambda: result(self._encoder.encode.remote(words)))
-            job = _Job(
+            shared = _Shared(
                 prompt=prompt,
                 text=text,
                 negative=negative[0] if negative else None,
-                sampling=wishes["sampling"],
-                fixed_codes=wishes.get("fixed_codes"),
+                sampling=options["sampling"],
+                fixed_codes=options.get("fixed_codes"),
                 request_id=secrets.token_hex(8),
                 time_left_s=time_left_s,
             )
@@ -169,33 +160,33 @@ class Pipeline:
 
             async def draw(index: int, seed: int) -> RankedImage:
                 async with window:
-                    codes = await sample(job, index, seed)
+                    codes = await sample(shared, index, seed)
                     image, score = await self._finish(codes, prompt)
                 return RankedImage(image=image, codes=codes, seed=seed, score=score)
 
-            drawn = await all_of(draw(*one) for one in zip(range(wishes["best_of"]), wishes["seeds"], strict=True))
+            drawn = await all_of(draw(*one) for one in zip(range(options["best_of"]), options["seeds"], strict=True))
         if self._scorer and any(image.score is None for image in drawn):
             self._metrics.unranked()
-        return rank(drawn)[: wishes["n"]]
+        return rank(drawn)[: options["n"]]
 
-    async def _sample(self, job: _Job, index: int, seed: int) -> np.ndarray:
+    async def _sample(self, shared: _Shared, index: int, seed: int) -> np.ndarray:
         def sample() -> Awaitable[np.ndarray]:
             return result(
                 self._sampler.sample.remote(
-                    job.text,
-                    job.negative,
+                    shared.text,
+                    shared.negative,
                     seed,
-                    job.sampling,
-                    fixed_codes=job.fixed_codes,
-                    request_id=job.request_id,
-                    timeout_s=job.time_left_s(),
+                    shared.sampling,
+                    fixed_codes=shared.fixed_codes,
+                    request_id=shared.request_id,
+                    timeout_s=shared.time_left_s(),
                 )
             )
 
         return await self._call("token_sampler", sample)
 
     async def _sample_rows(
-        self, job: _Job, seed: int, rows: tuple[int, ...], on_codes: Callable[[np.ndarray], None]
+        self, shared: _Shared, seed: int, rows: tuple[int, ...], on_codes: Callable[[np.ndarray], None]
     ) -> np.ndarray:
         """Samples with codes shown as they come. After a replica's death, another goes on from what has been shown."""
         shown: np.ndarray | None = None
@@ -203,15 +194,15 @@ class Pipeline:
         async def sample() -> np.ndarray:
             nonlocal shown
             codes = self._streaming_sampler.sample_rows.remote(
-                job.text,
-                job.negative,
+                shared.text,
+                shared.negative,
                 seed,
-                job.sampling,
+                shared.sampling,
                 rows=rows,
-                fixed_codes=job.fixed_codes,
+                fixed_codes=shared.fixed_codes,
                 shown=shown,
-                request_id=job.request_id,
-                timeout_s=job.time_left_s(),
+                request_id=shared.request_id,
+                timeout_s=shared.time_left_s(),
             )
             whole = None
             try:
@@ -267,11 +258,6 @@ class Pipeline:
             raise
         circuit.succeeded()
         return answer
-
-
-def rank(images: list[RankedImage]) -> list[RankedImage]:
-    """Best first; equal scores, and images without any, keep their order."""
-    return sorted(images, key=lambda image: -image.score if image.score is not None else 0.0)
 
 
 @contextlib.asynccontextmanager

@@ -13,7 +13,7 @@ import numpy as np
 
 from deployments.config import ModelConfig
 from deployments.flow.calls import result, retried
-from deployments.flow.pipeline import Pipeline
+from deployments.flow.pipeline import StagePipeline
 from model_core.families.dalle_bart.text import WORD_LIST, Tokenizer, normalize
 from model_core.weights import bundles
 from model_core.weights.json_files import read_json
@@ -53,7 +53,7 @@ class ServedModel:
         self.id = config.id
         self.bundle = bundles.resolve(config.location)
         self.stages = config.stages
-        self.pipeline = Pipeline(
+        self.pipeline = StagePipeline(
             stages,
             images_in_flight,
             config.id,

@@ -10,7 +10,7 @@ from deployments.stages.batching import batched
 from model_core.errors import ModelNotFound
 
 
-class ClipScorer:
+class ClipScorerDeployment:
     """Scores images."""
 
     def __init__(self, model: str, config: ClipScorerConfig):

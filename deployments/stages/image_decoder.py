@@ -9,7 +9,7 @@ from deployments.config import ImageDecoderConfig
 from deployments.stages.batching import batched
 
 
-class ImageDecoder:
+class ImageDecoderDeployment:
     """Decodes image codes, and encodes images."""
 
     def __init__(self, model: str, config: ImageDecoderConfig):

@@ -14,7 +14,7 @@ from deployments.stages.batching import batched
 EncodedPrompt = tuple[np.ndarray, np.ndarray]  # states float32 [T, D], mask int32 [T]
 
 
-class TextEncoder:
+class TextEncoderDeployment:
     """Encodes prompts."""
 
     def __init__(self, model: str, config: TextEncoderConfig):

@@ -32,7 +32,7 @@ class Sampling:
     top_p: float
 
 
-class TokenSampler:
+class TokenSamplerDeployment:
     """Draws the codes of images, each as soon as there is room, whoever else is being drawn."""
 
     def __init__(self, model: str, config: TokenSamplerConfig):

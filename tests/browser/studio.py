@@ -81,7 +81,7 @@ class Studio:
             ),
         }
         (model,) = config.models
-        self.gateway = StudioGateway(config, {model.id: stages})
+        self.gateway = StudioGateway(config, {model.id: stages}, build_api)
         self.url = f"http://127.0.0.1:{free_port()}"
         port = int(self.url.rpartition(":")[2])
         self._server = uvicorn.Server(

@@ -146,7 +146,7 @@ def fake_stages() -> dict[str, FakeStage]:
         "text_encoder": FakeStage(lambda prompts: [(np.array([[len(prompt)]]), np.array([1])) for prompt in prompts]),
         "token_sampler": FakeStage(
             lambda prompt, negative, seed, sampling: np.array(
-                [seed % 256, prompt[0][0, 0], negative[0][0, 0] if negative else 0]
+                [seed % 256, prompt[0][0, 0], negative[0][0, 0] if negative else 0], np.int32
             )
         ),
         "image_decoder": FakeStage(lambda codes: np.full((2, 2, 3), codes[0], np.uint8)),

@@ -10,11 +10,12 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from deployments.errors import DeadlineExceeded, Overloaded, StageUnavailable
 from deployments.flow import pipeline as pipeline_module
 from deployments.flow.calls import MAX_ATTEMPTS
-from deployments.flow.pipeline import Pipeline, RankedImage
+from deployments.flow.pipeline import StagePipeline
 from deployments.flow.previews import Preview
 from deployments.requests.schemas import SEEDS
 from deployments.stages.token_sampler import Sampling
 from model_core.errors import EngineFailed, InvalidValue
+from model_core.scorers.ranking import RankedImage
 from tests.unit.deployments.fakes import FakeStage, fake_stages
 
 SAMPLING = Sampling(guidance_scale=4.0, temperature=1.0, top_k=0, top_p=1.0)
@@ -25,10 +26,10 @@ def generate(stages: dict[str, FakeStage], images_in_flight: int = 8, **given: A
 
 
 async def _generate(stages: dict[str, FakeStage], images_in_flight: int = 8, **given: Any) -> list[RankedImage]:
-    return await Pipeline(stages, images_in_flight).generate("avocado", **wishes(**given))
+    return await StagePipeline(stages, images_in_flight).generate("avocado", **options(**given))
 
 
-def wishes(*, seed: int = 0, best_of: int = 1, **given: Any) -> Any:
+def options(*, seed: int = 0, best_of: int = 1, **given: Any) -> Any:
     seeds = [(seed + i) % SEEDS for i in range(best_of)]
     defaults = {"n": 1, "best_of": best_of, "seeds": seeds, "negative_prompt": "", "sampling": SAMPLING}
     return defaults | {"timeout_s": 60.0} | given
@@ -185,7 +186,7 @@ def test_an_image_is_turned_into_codes():
     stages = fake_stages() | {"image_decoder": FakeStage(lambda image: image[0, :, 0])}
     stages["image_decoder"].errors = [ActorDiedError()]
     image = np.full((2, 2, 3), 7, np.uint8)
-    codes = asyncio.run(Pipeline(stages, 8).encode_image(image, timeout_s=5.0))
+    codes = asyncio.run(StagePipeline(stages, 8).encode_image(image, timeout_s=5.0))
     assert codes.tolist() == [7, 7]
 
 
@@ -193,14 +194,14 @@ def test_an_image_that_takes_too_long_to_encode_is_given_up():
     stages = fake_stages()
     stages["image_decoder"].delay_s = 600
     with pytest.raises(DeadlineExceeded):
-        asyncio.run(Pipeline(stages, 8).encode_image(np.zeros((2, 2, 3), np.uint8), timeout_s=0.01))
+        asyncio.run(StagePipeline(stages, 8).encode_image(np.zeros((2, 2, 3), np.uint8), timeout_s=0.01))
     assert stages["image_decoder"].responses[0].cancelled
 
 
 async def _stream(
     stages: dict[str, FakeStage], *, rows: tuple[int, ...] = (1, 2), images: int = 1, **given: Any
 ) -> Any:
-    streaming = Pipeline(stages, 8).stream("avocado", preview_rows=rows, preview_images=images, **wishes(**given))
+    streaming = StagePipeline(stages, 8).stream("avocado", preview_rows=rows, preview_images=images, **options(**given))
     async with aclosing(streaming) as items:
         return [item async for item in items]
 
@@ -262,7 +263,7 @@ def test_a_slow_decoder_skips_previews_and_holds_up_no_drawing():
 def test_a_slow_reader_misses_previews_and_holds_up_no_drawing():
     async def check() -> None:
         stages = fake_stages()
-        items = Pipeline(stages, 8).stream("avocado", preview_rows=(1, 2), preview_images=1, **wishes(seed=5))
+        items = StagePipeline(stages, 8).stream("avocado", preview_rows=(1, 2), preview_images=1, **options(seed=5))
         async with aclosing(items):
             first: Any = await anext(items)
             assert first.num_codes == 1
@@ -289,7 +290,7 @@ def test_closing_a_stream_cancels_every_call():
         stages = fake_stages()
         stages["clip_scorer"].delay_s = 600
         async with aclosing(
-            Pipeline(stages, 8).stream("avocado", preview_rows=(1,), preview_images=2, **wishes(n=3, best_of=3))
+            StagePipeline(stages, 8).stream("avocado", preview_rows=(1,), preview_images=2, **options(n=3, best_of=3))
         ) as items:
             await anext(items)
             stages["token_sampler"].delay_s = 600
@@ -335,8 +336,8 @@ def test_a_request_wakes_all_sleepy_stages_at_once():
     async def check() -> None:
         stages = fake_stages()
         stages["text_encoder"].delay_s = 600
-        pipeline = Pipeline(stages, 8, sleepy=["token_sampler", "clip_scorer"])
-        request = asyncio.ensure_future(pipeline.generate("avocado", **wishes()))
+        pipeline = StagePipeline(stages, 8, sleepy=["token_sampler", "clip_scorer"])
+        request = asyncio.ensure_future(pipeline.generate("avocado", **options()))
         while not stages["text_encoder"].running:
             await asyncio.sleep(0)
         assert {name: stage.times_woken for name, stage in stages.items()} == {
@@ -355,8 +356,8 @@ def test_where_the_operator_allows_it_a_dead_scorer_costs_only_the_order():
     async def check() -> None:
         stages = fake_stages()
         stages["clip_scorer"].errors = [ActorDiedError() for _ in range(3 * MAX_ATTEMPTS)]
-        pipeline = Pipeline(stages, 1, unranked_if_scorer_down=True)
-        drawn = await pipeline.generate("avocado", **wishes(n=4, best_of=4, seed=5))
+        pipeline = StagePipeline(stages, 1, unranked_if_scorer_down=True)
+        drawn = await pipeline.generate("avocado", **options(n=4, best_of=4, seed=5))
         assert [(image.seed, image.score) for image in drawn] == [(seed, None) for seed in (5, 6, 7, 8)]
         assert len(stages["clip_scorer"].responses) == 3 * MAX_ATTEMPTS  # then it is left alone for a while
 
@@ -367,12 +368,12 @@ def test_a_stage_that_always_fails_is_left_alone_and_others_go_on():
     async def check() -> None:
         stages = fake_stages()
         stages["token_sampler"].errors = [ActorDiedError() for _ in range(3 * MAX_ATTEMPTS)]
-        pipeline = Pipeline(stages, 1)
+        pipeline = StagePipeline(stages, 1)
         for _ in range(3):
             with pytest.raises(StageUnavailable, match="died"):
-                await pipeline.generate("avocado", **wishes())
+                await pipeline.generate("avocado", **options())
         with pytest.raises(StageUnavailable, match="token_sampler keeps failing"):
-            await pipeline.generate("avocado", **wishes())
+            await pipeline.generate("avocado", **options())
         assert len(stages["token_sampler"].responses) == 3 * MAX_ATTEMPTS
         assert await pipeline.encode_image(np.zeros((2, 2, 3), np.uint8), timeout_s=10) is not None
 
@@ -383,7 +384,7 @@ def test_a_scorer_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.Mon
     monkeypatch.setattr(pipeline_module, "SCORER_PATIENCE_S", 0.01)
     stages = fake_stages()
     stages["clip_scorer"].delay_s = 600
-    pipeline = Pipeline(stages, 8, unranked_if_scorer_down=True)
-    (drawn,) = asyncio.run(pipeline.generate("avocado", **wishes()))
+    pipeline = StagePipeline(stages, 8, unranked_if_scorer_down=True)
+    (drawn,) = asyncio.run(pipeline.generate("avocado", **options()))
     assert drawn.score is None
     assert all(response.cancelled for response in stages["clip_scorer"].responses)

@@ -1,7 +1,7 @@
 """The deployment graph on one screen: a gateway in the middle, the stages of each model around it.
 
-                     ┌─▶ <model>.text_encoder    prompt → encoder states
-    HTTP,            ├─▶ <model>.token_sampler   encoder states → image codes
+                     ┌─▶ <model>.text_encoder    prompt → conditions
+    HTTP,            ├─▶ <model>.token_sampler   conditions → image codes
     handle ─▶ gateway┼─▶ <model>.image_decoder   image codes → pixels
                      └─▶ <model>.clip_scorer     prompt, pixels → score
 

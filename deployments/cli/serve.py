@@ -92,5 +92,5 @@ def config_for(model: str) -> "AppConfig":
     bundle = bundles.resolve(model)
     source = str(Path(model).expanduser().resolve()) if Path(model).expanduser().is_dir() else model
     model_id = bundle.id.replace("/", "--").replace("@", "--")  # Serve's names have no slashes
-    scorer = ClipScorerConfig() if bundle.clip else None
+    scorer = ClipScorerConfig() if bundle.scorer else None
     return AppConfig(models=[ModelConfig(id=model_id, source=source, clip_scorer=scorer)])

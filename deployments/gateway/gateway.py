@@ -1,7 +1,7 @@
 """The ingress: takes requests over HTTP and from Python handles, and answers both from the same methods.
 
-Knows nothing of how images are drawn (`job.py`, `pipeline.py`) or of routes (`api/`). Serve gives every request an id,
-passes it on to the stages, and writes it in each of their log lines.
+How images are drawn is in `image_request.py`. Serve gives every request an id, passes it on to the stages, and writes
+it in each of their log lines.
 """
 
 import asyncio

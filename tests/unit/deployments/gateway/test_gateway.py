@@ -51,7 +51,7 @@ def test_an_image_is_drawn_again_by_its_seed(model_folder: Path):
 
 def test_what_is_not_given_is_the_models_default(model_folder: Path):
     seen = []
-    sampler = FakeStage(lambda prompt, negative, seed, sampling: seen.append(sampling) or prompt[0][0].astype(np.int32))
+    sampler = FakeStage(lambda conditions, seed, sampling: seen.append(sampling) or np.zeros(3, np.int32))
     generate(make_gateway(model_folder, fake_stages() | {"token_sampler": sampler}), top_k=7, temperature=None)
     (sampling,) = seen
     assert (sampling.guidance_scale, sampling.temperature, sampling.top_k, sampling.top_p) == (4.0, 1.0, 7, 1.0)

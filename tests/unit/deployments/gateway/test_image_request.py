@@ -18,11 +18,12 @@ from deployments.gateway.image_request import ImageRequest, preview_rows
 from deployments.gateway.served_model import ServedModel
 from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, Upload, VariationRequest
 from model_core.errors import InvalidValue
+from model_core.families.conditions import EncodedPrompt
 from model_core.pictures.images import VEIL
 from model_core.pictures.provenance import read_notes
 from model_core.scorers.ranking import RankedImage
 from tests.unit.deployments.api.fake_service import png
-from tests.unit.deployments.fakes import fake_stages
+from tests.unit.deployments.fakes import encoded, fake_stages
 
 SIDE, NUM_CODES = 32, 64
 
@@ -32,23 +33,28 @@ class FakePipeline:
 
     def __init__(self) -> None:
         self.options: dict[str, Any] = {}
+        self.negative: str | None = None
         self.encoded: np.ndarray | None = None
         self.num_closed = 0
 
-    async def generate(self, prompt: str, **options: Any) -> list[RankedImage]:
+    async def encode_prompt(self, prompt: str, negative_prompt: str | None, *, timeout_s: float) -> EncodedPrompt:
+        self.negative = negative_prompt
+        return encoded(prompt, negative_prompt)
+
+    async def generate(self, prompt: str, text: EncodedPrompt, **options: Any) -> list[RankedImage]:
         self.options = {"prompt": prompt} | options
         drawn = [RankedImage(image=image_of(seed), codes=np.arange(64, dtype=np.int32), seed=seed, score=float(seed))
                  for seed in options["seeds"]]  # fmt: skip
         return sorted(drawn, key=lambda image: -image.seed)[: options["n"]]
 
     async def stream(
-        self, prompt: str, *, preview_rows: tuple[int, ...], preview_images: int, **options: Any
+        self, prompt: str, text: EncodedPrompt, *, preview_rows: tuple[int, ...], preview_images: int, **options: Any
     ) -> AsyncIterator[Any]:
         try:
             for row in preview_rows:
                 for index in range(preview_images):
                     yield Preview(image_index=index, num_codes=8 * row, image=image_of(options["seeds"][index]))
-            yield await self.generate(prompt, **options)
+            yield await self.generate(prompt, text, **options)
         finally:
             self.num_closed += 1
 
@@ -104,21 +110,28 @@ def test_what_is_counted_is_what_was_read_and_drawn(model: ServedModel):
         return usage["input_tokens"], usage["output_tokens"]
 
     words, codes = counts()
-    assert 3 <= words <= 24 and codes == NUM_CODES
+    assert (words, codes) == (len("avocado"), NUM_CODES)
     assert counts(best_of=5) == (words, 5 * NUM_CODES)
-    assert counts(negative_prompt="avocado") == (2 * words, NUM_CODES)
+    assert counts(negative_prompt="red") == (words + 3, NUM_CODES)
+    assert counts(negative_prompt="red", guidance_scale=1.0) == (words, NUM_CODES)  # it is not read
+
+
+def test_without_guidance_there_is_nothing_to_lead_away_from(model: ServedModel):
+    draw(model, GenerationRequest(prompt="a"))
+    assert model.pipeline.negative == ""
+    draw(model, GenerationRequest(prompt="a", guidance_scale=1.0))
+    assert model.pipeline.negative is None
 
 
 def test_the_prompt_is_shown_as_the_model_reads_it(model: ServedModel):
-    (image,) = draw(model, GenerationRequest(prompt="  An AVOCADO &amp; more!  "))["data"]
-    assert image["revised_prompt"] == image["revised_prompt"].strip().lower()
-    assert "avocado" in image["revised_prompt"]
+    (image,) = draw(model, GenerationRequest(prompt="An AVOCADO"))["data"]
+    assert image["revised_prompt"] == "an avocado"
 
 
 def test_a_reply_without_scores_says_why(model: ServedModel, monkeypatch: pytest.MonkeyPatch):
     assert "warning" not in draw(model, GenerationRequest(prompt="a"))
 
-    async def unscored(prompt: str, **options: Any) -> list[RankedImage]:
+    async def unscored(prompt: str, text: EncodedPrompt, **options: Any) -> list[RankedImage]:
         return [RankedImage(image=image_of(1), codes=np.arange(64, dtype=np.int32), seed=1, score=None)]
 
     monkeypatch.setattr(model.pipeline, "generate", unscored)

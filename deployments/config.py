@@ -160,7 +160,7 @@ class TokenSamplerConfig(DeploymentConfig):
     )
     deterministic: bool | None = Field(
         default=None,
-        description="Always compute all slots, so that no bit of an image depends on its company; else on CPUs only.",
+        description="Always compute all slots: no bit of an image depends on the batch composition; else on CPUs only.",
     )
     dtype: DType = Field(default="float32", description="Number format of the weights and of most of the arithmetic.")
     num_devices: int = NUM_DEVICES

@@ -17,8 +17,8 @@ from jaxtyping import Float32, Int, Int32, UInt8
 
 from model_core import codecs, families, scorers
 from model_core.batches import in_batches
-from model_core.errors import CheckpointMismatch, InvalidValue
-from model_core.families.conditions import EncodedPrompt, Grid
+from model_core.errors import InvalidValue
+from model_core.families.conditions import EncodedPrompt
 from model_core.pictures.images import to_pixels, to_uint8
 from model_core.sampler.rows import Rows, draw_all
 from model_core.sampler.sequence import Sequence
@@ -178,18 +178,6 @@ class ImageScorer:
     def _logits(self, preprocessed: Any, text: Any) -> Float32[np.ndarray, " B"]:
         vectors = self._scorer.embed_pixels(self.config, self._params, preprocessed)
         return np.asarray(self._scorer.logits_per_image(self.config, self._params, vectors, text))[:, 0]
-
-
-def common_grid(model: str, sampler: Grid, codec: Grid) -> Grid:
-    """The grid of what a sampler draws and a codec decodes; ids that the codec has no vector for are not drawn.
-
-    Raises:
-      CheckpointMismatch: the two do not fit together.
-    """
-    if sampler[:2] != codec[:2]:
-        drawn, decoded = (f"{grid.rows} × {grid.columns}" for grid in (sampler, codec))
-        raise CheckpointMismatch(f"{model}: the sampler draws {drawn} codes an image, the codec takes {decoded}.")
-    return codec._replace(codebook=min(sampler.codebook, codec.codebook))
 
 
 def computed_together(batch_size: int) -> int:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.cli.options import Model as ServedModel
-from deployments.cli.terminal import results, steps, stoppable
+from deployments.cli.terminal import results, steps
+from deployments.host import stoppable
 
 if TYPE_CHECKING:
     from model_core.bench.comparison import ComparisonReport

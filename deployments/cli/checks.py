@@ -21,7 +21,8 @@ from typing import Any, Literal
 import psutil
 from packaging.requirements import Requirement
 
-from deployments.local import free_port, is_free, set_environment
+from deployments.host import free_port, is_free
+from deployments.local import set_environment
 from model_core.errors import DalleServeError
 from model_core.weights import bundles
 

@@ -43,7 +43,7 @@ def outcome_of(error: BaseException) -> str:
 
 
 @dataclass(slots=True, kw_only=True)
-class Request:
+class MeasuredRequest:
     """One request under way.
 
     Attributes:
@@ -76,7 +76,7 @@ class RequestMetrics:
         self._pending = Gauge(f"{PREFIX}pending_images", "Images asked for and not drawn yet.")
 
     @contextmanager
-    def request(self, *, stream: bool = False) -> Iterator[Request]:
+    def request(self, *, stream: bool = False) -> Iterator[MeasuredRequest]:
         """Measures one request from here to the end of the block, and counts how it ends; errors pass through."""
         started = self._clock()
         shown = False
@@ -87,7 +87,7 @@ class RequestMetrics:
                 self._preview_seconds.observe(self._clock() - started, {"model": request.model})
             shown = True
 
-        request = Request(stream=stream, previewed=previewed)
+        request = MeasuredRequest(stream=stream, previewed=previewed)
         outcome = "ok"
         try:
             yield request
@@ -145,7 +145,7 @@ class SlotCounts:
 
     Attributes:
       active: half a slot for an image without guidance.
-      near_ties: of those codes, how many won so narrowly that another company might have had another one.
+      near_ties: of those codes, how many won so narrowly that another batch composition might have drawn another one.
     """
 
     slots: float

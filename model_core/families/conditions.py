@@ -11,6 +11,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int32
 
+from model_core.errors import CheckpointMismatch
+
 
 Role = Literal["text", "sampler"]  # the parts of a model that one family's weights may be for
 
@@ -26,6 +28,18 @@ class Grid(NamedTuple):
     def num_codes(self) -> int:
         """N: codes of one picture."""
         return self.rows * self.columns
+
+
+def common_grid(model: str, sampler: Grid, codec: Grid) -> Grid:
+    """The grid of what a sampler draws and a codec decodes; ids that the codec has no vector for are not drawn.
+
+    Raises:
+      CheckpointMismatch: the two do not fit together.
+    """
+    if sampler[:2] != codec[:2]:
+        drawn, decoded = (f"{grid.rows} × {grid.columns}" for grid in (sampler, codec))
+        raise CheckpointMismatch(f"{model}: the sampler draws {drawn} codes an image, the codec takes {decoded}.")
+    return codec._replace(codebook=min(sampler.codebook, codec.codebook))
 
 
 class StepNumbers(NamedTuple):

@@ -6,7 +6,8 @@ No stage knows another, nor who calls it. Calls larger than `batch_size` are spl
 every computation has the same shape: what comes out for one item depends on that item alone, to the last bit.
 """
 
-from collections.abc import Callable, Sequence as Values
+from collections.abc import Callable
+from collections.abc import Sequence as Values
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ class TokenSampler:
             family.step_weights(params),
             num_codes=codes if num_codes is None else min(num_codes, codes),
             max_rows=2 * batch_size,
-            deterministic=deterministic,
+            deterministic=bool(deterministic),
         )
 
     def warm_up(self) -> None:
@@ -99,9 +100,10 @@ class TokenSampler:
         Raises:
           InvalidValue: a sequence cannot be drawn.
         """
-        for drawn in draw_all(self.rows, sequences):
-            for place, sequence in drawn if on_codes else ():
-                on_codes(place, sequence.codes[: sequence.position])
+        for drawn in draw_all(self.rows, list(sequences)):
+            for place, sequence in drawn:
+                if on_codes:
+                    on_codes(place, sequence.codes[: sequence.position])
         return np.stack([sequence.codes for sequence in sequences])
 
 

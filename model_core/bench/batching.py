@@ -127,7 +127,7 @@ def arriving_visits(sampler: Sampler, images: int, images_per_s: float, seed: in
 
 
 def codes_per_s(progress: Values[Progress], slots: int) -> float:
-    """Codes drawn by seconds, between two moments at which an image had its first row: after the images that do not count,
+    """Codes drawn by seconds, between two moments at which an image had its first row: after those that do not count,
     and the last. All the while, images wait.
     """
     first_rows = sorted(one.news[0][0] for one in progress)

@@ -3,9 +3,9 @@
 import numpy as np
 
 from model_core.bench.models import Sampler
-from model_core.families.conditions import Condition
+from model_core.families.conditions import FREE, Condition
 from model_core.sampler.rows import Rows
-from model_core.sampler.sequence import FREE, Sampling, Sequence
+from model_core.sampler.sequence import Sampling, Sequence
 
 GUIDANCE_SCALE, TOP_K = 10.0, 50  # the public models' defaults
 

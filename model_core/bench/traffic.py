@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from model_core.errors import EngineFailed
+from model_core.families.conditions import FREE
 from model_core.sampler.engine import Engine
 from model_core.sampler.rows import Rows
-from model_core.sampler.sequence import FREE, Sequence
+from model_core.sampler.sequence import Sequence
 
 CODES_PER_ADVANCE = 16  # as the engine's default
 TIMEOUT_S = 3600.0

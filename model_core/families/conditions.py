@@ -13,6 +13,7 @@ from jaxtyping import Float32, Int32
 
 from model_core.errors import CheckpointMismatch
 
+FREE = -1  # in place of a code that is to be drawn
 
 Role = Literal["text", "sampler"]  # the parts of a model that one family's weights may be for
 
@@ -71,8 +72,8 @@ class Condition:
     @cached_property
     def key(self) -> bytes:
         """The same for the same condition: what is made of one is kept under it."""
-        digest = hashlib.blake2b(np.ascontiguousarray(self.values), digest_size=16)
-        digest.update(np.ascontiguousarray(self.mask))
+        digest = hashlib.blake2b(self.values.tobytes(), digest_size=16)
+        digest.update(self.mask.tobytes())
         return digest.digest()
 
 

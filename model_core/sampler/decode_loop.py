@@ -14,9 +14,11 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+from model_core.families.conditions import FREE
 from model_core.families.protocol import Config, Family
 from model_core.sampler.sampling import NEAR_TIE, Settings, draw
-from model_core.sampler.sequence import FREE
+
+AnyArray = Array | np.ndarray
 
 
 class Model(NamedTuple):
@@ -63,9 +65,9 @@ class Drawing:
     """
 
     state: Any
-    position: Int[Array, " R"]
-    codes: Int[Array, "R N"]
-    near_ties: Bool[Array, "R N"]
+    position: Int[AnyArray, " R"]
+    codes: Int[AnyArray, "R N"]
+    near_ties: Bool[AnyArray, "R N"]
 
 
 def take_turn(
@@ -103,13 +105,14 @@ def draw_next(model: Model, weights: Any, drawing: Drawing, images: Images, reac
     before = drawing.codes[rows, jnp.maximum(position - 1, 0)]
     logits, state = model.family.step(model.config, weights, drawing.state, before[:, None], position, reach)
     drawn, margin = (leaf[images.of_row] for leaf in _draw(images, logits[:, 0, : model.num_codes], position))
-    given = drawing.codes[rows, position]
+    codes, near_ties = jnp.asarray(drawing.codes), jnp.asarray(drawing.near_ties)
+    given = codes[rows, position]
     is_free = given == FREE
     return Drawing(
         state=state,
         position=position + 1,
-        codes=drawing.codes.at[rows, position].set(jnp.where(is_free, drawn, given)),
-        near_ties=drawing.near_ties.at[rows, position].max(is_free & (margin < NEAR_TIE)),
+        codes=codes.at[rows, position].set(jnp.where(is_free, drawn, given)),
+        near_ties=near_ties.at[rows, position].max(is_free & (margin < NEAR_TIE)),
     )
 
 

@@ -18,8 +18,9 @@ import numpy as np
 from jaxtyping import Int32
 
 from model_core.errors import EngineFailed
+from model_core.families.conditions import FREE
 from model_core.sampler.fair_queue import FairQueue
-from model_core.sampler.sequence import FREE, Sequence
+from model_core.sampler.sequence import Sequence
 
 logger = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Int32
 
 from model_core.errors import InvalidValue
-from model_core.families.conditions import Condition
+from model_core.families.conditions import FREE, Condition
 from model_core.families.protocol import Config, Family
 from model_core.sampler.rows import Rows, draw_all
-from model_core.sampler.sequence import FREE, Sampling, Sequence
+from model_core.sampler.sequence import Sampling, Sequence
 
 PerImage = float | Values[float] | np.ndarray  # one value for all images, or one each
 
@@ -49,12 +49,11 @@ def generate(
     Raises:
       InvalidValue: a value is out of range or of the wrong shape; `param` names it.
     """
-    conditions = _listed(conditions)
-    batch, grid = len(conditions), config.grid
-    num_codes = grid.codebook if num_codes is None else num_codes
-    unconditions = [None] * batch if unconditions is None else _listed(unconditions)
-    if len(unconditions) != batch:
-        raise InvalidValue(f"There are {batch} conditions and {len(unconditions)} unconditions; give one for each.")
+    prompts, grid = _listed(conditions), config.grid
+    batch, num_codes = len(prompts), num_codes or grid.codebook
+    nothing = [None] * batch if unconditions is None else _listed(unconditions)
+    if len(nothing) != batch:
+        raise InvalidValue(f"There are {batch} conditions and {len(nothing)} unconditions; give one for each.")
     given = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     if greedy:
         given, gumbel = {}, np.zeros((batch, grid.num_codes, num_codes), np.float32)
@@ -71,8 +70,8 @@ def generate(
         fixed[:, : prefix.shape[1]] = prefix
     sequences = [
         Sequence(
-            condition=conditions[i],
-            uncondition=unconditions[i],
+            condition=prompts[i],
+            uncondition=nothing[i],
             seed=seeds[i],
             sampling=Sampling(**{name: values[i] for name, values in settings.items()}),
             fixed_codes=fixed[i],

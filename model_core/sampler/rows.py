@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from model_core.families.conditions import Condition
+from model_core.families.conditions import FREE, Condition
 from model_core.families.protocol import Config, Family
 from model_core.sampler.compile_counter import CompileCounter
 from model_core.sampler.decode_loop import Drawing, Images, Model, take_turn, unpack
 from model_core.sampler.sampling import stacked
-from model_core.sampler.sequence import FREE, Sampling, Sequence, Slot
+from model_core.sampler.sequence import Sampling, Sequence, Slot
 from model_core.weights.sharding import mesh_of, place_rows
 
 PARTS = 4  # of an image: where not all of a row's state has to be read, so many parts of it may be
@@ -68,7 +68,7 @@ class Rows:
         self._weights = weights
         if as_loop is None:
             as_loop = next(iter(jax.tree.leaves(weights)[0].devices())).platform != "cpu"
-        self._as_loop = self.runs_ahead = as_loop
+        self._as_loop = self.runs_ahead = bool(as_loop)
         self._mesh = mesh_of(weights)
         parts = sorted({-(-self._length * part // PARTS) for part in range(1, PARTS + 1)})
         self._prefixes = [0, *parts]  # lengths that are read at once
@@ -156,8 +156,8 @@ class Rows:
     def warm_up(self) -> None:
         """Compiles all that `advance` can run; sequences that are here stay as they are."""
         shape = self._model.config.condition_shape
-        kind = np.float32 if len(shape) > 1 else np.int32
-        text = self._read_text(Condition(np.zeros(shape, kind), np.ones(shape[0], np.int32)))
+        kind = np.float32 if len(shape) > 1 else np.int32  # encoder states, or ids
+        text = self._read_text(Condition(np.zeros(shape, kind), np.ones(shape[:1], np.int32)))
         codes = np.zeros(self._length, np.int32)
         rows = [self._row(text, codes, length) for length in self._prefixes]
         for count in self._counts:

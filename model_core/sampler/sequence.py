@@ -12,9 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32
 
 from model_core.errors import InvalidValue
-from model_core.families.conditions import Condition
+from model_core.families.conditions import FREE, Condition
 
-FREE = -1  # in place of a code that is to be drawn
 SEEDS = 2**32
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from model_core import families
-from model_core.families.dalle_bart import family as dalle_bart
 from model_core.families.dalle_bart import decoder as decoding
+from model_core.families.dalle_bart import family as dalle_bart
 from model_core.sampler import sampling
 from tests.parity.comparisons import WARPED, compare_dalle_bart, compare_float16, load_goldens
 

@@ -42,7 +42,7 @@ def draw_all(
     """
     if not 1 <= num_draws <= MAX_IMAGES:
         raise InvalidValue(f"draws must be 1 to {MAX_IMAGES}; got {num_draws}.", "draws")
-    if pipeline.clip_scorer is None:
+    if pipeline.scorer is None:
         raise InvalidValue(f"{pipeline.bundle.id} has no CLIP: there is nothing to choose the best draws by.")
     found = []
     for prompt in prompts:

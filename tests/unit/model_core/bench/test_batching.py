@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
+from model_core.bench.jobs import random_job
 
 from model_core.bench import traffic
 from model_core.bench.batching import RowsInBatches, arriving_visits, bench_batching, codes_per_s, mixed_visits
-from model_core.bench.jobs import random_job
 from model_core.bench.traffic import Progress, Visit
 from model_core.families.dalle_bart import family as dalle_bart
 from model_core.sampler.rows import Rows

@@ -1,9 +1,9 @@
 """Jobs go through an engine as they were told to, and what their clients saw is written down."""
 
 import pytest
+from model_core.bench.jobs import random_job
 
 from model_core.bench import traffic
-from model_core.bench.jobs import random_job
 from model_core.bench.models import load_decoder
 from model_core.bench.traffic import Visit, visit_all
 from model_core.errors import EngineFailed

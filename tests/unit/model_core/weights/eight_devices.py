@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from model_core import stages
-from model_core.families.dalle_bart import family as dalle_bart
+from model_core.families.conditions import FREE
 from model_core.families.dalle_bart import decoder as decoding
+from model_core.families.dalle_bart import family as dalle_bart
 from model_core.sampler.engine import Engine
 from model_core.sampler.rows import Rows
-from model_core.sampler.sequence import FREE, SamplerJob
+from model_core.sampler.sequence import SamplerJob
 from model_core.weights import checkpoint, sharding
 
 CONFIG = dalle_bart.DalleBartConfig(

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from model_core.families.dalle_bart import family as dalle_bart
 from model_core.families.dalle_bart import decoder as decoding
+from model_core.families.dalle_bart import family as dalle_bart
 from model_core.families.dalle_bart.layers import BlockTable, EncoderLayer
 from model_core.families.dalle_bart.network import DalleBart
 

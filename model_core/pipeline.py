@@ -42,7 +42,7 @@ class Pipeline:
         self.clip_scorer = ClipScorer(bundle.scorer, dtype, batch_size) if bundle.scorer else None
         drawn, decoded = self.token_sampler.config.image_length, self.image_decoder.config.grid.num_codes
         if drawn != decoded:
-            raise CheckpointMismatch(f"{bundle.id}: the sampler draws {drawn} codes an image, the codec takes {decoded}.")
+            raise CheckpointMismatch(f"{bundle.id}: the sampler draws {drawn} codes, the codec takes {decoded}.")
 
     @classmethod
     def from_model(

@@ -5,14 +5,13 @@ Knows nothing of the network, of batches, or of who asks.
 
 import hashlib
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int32
 
 from model_core.errors import InvalidValue
-from model_core.families.dalle_bart.network import DalleBartConfig
-from model_core.sampler.sampling import SamplingParams, sampling_params
 
 FREE = -1  # in place of a fixed code
 
@@ -114,7 +113,7 @@ class CheckedJob:
 
     texts: tuple[Text, ...]
     codes: Int32[np.ndarray, " N"]
-    sampling: SamplingParams
+    sampling: Any
 
     @property
     def prefix_length(self) -> int:
@@ -123,7 +122,7 @@ class CheckedJob:
         return int(is_free.argmax()) if is_free.any() else self.codes.size
 
 
-def check_job(job: SamplerJob, config: DalleBartConfig, num_codes: int) -> CheckedJob:
+def check_job(job: SamplerJob, config: Any, num_codes: int) -> CheckedJob:
     """Checks a job against the model that is to draw it.
 
     Args:
@@ -132,7 +131,7 @@ def check_job(job: SamplerJob, config: DalleBartConfig, num_codes: int) -> Check
     Raises:
       InvalidValue: a value is out of range, or an array has the wrong shape; `param` names it.
     """
-    sampling = sampling_params(
+    sampling = import_module("model_core.sampler.sampling").sampling_params(
         1,
         num_codes=num_codes,
         guidance_scale=job.guidance_scale,

@@ -140,7 +140,7 @@ NUM_DEVICES = Field(
 
 
 class TextEncoderConfig(StageConfig):
-    """Prompt → encoder states."""
+    """Prompt → conditions: what the sampler takes in its place."""
 
     batch_size: int = Field(default=2, ge=1, description="Prompts encoded together; a request has two.")
     batch_wait_timeout_s: float = Field(
@@ -150,7 +150,7 @@ class TextEncoderConfig(StageConfig):
 
 
 class TokenSamplerConfig(DeploymentConfig):
-    """Encoder states → image codes: the stage that takes the time."""
+    """Conditions → image codes: the stage that takes the time."""
 
     slots: int = Field(
         default=5, ge=1, description="Images under guidance drawn at a time; one without guidance takes half a slot."
@@ -226,13 +226,7 @@ class ModelConfig(Settings):
     @property
     def stages(self) -> dict[str, DeploymentConfig]:
         """The stages that this model has, by name, in the order of the data."""
-        stages = {
-            "text_encoder": self.text_encoder,
-            "token_sampler": self.token_sampler,
-            "image_decoder": self.image_decoder,
-            "clip_scorer": self.clip_scorer,
-        }
-        return {name: stage for name, stage in stages.items() if stage is not None}
+        return {name: value for name, value in self if isinstance(value, DeploymentConfig)}
 
     def deployment_name(self, stage: str) -> str:
         """The name under which a Serve YAML overrides the stage's options."""

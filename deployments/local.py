@@ -1,6 +1,6 @@
 """A service on this machine: starts Ray and the application, waits until it can draw, and stops both.
 
-Knows nothing of the command line. Ray is imported when a service starts, with its environment in place.
+Ray is imported when a service starts, with its environment in place.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """The protocol of the backend that the DALL·E mini demo's front ends talk to: a prompt in, nine pictures out.
 
 `POST /generate {"prompt": …}` → `{"images": [base64, …], "version": …}`, and `GET /version` → `{"version": …}`. A key,
-where one is needed, comes as HTTP Basic or as a bearer's. Knows nothing of how images are drawn.
+where one is needed, comes as HTTP Basic or as a bearer's.
 
 Provenance: the demo application of the dalle-mini repository.
 """

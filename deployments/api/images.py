@@ -1,7 +1,4 @@
-"""The routes that draw: generations, edits, variations, and the files behind image URLs.
-
-Knows nothing of how images are drawn.
-"""
+"""The routes that draw: generations, edits, variations, and the files behind image URLs."""
 
 import asyncio
 from collections.abc import AsyncGenerator

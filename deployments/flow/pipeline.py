@@ -1,4 +1,4 @@
-"""One request's way through the stages: prompt → encoder states → image codes → pixels → ranked images.
+"""One request's way through the stages: prompt → conditions → image codes → pixels → ranked images.
 
 The one owner of deadlines, of the number of images in flight, and of cancellation: what a request has started ends with
 it. How a call is made again is in `calls.py`, how a picture is shown early in `previews.py`.

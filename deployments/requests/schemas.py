@@ -1,6 +1,6 @@
 """The requests as they come over the wire: OpenAI's names, and ours beside them.
 
-Knows nothing of HTTP; Python callers of the handle give the same fields. `parsing.py` checks what depends on the
+Python callers of the handle give the same fields. `parsing.py` checks what depends on the
 service's limits or on several fields together.
 """
 

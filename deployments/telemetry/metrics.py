@@ -4,7 +4,7 @@ Ray exports every name here with `ray_` in front, and counters with `_total` beh
 `application`, `deployment` and `replica`. Of batches and queues Serve itself exports enough:
 `ray_serve_batch_execution_time_ms`, `ray_serve_batch_wait_time_ms`, `ray_serve_actual_batch_size`,
 `ray_serve_deployment_queued_queries`. docs/runbook.md says how to read them all.
-Knows nothing of who collects them. Without Ray every call here is harmless.
+Without Ray every call here is harmless.
 """
 
 import asyncio

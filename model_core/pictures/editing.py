@@ -8,13 +8,14 @@ import numpy as np
 from jaxtyping import Bool, Int, Int32, UInt8
 from PIL import Image
 
-from model_core.families.conditions import FREE
+FREE = -1  # in the place of a code that is to be drawn
 
 
 def repaint_clear(alpha: UInt8[np.ndarray, "height width"], grid: tuple[int, int]) -> Bool[np.ndarray, "rows columns"]:
     """Marks the codes in whose square a pixel is wholly transparent (alpha 0), as OpenAI's masks do."""
     clear = Image.fromarray((alpha == 0).astype(np.float32))
-    return np.array(clear.resize((grid[1], grid[0]), Image.Resampling.BOX)) > 1e-6
+    rows, columns = grid
+    return np.array(clear.resize((columns, rows), Image.Resampling.BOX)) > 1e-6
 
 
 def repaint_below(keep: float, grid: tuple[int, int]) -> Bool[np.ndarray, "rows columns"]:

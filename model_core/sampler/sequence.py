@@ -72,7 +72,7 @@ class Slot:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Sequence:
-    """One image: to be drawn once.
+    """One image to draw.
 
     Attributes:
       condition: of the prompt.
@@ -137,6 +137,7 @@ class Sequence:
         is_free = self.codes == FREE
         self.position = int(is_free.argmax()) if is_free.any() else length
         self.near_ties = np.zeros(length, bool)
+        self.is_over = False
 
 
 def _check_condition(param: str, condition: Condition, shape: tuple[int, ...]) -> None:

@@ -16,6 +16,7 @@ from deployments.config import TokenSamplerConfig
 from deployments.errors import DeadlineExceeded
 from deployments.stages.token_sampler import TokenSamplerDeployment
 from model_core.errors import CheckpointMismatch, EngineFailed, InvalidValue
+from model_core.families import read_config
 from model_core.families.conditions import Condition
 from model_core.sampler.sequence import Sampling
 
@@ -42,11 +43,11 @@ def sampler(folder: Path) -> Iterator[TokenSamplerDeployment]:
 
 
 @pytest.fixture(scope="module")
-def texts(sampler: TokenSamplerDeployment) -> tuple[Condition, Condition]:
+def texts(folder: Path) -> tuple[Condition, Condition]:
     """A prompt and the empty one, as arrays that cannot be written to: so they arrive from other processes."""
-    config = sampler._engine._rows.config  # type: ignore[attr-defined]
-    states = np.random.default_rng(0).normal(size=(2, config.max_text_length, config.d_model)).astype(np.float32)
-    mask = np.ones((2, config.max_text_length), np.int32)
+    shape = read_config(folder / "dalle_bart").condition_shape
+    states = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    mask = np.ones((2, *shape[:1]), np.int32)
     states.flags.writeable = mask.flags.writeable = False
     return Condition(states[0], mask[0]), Condition(states[1], mask[1])
 
@@ -149,7 +150,7 @@ def test_parts_that_do_not_fit_together_are_refused(folder: Path, tmp_path: Path
     config = json.loads((tmp_path / "odd" / "vqgan" / "config.json").read_text())
     config["resolution"] //= 2
     (tmp_path / "odd" / "vqgan" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointMismatch, match="draws 8×8 codes an image, the codec takes 4×4"):
+    with pytest.raises(CheckpointMismatch, match="draws 8 × 8 codes an image, the codec takes 4 × 4"):
         TokenSamplerDeployment(str(tmp_path / "odd"), TokenSamplerConfig())
 
 

@@ -166,7 +166,7 @@ class ImageScorer:
 
     def warm_up(self) -> None:
         """Compiles what `score` runs."""
-        self.score("", np.zeros((1, *self._scorer.image_size(self.config), 3), np.uint8))
+        self.score("", np.zeros((1, *self.config.size, 3), np.uint8))
 
     def score(self, prompt: str, images: UInt8[np.ndarray, "B height width 3"]) -> Float32[np.ndarray, " B"]:
         """Scores how well each image shows the prompt; higher is better."""

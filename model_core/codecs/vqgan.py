@@ -18,7 +18,7 @@ from model_core.codecs.vqgan_config import VQGANConfig, read_config
 from model_core.errors import InvalidValue
 from model_core.weights.weight_files import FLAX_WEIGHTS, as_published
 
-__all__ = ["WEIGHTS", "VQGANConfig", "decode", "encode", "layout", "param_shapes", "read_config"]
+__all__ = ["read_config"]  # passed on
 
 Params = dict[str, Any]
 

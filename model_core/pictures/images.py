@@ -133,7 +133,7 @@ def read_image(
     source: Path | bytes,
     name: str | None = None,
     *,
-    formats: Sequence[str] = READABLE_FORMATS,
+    formats: tuple[str, ...] = READABLE_FORMATS,
     max_pixels: int = MAX_READ_PIXELS,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Reads a picture file, or its bytes, upright and without transparency (laid on white).
@@ -170,7 +170,7 @@ def read_with_alpha(
 
 
 def _read_upright(
-    data: bytes, name: str, param: str, max_pixels: int, formats: Sequence[str] = READABLE_FORMATS
+    data: bytes, name: str, param: str, max_pixels: int, formats: tuple[str, ...] = READABLE_FORMATS
 ) -> Image.Image:
     """The picture as RGBA; `info["has_alpha"]` says whether the file had an alpha channel."""
     try:

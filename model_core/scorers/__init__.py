@@ -26,12 +26,8 @@ class Scorer(Network, Protocol):
         """Reads the folder's tokenizer: B prompts → (text_tokens, text_mask), int32 [B, T] each."""
         ...
 
-    def image_size(self, config: Any) -> tuple[int, int]:
-        """Height and width of what `preprocess` gives."""
-        ...
-
     def preprocess(self, config: Any, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Turns B uint8 pictures [h, w, 3] of any size into float32 [B, height, width, 3]."""
+        """Turns B uint8 pictures [h, w, 3] of any size into float32 [B, *config.size, 3]."""
         ...
 
     def embed_text(self, config: Any, params: Any, text_tokens: Any, text_mask: Any) -> Any:

@@ -22,24 +22,7 @@ from model_core.scorers.clip_network import CLIP
 from model_core.tokenizer import Tokenizer
 from model_core.weights.weight_files import FLAX_WEIGHTS, SAFETENSORS_WEIGHTS
 
-__all__ = [
-    "CLIP",
-    "WEIGHTS",
-    "CLIPConfig",
-    "PreprocessorConfig",
-    "TextConfig",
-    "VisionConfig",
-    "embed_pixels",
-    "embed_text",
-    "image_size",
-    "init_params",
-    "layout",
-    "logits_per_image",
-    "open_text",
-    "param_shapes",
-    "preprocess",
-    "read_config",
-]
+__all__ = ["TextConfig", "VisionConfig", "layout", "read_config"]  # passed on
 
 WEIGHTS = (FLAX_WEIGHTS, SAFETENSORS_WEIGHTS)
 
@@ -48,11 +31,6 @@ def open_text(folder: Path) -> Tokenizer:
     """Reads the folder's tokenizer, which lower-cases by itself. Errors as in `Tokenizer` and `read_config`."""
     text = read_config(folder).text_config
     return Tokenizer(folder, "CLIPTokenizer", text.max_position_embeddings, text.vocab_size)
-
-
-def image_size(config: CLIPConfig) -> tuple[int, int]:
-    """Height and width of the vision tower's input."""
-    return config.vision_config.image_size, config.vision_config.image_size
 
 
 @partial(jax.jit, static_argnums=0)

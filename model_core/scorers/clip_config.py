@@ -90,6 +90,11 @@ class CLIPConfig:
     projection_dim: int
     logit_scale_init_value: float = math.log(1 / 0.07)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the vision tower's input."""
+        return self.vision_config.image_size, self.vision_config.image_size
+
     def __post_init__(self):
         crop, side = self.preprocessor.crop_size, self.vision_config.image_size
         _require(crop == side, "crop_size", crop, f"the vision tower's image_size, {side}")

@@ -1,21 +1,10 @@
-"""This machine, as those who run a service on it see it: its addresses and ports, its cache folder, its signals."""
+"""This machine, as those who run a service on it see it: its addresses, ports and signals."""
 
 import contextlib
 import ipaddress
-import os
 import signal
 import socket
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-
-
-def cache_folder() -> Path:
-    """Where this user's programs keep what they can make again."""
-    if root := os.environ.get("XDG_CACHE_HOME"):
-        return Path(root) / "dalle-serve"
-    home = Path.home()
-    return (home / "Library" / "Caches" if sys.platform == "darwin" else home / ".cache") / "dalle-serve"
 
 
 def is_loopback(host: str) -> bool:

@@ -18,7 +18,8 @@ from typing import Any, Self
 
 from deployments.config import APP_NAME, AppConfig
 from deployments.errors import ServiceStartError
-from deployments.host import cache_folder, stoppable
+from deployments.host import stoppable
+from model_core.cache import cache_folder
 from model_core.errors import DalleServeError
 
 START_TIMEOUT_S = 600.0

@@ -21,10 +21,10 @@ from deployments.gateway.image_store import ImageStore
 from deployments.gateway.prompt_policy import PromptPolicy
 from deployments.gateway.replies import Event
 from deployments.gateway.served_model import ServedModel
-from deployments.host import cache_folder
 from deployments.requests.parsing import parse
 from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, Upload, VariationRequest
 from deployments.telemetry.metrics import MeasuredRequest, RequestMetrics
+from model_core.cache import cache_folder
 from model_core.errors import InvalidValue, ModelNotFound
 
 logger = logging.getLogger("ray.serve")

@@ -6,6 +6,7 @@ The tests assert what the report prints. Goldens were recorded from the referenc
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -14,6 +15,7 @@ import numpy as np
 
 from model_core import codecs, families, scorers
 from model_core.codecs import vqgan
+from model_core.families.conditions import Condition
 from model_core.families.dalle_bart import family as dalle_bart
 from model_core.families.dalle_bart.text import open_tokenizer
 from model_core.pictures import images
@@ -136,23 +138,23 @@ def compare_dalle_bart(name: str) -> Iterator[Comparison]:
         guided = logits[1][:, step] + 10 * (logits[0][:, step] - logits[1][:, step])
         yield near(name, f"guided logits, position {step}", GUIDED, goldens[f"warp_in_{step}"], guided)
 
-    inputs = (config, params, tokens, mask, tokens_uncond, mask_uncond)
+    prompts, nothing = _conditions(config, params, (tokens, mask), (tokens_uncond, mask_uncond))
+    generate = partial(families.generate, dalle_bart, config, params, prompts, nothing)
     for key, scale in GREEDY.items():
-        codes = dalle_bart.generate(*inputs, guidance_scale=scale, greedy=True, num_codes=config.logits_width)
+        codes = generate(guidance_scale=scale, greedy=True)
         yield equal(name, f"codes, {key.replace('_cond', ', guidance ')}", goldens[key][:, 1:], codes)
     for key, (scale, warp) in SAMPLED.items():
         temperature, top_k, top_p = WARPED[warp]
-        codes = dalle_bart.generate(
-            *inputs,
-            guidance_scale=scale,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            gumbel=goldens["gumbel_key7"],
-            num_codes=config.logits_width,
+        codes = generate(
+            guidance_scale=scale, temperature=temperature, top_k=top_k, top_p=top_p, gumbel=goldens["gumbel_key7"]
         )
         settings = f"guidance {scale:g}, temperature {temperature}, top_k {top_k}, top_p {top_p}"
         yield equal(name, f"codes, {settings}", goldens[f"sample_key7_{key}"][:, 1:], codes)
+
+
+def _conditions(config, params, *texts) -> list[Condition]:
+    """Of token ids with their masks, a batch each."""
+    return [Condition(np.asarray(dalle_bart.encode(config, params, *text), np.float32), text[1]) for text in texts]
 
 
 def compare_float16() -> Iterator[Comparison]:
@@ -173,7 +175,7 @@ def _compare_network(name, goldens, config, params, states_tolerance, logits_tol
         states = dalle_bart.encode(config, summed, tokens, mask)
         recorded = goldens[f"encoder_last_hidden_state{kind}"]
         yield near(name, f"encoder states{label}", states_tolerance, recorded, states)
-        logits.append(dalle_bart.logits(config, summed, codes, states, mask))
+        logits.append(dalle_bart.decoder_logits(config, summed, codes, states, mask))
         yield near(name, f"logits{label}", logits_tolerance, goldens[f"logits{kind}"], logits[-1])
     return logits
 
@@ -202,19 +204,21 @@ def compare_pipeline() -> Iterator[Comparison]:
     goldens = load_goldens(name)
     prompts = goldens["prompts"].tolist()
     tokenizer = open_tokenizer(FIXTURES / "dalle-tiny")
-    inputs = (*families.load(FIXTURES / "dalle-tiny")[1:], *tokenizer(prompts), *tokenizer.unconditional(2))
+    _, config, params = families.load(FIXTURES / "dalle-tiny")
+    conditions = _conditions(config, params, tokenizer(prompts), tokenizer.unconditional(2))
+    generate = partial(families.generate, dalle_bart, config, params, *conditions, guidance_scale=10.0)
     decode = _image_decoder()
 
     codes = np.stack(
         [
-            dalle_bart.generate(*inputs, guidance_scale=10.0, top_k=50, gumbel=gumbel)
-            for gumbel in _notebook_noise(int(goldens["seed"]), goldens["codes"].shape, inputs[0].logits_width)
+            generate(top_k=50, gumbel=gumbel)
+            for gumbel in _notebook_noise(int(goldens["seed"]), goldens["codes"].shape, config.logits_width)
         ]
     )
     yield equal(name, "codes, with the notebook's noise", goldens["codes"], codes)
     finished = decode(codes.reshape(-1, codes.shape[-1]))
     yield near(name, "images, of 255", 1, goldens["images"], finished)
-    greedy = dalle_bart.generate(*inputs, guidance_scale=10.0, greedy=True)
+    greedy = generate(greedy=True)
     yield equal(name, "codes, greedy, guidance 10", goldens["codes_greedy_cond10"], greedy)
     yield near(name, "images of those codes, of 255", 1, goldens["images_greedy_cond10"], decode(np.asarray(greedy)))
 

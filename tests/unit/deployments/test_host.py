@@ -1,15 +1,6 @@
-from pathlib import Path
-
 import pytest
 
 from deployments import host
-
-
-def test_the_cache_is_where_the_user_wants_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert host.cache_folder() == tmp_path / "dalle-serve"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert host.cache_folder().is_relative_to(Path.home())
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,8 @@ def test_times_stand_beside_the_limit_of_the_codes_that_were_drawn(round_machine
     report = bench_engine("mini", [1, 2], deterministic=True, repeats=1, num_codes=4)
     assert [one.images for one in report.measurements] == [1, 2]
     for one in report.measurements:
-        work = image_work(
-            step_numbers(small_models), 4, 2 * one.images, np.arange(9, 13)
-        )  # four of sixteen, behind the middle
+        numbers = step_numbers(small_models)
+        work = image_work(numbers, 4, 2 * one.images, np.arange(9, 13))  # four of sixteen, behind the middle
         assert one.limit_s == pytest.approx(4 * max(work.num_bytes, work.num_flops) / 1e9)
         assert one.codes_per_s == pytest.approx(one.images_per_s * small_models.image_length)
         assert 0 < one.first_row_s <= one.seconds

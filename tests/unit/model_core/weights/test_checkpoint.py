@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from model_core import codecs, families, scorers
 from model_core.errors import CheckpointError, CheckpointMismatch, CorruptCheckpoint, InvalidValue, ModelNotFound
-from model_core.families.dalle_bart import decoder as decoding
+from model_core.families.dalle_bart import step as decoding
 from model_core.weights import checkpoint
 
 FIXTURES = Path(__file__).parents[3] / "parity" / "fixtures"
@@ -244,7 +244,7 @@ def test_half_of_a_model_is_what_the_whole_has_there():
 def test_layers_cut_while_they_load_are_those_cut_afterwards():
     *_, stacked = families.load(FIXTURES / "dalle-tiny", role="sampler")
     *_, cut = families.load(FIXTURES / "dalle-tiny", role="sampler", place=decoding.cutting())
-    jax.tree.map(np.testing.assert_array_equal, decoding.decoder_weights(cut), decoding.decoder_weights(stacked))
+    jax.tree.map(np.testing.assert_array_equal, decoding.step_weights(cut), decoding.step_weights(stacked))
 
 
 def test_flax_files_load_as_flax_reads_them():

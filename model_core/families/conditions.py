@@ -59,15 +59,15 @@ class StepNumbers(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """A text as the sampler takes it.
+    """A text as the sampler takes it; for functions of whole batches, several with a leading axis.
 
     Attributes:
       values: encoder states [T, D], or token ids [T] where the sampler itself reads the text.
       mask: 1 = real, 0 = padding.
     """
 
-    values: Float32[np.ndarray, "T D"] | Int32[np.ndarray, " T"]
-    mask: Int32[np.ndarray, " T"]
+    values: Float32[np.ndarray, "... T D"] | Int32[np.ndarray, "... T"]
+    mask: Int32[np.ndarray, "... T"]
 
     @cached_property
     def key(self) -> bytes:

@@ -6,7 +6,8 @@ import pytest
 from flax import traverse_util
 
 from model_core.codecs import vqgan
-from model_core.families.dalle_bart import dalle_bart, layout
+from model_core.families.dalle_bart import family as dalle_bart
+from model_core.families.dalle_bart import layout
 from model_core.scorers import clip
 
 TREES = Path(__file__).parent / "fixtures" / "trees"

@@ -13,12 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from model_core.families.conditions import StepNumbers
 from model_core.families.dalle_bart.layers import DecoderLayer, KeysValues
 from model_core.families.dalle_bart.network import DalleBart, DalleBartConfig
 from model_core.families.linear import fused, turned
+
+AnyArray = Array | np.ndarray
 
 
 @struct.dataclass
@@ -133,14 +135,14 @@ def _cut(stacked, i):
 
 
 def read_text(
-    config: DalleBartConfig, weights: StepWeights, values: Float[Array, "R T D"], mask: Int[Array, "R T"]
+    config: DalleBartConfig, weights: StepWeights, values: Float[AnyArray, "R T D"], mask: Shaped[AnyArray, "R T"]
 ) -> Text:
     """Encoder states become keys and values of every layer."""
     layer = DecoderLayer(*config.decoder_sizes)  # attention over the text is never fused
     _, layers = weights.unpacked()
-    states = values.astype(weights.shared["lm_head"]["kernel"].dtype)
+    states = jnp.asarray(values, weights.shared["lm_head"]["kernel"].dtype)
     made = tuple(layer.bind({"params": params}).text_keys_values(states) for params in layers)
-    return Text(keys_values=made, mask=mask.astype(bool))
+    return Text(keys_values=made, mask=jnp.asarray(mask, bool))
 
 
 def empty(config: DalleBartConfig, weights: StepWeights, rows: int) -> State:
@@ -162,7 +164,7 @@ def _no_keys_values(config, rows, length, dtype):
     )
 
 
-def prefill(config: DalleBartConfig, weights: StepWeights, text: Text, codes: Int[Array, "R L"]) -> State:
+def prefill(config: DalleBartConfig, weights: StepWeights, text: Text, codes: Int[AnyArray, "R L"]) -> State:
     """The state after steps 0…L-1, which feed the start token and all of `codes` but the last, in one pass.
 
     What it holds of a position does not depend on what `codes` says there and later.
@@ -174,7 +176,7 @@ def prefill(config: DalleBartConfig, weights: StepWeights, text: Text, codes: In
     shared, layers = weights.unpacked()
     network = DalleBart(config).bind({"params": shared})
     layer = DecoderLayer(*config.decoder_sizes, not weights.is_turned)
-    fed = jnp.pad(codes[:, :-1], ((0, 0), (1, 0)), constant_values=config.decoder_start_token_id)
+    fed = jnp.pad(jnp.asarray(codes)[:, :-1], ((0, 0), (1, 0)), constant_values=config.decoder_start_token_id)
     x = network.embed_codes(fed, jnp.broadcast_to(jnp.arange(length), fed.shape))  # [R, L, D]
     to_come = ((0, 0), (0, 0), (0, config.image_length - length), (0, 0))
     cache = []
@@ -188,8 +190,8 @@ def step(
     config: DalleBartConfig,
     weights: StepWeights,
     state: State,
-    codes: Int[Array, "R L"],
-    position: Int[Array, " R"],
+    codes: Int[AnyArray, "R L"],
+    position: Int[AnyArray, " R"],
     reach: int,
 ) -> tuple[Float[Array, "R L C"], State]:
     """Scores the codes at L positions of each row, from `position` on, and keeps what later positions need.
@@ -205,6 +207,7 @@ def step(
     shared, layers = weights.unpacked()
     network = DalleBart(config).bind({"params": shared})
     layer = DecoderLayer(*config.decoder_sizes, not weights.is_turned)
+    position = jnp.asarray(position)
     places = position[:, None] + jnp.arange(codes.shape[1])  # [R, L]
     fed = jnp.where(places == 0, config.decoder_start_token_id, codes)
     x = network.embed_codes(fed, places)  # [R, L, D]

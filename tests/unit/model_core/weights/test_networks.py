@@ -10,7 +10,7 @@ from model_core import codecs, families, scorers
 from model_core.codecs import vqgan
 from model_core.errors import UnsupportedConfig
 from model_core.families.conditions import Grid
-from model_core.families.dalle_bart import dalle_bart
+from model_core.families.dalle_bart import family as dalle_bart
 from model_core.scorers import clip
 
 

@@ -6,7 +6,7 @@ own affair: the rest knows that their leaves lead with the row axis (R; B where 
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -16,6 +16,7 @@ from model_core.families.conditions import Condition, EncodedPrompt, Grid
 Place = Callable[[str, np.ndarray], Any]  # an array's name and content → what the tree holds of it, on its devices
 
 
+@runtime_checkable
 class Config(Protocol):
     """The sizes of one model: frozen and hashable, for it is static in `jit`."""
 
@@ -30,6 +31,7 @@ class Config(Protocol):
         ...
 
 
+@runtime_checkable
 class Text(Protocol):
     """Prompts → conditions. Safe to share between threads."""
 
@@ -42,6 +44,7 @@ class Text(Protocol):
         ...
 
 
+@runtime_checkable
 class Family(Protocol):
     """The functions of a family's module."""
 

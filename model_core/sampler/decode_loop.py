@@ -18,6 +18,8 @@ from model_core.families.protocol import Config, Family
 from model_core.sampler.sampling import NEAR_TIE, Settings, draw
 from model_core.sampler.sequence import FREE
 
+AnyArray = Array | np.ndarray
+
 
 class Model(NamedTuple):
     """What is static in every program of the sampler; ids from `num_codes` on are never drawn."""
@@ -63,9 +65,9 @@ class Drawing:
     """
 
     state: Any
-    position: Int[Array, " R"]
-    codes: Int[Array, "R N"]
-    near_ties: Bool[Array, "R N"]
+    position: Int[AnyArray, " R"]
+    codes: Int[AnyArray, "R N"]
+    near_ties: Bool[AnyArray, "R N"]
 
 
 def take_turn(

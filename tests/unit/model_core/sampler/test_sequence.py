@@ -91,7 +91,11 @@ def test_every_seed_in_range_is_taken(seed):
             r"takes \(6, 16\)",
         ),
         ({"condition": Condition(np.full(SHAPE, np.inf, np.float32), np.ones(6, np.int32))}, "prompt", "finite"),
-        ({"uncondition": Condition(np.full(SHAPE, np.nan, np.float32), np.ones(6, np.int32))}, "negative_prompt", "fin"),
+        (
+            {"uncondition": Condition(np.full(SHAPE, np.nan, np.float32), np.ones(6, np.int32))},
+            "negative_prompt",
+            "fin",
+        ),
         ({"seed": 2**32}, "seed", "4294967295"),
         ({"seed": -1}, "seed", "4294967295"),
         ({"seed": True}, "seed", "True"),

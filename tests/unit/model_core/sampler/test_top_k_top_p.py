@@ -1,18 +1,22 @@
 """Which ids stay; `test_sampling.py` holds the filters to their definition."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from model_core.sampler.top_k_top_p import SORTED, by_bisection, by_sorting, keep_likeliest
+from model_core.sampler import top_k_top_p
+from model_core.sampler.top_k_top_p import SORTED
+
+keep_likeliest, by_sorting, by_bisection = map(
+    jax.jit, (top_k_top_p.keep_likeliest, top_k_top_p.by_sorting, top_k_top_p.by_bisection)
+)
 
 
 def kept(logits, top_k=0, top_p=1.0, way=keep_likeliest) -> list[int]:
-    row = way(
-        jnp.asarray([logits], jnp.float32), jnp.asarray([top_k], jnp.int32), jnp.asarray([top_p], jnp.float32)
-    )[0]
+    row = way(jnp.asarray([logits], jnp.float32), jnp.asarray([top_k], jnp.int32), jnp.asarray([top_p], jnp.float32))[0]
     np.testing.assert_array_equal(row, np.where(np.isfinite(row), np.float32(logits), -np.inf))
     return np.flatnonzero(np.isfinite(row)).tolist()
 
@@ -59,11 +63,16 @@ def test_rows_do_not_depend_on_each_other():
     np.testing.assert_array_equal(together, alone)
 
 
-WAYS = pytest.mark.parametrize("way", [keep_likeliest, by_sorting, by_bisection])
+WAYS = pytest.mark.parametrize(
+    "way", [keep_likeliest, by_sorting, by_bisection], ids=["either", "sorting", "bisection"]
+)
+SHARES = [(1e-9, 1), (0.125, 1), (0.126, 2), (0.5, 4), (0.51, 5), (0.99, 8), (1.0, 8)]
 
 
 @WAYS
-@pytest.mark.parametrize(("top_p", "count"), [(1e-9, 1), (0.125, 1), (0.126, 2), (0.5, 4), (0.51, 5), (0.99, 8), (1, 8)])
+@pytest.mark.parametrize(
+    ("top_p", "count"), [(1e-9, 1), (0.125, 1), (0.126, 2), (0.5, 4), (0.51, 5), (0.99, 8), (1, 8)]
+)
 def test_a_share_that_is_just_reached_needs_no_more(way, top_p, count):
     """Each of eight equals has an eighth, to the last bit."""
     assert kept([0.0] * 8 + [-9.0, -np.inf], top_k=8, top_p=top_p, way=way) == list(range(count))

@@ -1,6 +1,5 @@
-"""One position at a time gives what all positions at once give."""
+"""A few positions at a time give what all positions at once give."""
 
-from dataclasses import replace
 from functools import partial
 
 import jax
@@ -9,114 +8,211 @@ import numpy as np
 import pytest
 
 from model_core.families.dalle_bart import dalle_bart
-from model_core.families.dalle_bart import decoder as decoding
-from model_core.families.dalle_bart.layers import BlockTable, EncoderLayer
-from model_core.families.dalle_bart.network import DalleBart
 
-step = partial(jax.jit, static_argnums=0)(decoding.decode_step)
+LENGTH, EOS = 9, 19
+step = partial(jax.jit, static_argnums=(0, 5))(dalle_bart.step)
+prefill = partial(jax.jit, static_argnums=0)(dalle_bart.prefill)
 
 
 @pytest.fixture(scope="module")
-def codes(tiny_dalle_bart):
+def codes():
+    return jnp.asarray(np.random.default_rng(1).integers(0, EOS, (3, LENGTH)), jnp.int32)
+
+
+@pytest.fixture(scope="module")
+def conditions(tiny_conditions):
+    return tuple(jnp.stack([getattr(one, name) for one in tiny_conditions.prompts]) for name in ("values", "mask"))
+
+
+@pytest.fixture(scope="module")
+def full_logits(tiny_dalle_bart, conditions, codes):
+    """By the forward pass, for every position; eos is no code."""
+    return np.asarray(dalle_bart.logits(*tiny_dalle_bart, *conditions, codes[:, :-1]).at[..., EOS].set(-jnp.inf))
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["turned", "fused"])
+def weights(request, tiny_dalle_bart):
+    return dalle_bart.step_weights(tiny_dalle_bart.params, is_turned=request.param)
+
+
+@pytest.fixture(scope="module")
+def text(tiny_dalle_bart, weights, conditions):
+    return dalle_bart.read_text(tiny_dalle_bart.config, weights, *conditions)
+
+
+def fed(codes, position, length=1):
+    """The codes before `length` positions of each row; there is none before the first, nor behind the end."""
+    places = np.asarray(position)[:, None] + np.arange(length) - 1
+    inside = (places >= 0) & (places < LENGTH)
+    return jnp.where(inside, codes[np.arange(len(codes))[:, None], places.clip(0, LENGTH - 1)], 7)
+
+
+def advance(config, weights, state, codes, position, length=1, reach=LENGTH):
+    position = np.broadcast_to(np.asarray(position, np.int32), 3)
+    return step(config, weights, state, fed(codes, position, length), jnp.asarray(position), reach)
+
+
+@pytest.fixture(scope="module")
+def states(tiny_dalle_bart, weights, text, codes):
+    """The states that single steps leave, by their position, with the logits on the way."""
     config = tiny_dalle_bart.config
-    drawn = np.random.default_rng(1).integers(0, config.image_vocab_size, (3, config.image_length - 1))
-    return jnp.concatenate([jnp.full((3, 1), config.decoder_start_token_id), drawn], axis=1)
+    states, logits = [prefill(config, weights, text, codes[:, :0])], []
+    for position in range(LENGTH):
+        scored, state = advance(config, weights, states[-1], codes, position)
+        states.append(state)
+        logits.append(scored[:, 0])
+    return states, np.stack(logits, axis=1)
 
 
-@pytest.fixture(scope="module")
-def full_logits(tiny_dalle_bart, tiny_text, codes):
-    return dalle_bart.forward(*tiny_dalle_bart, tiny_text.tokens, tiny_text.mask, codes)
+def rows_of(states, position):
+    """Each row from the state at its own position: leaves lead with the row axis."""
+    return jax.tree.map(
+        lambda *leaves: jnp.stack([leaf[i] for i, leaf in enumerate(leaves)]), *(states[p] for p in position)
+    )
 
 
-@pytest.fixture(scope="module")
-def begun(tiny_dalle_bart, tiny_text):
-    """The weights, and three rows at position 0."""
-    weights = dalle_bart.decoder_weights(tiny_dalle_bart.params)
-    states = dalle_bart.encode(*tiny_dalle_bart, tiny_text.tokens, tiny_text.mask)
-    return weights, decoding.prefill(tiny_dalle_bart.config, weights, states, jnp.asarray(tiny_text.mask, bool))
+def test_steps_are_the_full_forward_pass(states, full_logits):
+    np.testing.assert_allclose(states[1], full_logits, atol=1e-4)
 
 
-def test_cached_decoding_is_the_full_forward_pass(tiny_dalle_bart, begun, codes, full_logits):
-    weights, state = begun
-    for position in range(tiny_dalle_bart.config.image_length):
-        logits, state = step(tiny_dalle_bart.config, weights, state, codes[:, position])
-        np.testing.assert_allclose(logits, full_logits[:, position], atol=1e-4)
-    assert (state.position == tiny_dalle_bart.config.image_length).all()
+def test_fused_weights_give_what_turned_ones_give(tiny_dalle_bart, conditions, codes):
+    """In steps, and behind a prefix that was read at once."""
+    config, found = tiny_dalle_bart.config, []
+    for is_turned in (True, False):
+        weights = dalle_bart.step_weights(tiny_dalle_bart.params, is_turned=is_turned)
+        text = dalle_bart.read_text(config, weights, *conditions)
+        state, scored = prefill(config, weights, text, codes[:, :4]), []
+        for position in range(4, LENGTH):
+            logits, state = advance(config, weights, state, codes, position)
+            scored.append(logits)
+        found.append(np.concatenate(scored, axis=1))
+    np.testing.assert_allclose(*found, atol=1e-5, rtol=1e-5)
+    np.testing.assert_array_equal(*(logits.argmax(-1) for logits in found))
 
 
-def test_rows_may_be_at_different_positions(tiny_dalle_bart, begun, codes, full_logits):
-    weights, state = begun
-    ahead = state
-    for position in range(4):
-        _, ahead = step(tiny_dalle_bart.config, weights, ahead, codes[:, position])
-    is_ahead = np.array([True, False, True])
-
-    def pick(a, b):
-        whose = np.repeat(is_ahead, len(a) // 3)  # a leaf has a row or some blocks for each
-        return jnp.where(whose.reshape(-1, *[1] * (a.ndim - 1)), a, b)
-
-    mixed = jax.tree.map(pick, ahead, state)
-    for turn in range(3):
-        positions = np.where(is_ahead, 4, 0) + turn
-        np.testing.assert_array_equal(mixed.position, positions)
-        logits, mixed = step(tiny_dalle_bart.config, weights, mixed, codes[np.arange(3), positions])
-        np.testing.assert_allclose(logits, full_logits[np.arange(3), positions], atol=1e-4)
+@pytest.mark.parametrize("position", [(0, 4, 2), (8, 0, 5)])
+def test_rows_may_be_at_different_positions(tiny_dalle_bart, weights, codes, states, full_logits, position):
+    state = rows_of(states[0], position)
+    for turn in range(2):
+        at = np.minimum(np.array(position) + turn, LENGTH - 1)  # who is at its end goes over its last code again
+        logits, state = advance(tiny_dalle_bart.config, weights, state, codes, at)
+        np.testing.assert_allclose(logits[:, 0], full_logits[np.arange(3), at], atol=1e-4)
 
 
-def test_a_prefix_read_at_once_leaves_what_steps_leave(tiny_dalle_bart, begun, codes, full_logits):
-    config, length = tiny_dalle_bart.config, 5
-    weights, state = begun
-    prefix = jnp.zeros((3, length + 2), jnp.int32).at[:, : length - 1].set(codes[:, 1:length])  # what follows is unused
-    read = jax.jit(partial(decoding.read_prefix, config))(weights, state.text, state.text_mask, prefix)
-    state = replace(state, cache=read, position=jnp.full(3, length, jnp.int32))
-    for position in range(length, config.image_length):
-        logits, state = step(config, weights, state, codes[:, position])
-        np.testing.assert_allclose(logits, full_logits[:, position], atol=1e-4)
+@pytest.mark.parametrize("position", [(0, 4, 7), (6, 8, 1)])
+def test_several_positions_at_once_are_single_steps(tiny_dalle_bart, weights, codes, states, position):
+    """Rows near their end have fewer: nothing is written beyond it, nor over what is before."""
+    config, length = tiny_dalle_bart.config, 3
+    begun = rows_of(states[0], position)
+    logits, state = advance(config, weights, begun, codes, position, length)
+    expected = rows_of(states[0], [min(p + length, LENGTH) for p in position])
+    for row, p in enumerate(position):
+        known = min(length, LENGTH - p)
+        np.testing.assert_allclose(logits[row, :known], states[1][row, p : p + known], atol=1e-4)
+        for leaf, before, after in zip(*map(jax.tree.leaves, (state.cache, begun.cache, expected.cache)), strict=True):
+            assert leaf.shape == before.shape
+            np.testing.assert_array_equal(leaf[row, :, :p], before[row, :, :p])
+            np.testing.assert_allclose(leaf[row, :, p : p + known], after[row, :, p : p + known], atol=1e-5)
+            np.testing.assert_array_equal(leaf[row, :, p + known :], before[row, :, p + known :])
+    at = np.minimum(np.array(position) + length, LENGTH - 1)
+    following, _ = advance(config, weights, state, codes, at)
+    np.testing.assert_allclose(following[:, 0], states[1][np.arange(3), at], atol=1e-4)
 
 
-def test_fewer_blocks_are_enough_for_early_positions(tiny_dalle_bart, begun, codes, full_logits):
+def test_codes_that_turn_out_otherwise_are_written_over(tiny_dalle_bart, weights, codes, states):
+    """Three positions were scored under wrong codes from the second on."""
+    config, position = tiny_dalle_bart.config, [2, 2, 2]
+    wrong = codes.at[:, 2:].set((codes[:, 2:] + 1) % EOS)
+    logits, state = advance(config, weights, states[0][2], wrong, position, 3)
+    np.testing.assert_allclose(logits[:, 0], states[1][:, 2], atol=1e-4)
+    assert not np.allclose(logits[:, 1, :EOS], states[1][:, 3, :EOS], atol=1e-2)
+    for at in range(3, 6):
+        logits, state = advance(config, weights, state, codes, at)
+        np.testing.assert_allclose(logits[:, 0], states[1][:, at], atol=1e-4)
+
+
+@pytest.mark.parametrize("reach", [6, 7])
+def test_any_reach_beyond_the_positions_gives_the_same(tiny_dalle_bart, weights, codes, states, reach):
+    config, position = tiny_dalle_bart.config, (0, 3, 5)
+    begun = rows_of(states[0], position)
+    expected, _ = advance(config, weights, begun, codes, position)
+    logits, state = advance(config, weights, begun, codes, position, reach=reach)
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    assert jax.tree.map(jnp.shape, state) == jax.tree.map(jnp.shape, begun)
+
+
+def test_what_precedes_the_first_position_does_not_matter(tiny_dalle_bart, weights, codes, states):
+    config, at = tiny_dalle_bart.config, jnp.zeros(3, jnp.int32)
+    logits, _ = step(config, weights, states[0][0], jnp.full((3, 1), -1, jnp.int32), at, LENGTH)
+    np.testing.assert_array_equal(logits[:, 0], states[1][:, 0])
+
+
+@pytest.mark.parametrize("length", [1, 5, 9])
+def test_a_prefix_read_at_once_leaves_what_steps_leave(tiny_dalle_bart, weights, text, codes, states, length):
+    """It may be longer than what is known: it holds nothing of codes for the positions before them."""
     config = tiny_dalle_bart.config
-    weights, state = begun
-    parts = jnp.arange(6) // 3  # of the first row, the second, the third; then the second part of each
-    table = BlockTable(blocks=jnp.arange(9).reshape(3, 3).T.clip(max=6), row=jnp.arange(6) % 3, part=parts)
-    cache = decoding.empty_cache(config, 6, decoding.block_size(config), jnp.float32)
-    state = replace(state, cache=cache, table=table)
-    for position in range(6):
-        logits, state = step(config, weights, state, codes[:, position])
-        np.testing.assert_allclose(logits, full_logits[:, position], atol=1e-4)
+    for known in range(max(length - 2, 0), length + 1):
+        given = jnp.where(jnp.arange(length) < known, codes[:, :length], 0)
+        state = prefill(config, weights, text, given)
+        for leaf, expected in zip(*map(jax.tree.leaves, (state.cache, states[0][known].cache)), strict=True):
+            assert leaf.shape == expected.shape
+            np.testing.assert_allclose(leaf[:, :, :known], expected[:, :, :known], atol=1e-5)
 
 
-def test_later_codes_do_not_change_earlier_logits(tiny_dalle_bart, tiny_text, codes, full_logits):
-    changed = codes.at[:, 5:].set(0)
-    logits = dalle_bart.forward(*tiny_dalle_bart, tiny_text.tokens, tiny_text.mask, changed)
-    np.testing.assert_array_equal(logits[:, :5], full_logits[:, :5])
-    assert not np.allclose(logits[:, 5:], full_logits[:, 5:])
+def test_rows_that_nobody_has_are_finite_and_of_the_right_shapes(tiny_dalle_bart, weights, codes, states):
+    config = tiny_dalle_bart.config
+    empty = dalle_bart.empty(config, weights, 3)
+    shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state) for state in (empty, states[0][0])]
+    assert shapes[0] == shapes[1]
+    logits, after = advance(config, weights, empty, codes, LENGTH - 1)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after))
+    assert np.isfinite(logits[..., :EOS]).all()
 
 
-def test_the_scanned_encoder_is_its_layers_in_turn(tiny_dalle_bart, tiny_text):
-    config, params = tiny_dalle_bart
-    encoder = DalleBart(config).bind({"params": params}).model.encoder
-    mask = jnp.asarray(tiny_text.mask, bool)[:, None, None]
-    x = encoder.embed(jnp.asarray(tiny_text.tokens), jnp.arange(config.max_text_length)[None])
-    stacked = params["model"]["encoder"]["layers"]["FlaxBartEncoderLayers"]
-    for i in range(config.encoder_layers):
-        weights = jax.tree.map(lambda leaf, i=i: leaf[i], stacked)
-        x, _ = EncoderLayer(*config.encoder_sizes).bind({"params": weights})(x, mask)
-    states = dalle_bart.encode(config, params, tiny_text.tokens, tiny_text.mask)
-    np.testing.assert_allclose(encoder.final_ln(x), states, atol=1e-5)
-
-
-def test_padding_changes_nothing_for_the_rest(tiny_dalle_bart, tiny_text, codes, full_logits):
-    noise = np.where(tiny_text.mask, tiny_text.tokens, 17)
-    assert not np.array_equal(noise, tiny_text.tokens)
-    logits = dalle_bart.forward(*tiny_dalle_bart, noise, tiny_text.mask, codes)
-    np.testing.assert_allclose(logits, full_logits, atol=1e-6)
+def test_only_codes_are_scored(states):
+    """Neither eos nor the start token, which is the id behind the codes."""
+    logits = states[1]
+    assert logits.shape[-1] == 21
+    np.testing.assert_array_equal(np.isfinite(logits).all((0, 1)), np.arange(21) != EOS)
 
 
 def test_layers_are_cut_out_in_order(tiny_dalle_bart):
     params = tiny_dalle_bart.params
-    weights = dalle_bart.decoder_weights(params)
+    weights = dalle_bart.step_weights(params)
+    assert weights.is_turned  # the tests run on a CPU
     stacked = params["model"]["decoder"]["layers"]["FlaxBartDecoderLayers"]
-    restacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *weights.published()[1])
+    restacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *weights.unpacked()[1])
     jax.tree.map(np.testing.assert_array_equal, restacked, stacked)
     assert "encoder" not in weights.shared["model"]
+
+
+def test_what_reads_the_same_input_is_one_kernel_where_kernels_are_not_turned(tiny_dalle_bart):
+    params = tiny_dalle_bart.params
+    shared, layers = dalle_bart.step_weights(params, is_turned=False).unpacked()
+    np.testing.assert_array_equal(shared["lm_head"]["kernel"], params["lm_head"]["kernel"])
+    stacked = params["model"]["decoder"]["layers"]["FlaxBartDecoderLayers"]
+    for i, layer in enumerate(layers):
+        published = jax.tree.map(lambda leaf, i=i: leaf[i], stacked)
+        for block, name, parts in (
+            ("FlaxBartAttention_0", "qkv_proj", ("q_proj", "k_proj", "v_proj")),
+            ("GLU_0", "Dense_01", ("Dense_0", "Dense_1")),
+        ):
+            expected = np.concatenate([published[block].pop(part)["kernel"] for part in parts], axis=1)
+            np.testing.assert_array_equal(layer[block].pop(name)["kernel"], expected)
+        jax.tree.map(np.testing.assert_array_equal, layer, published)
+
+
+@pytest.mark.parametrize("is_turned", [True, False])
+def test_layers_may_be_cut_while_they_are_loaded(tiny_dalle_bart, is_turned):
+    params = tiny_dalle_bart.params
+    place = dalle_bart.cutting()
+
+    def loaded(path, leaf):
+        return place("/".join(key.key for key in path), np.asarray(leaf))
+
+    cut = jax.tree_util.tree_map_with_path(loaded, params)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        dalle_bart.step_weights(cut, is_turned=is_turned),
+        dalle_bart.step_weights(params, is_turned=is_turned),
+    )

@@ -23,11 +23,12 @@ KINDS = {
 
 @pytest.fixture(scope="session")
 def small(tiny_dalle_bart):
-    """The tiny model with one decoder layer, for the many programs that are compiled here."""
+    """The tiny model with one decoder layer, for the many programs that are compiled here, and less sure of itself."""
     config, params = tiny_dalle_bart
     one_layer = jax.tree.map(lambda leaf: leaf[:1], params["model"]["decoder"]["layers"])
     decoder = params["model"]["decoder"] | {"layers": one_layer}
-    params = params | {"model": params["model"] | {"decoder": decoder}}
+    head = {"kernel": params["lm_head"]["kernel"] * 0.2}
+    params = params | {"model": params["model"] | {"decoder": decoder}, "lm_head": head}
     return type(tiny_dalle_bart)(replace(config, decoder_layers=1), params)
 
 

@@ -33,6 +33,11 @@ def fixed_where(is_fixed: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return np.where(is_fixed, codes, -1).astype(np.int32)
 
 
+def test_the_images_of_these_tests_are_different_ones(alone):
+    assert len({tuple(codes) for codes in alone}) == len(alone)
+    assert all(len(set(codes)) >= 4 for codes in alone)
+
+
 @pytest.mark.parametrize("steps", [1, 4, 9])
 def test_batch_composition_and_portions_of_steps_change_nothing(sampler_rows, draw, sequences, alone, steps):
     """Over fewer rows or positions a code might differ where two are within rounding of each other; none of these are.

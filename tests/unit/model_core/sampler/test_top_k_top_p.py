@@ -29,10 +29,6 @@ def test_the_largest_stay_whatever_their_sign_and_size(sign, top_k):
     assert kept(shuffled, top_k) == sorted(np.argsort(-shuffled)[:top_k].tolist())
 
 
-def test_both_zeros_are_equal():
-    assert kept([-0.0, 0.0, -1.0, 0.0], top_k=2) == [0, 1]
-
-
 def test_of_equals_the_lower_ids_stay():
     assert kept([1.0, 2.0, 2.0, 2.0, 0.0], top_k=2) == [1, 2]
     assert kept([0.0] * 8, top_p=0.3) == [0, 1, 2]  # an eighth each
@@ -70,12 +66,16 @@ SHARES = [(1e-9, 1), (0.125, 1), (0.126, 2), (0.5, 4), (0.51, 5), (0.99, 8), (1.
 
 
 @WAYS
-@pytest.mark.parametrize(
-    ("top_p", "count"), [(1e-9, 1), (0.125, 1), (0.126, 2), (0.5, 4), (0.51, 5), (0.99, 8), (1, 8)]
-)
+@pytest.mark.parametrize(("top_p", "count"), SHARES)
 def test_a_share_that_is_just_reached_needs_no_more(way, top_p, count):
     """Each of eight equals has an eighth, to the last bit."""
     assert kept([0.0] * 8 + [-9.0, -np.inf], top_k=8, top_p=top_p, way=way) == list(range(count))
+
+
+@WAYS
+def test_both_zeros_are_equal(way):
+    assert kept([-0.0, 0.0, -1.0, 0.0], top_k=2, way=way) == [0, 1]
+    assert kept([0.0, -0.0, -1.0, 0.0], top_k=2, way=way) == [0, 1]
 
 
 @WAYS
@@ -86,22 +86,24 @@ def test_what_is_no_code_is_never_kept(way, top_k):
     assert kept(logits, top_k=top_k, top_p=0.999, way=way) == sorted([1, 3, 4][:top_k])
 
 
-few = st.integers(-6, 6).map(float)  # many ties
-any_size = st.floats(-60, 60, width=32)
-rows_of_logits = st.one_of(
-    st.lists(st.one_of(few, st.just(-np.inf)), min_size=150, max_size=150),
-    st.lists(st.one_of(any_size, few, st.just(-np.inf)), min_size=150, max_size=150),
-    st.lists(st.one_of(any_size, st.just(-np.inf)), min_size=5, max_size=5),
+rows_of_logits = st.builds(
+    lambda seed, size, step, spread: np.round(np.random.default_rng(seed).normal(size=size) * spread / step) * step,
+    seed=st.integers(0, 2**32 - 1),
+    size=st.sampled_from([5, 150]),  # fewer than are sorted, and more
+    step=st.sampled_from([1.0, 0.1, 1e-6]),  # many equals, some, none
+    spread=st.sampled_from([0.1, 2.0, 30.0]),
 )
 shares = st.one_of(st.just(1.0), st.floats(2**-20, 1.0, width=32), st.just(2.0**-126))
+counts = st.one_of(st.integers(1, 8), st.integers(1, SORTED))
 
 
 @settings(max_examples=150, deadline=None)
-@given(rows_of_logits, st.one_of(st.integers(1, 8), st.integers(1, SORTED)), shares)
-def test_sorting_keeps_what_bisection_keeps(logits: list[float], top_k: int, top_p: float):
-    finite = np.sort([logit for logit in logits if np.isfinite(logit)])[::-1][:top_k]
-    assume(len(finite))
-    share = np.exp(finite - finite[0])
+@given(rows_of_logits, st.sampled_from([0.0, 0.5, 0.9]), counts, shares)
+def test_sorting_keeps_what_bisection_keeps(logits, share_of_none, top_k, top_p):
+    logits = np.where(np.arange(len(logits)) * 0.37 % 1 < share_of_none, -np.inf, logits).astype(np.float32)
+    likeliest = np.sort(logits[np.isfinite(logits)])[::-1][:top_k].astype(np.float64)
+    assume(len(likeliest))
+    share = np.exp(likeliest - likeliest[0])
     reached = np.cumsum(share / share.sum())
     assume(top_p == 1 or np.abs(reached - top_p).min() > 1e-5)  # sums in another order are off by a few bits
     assert kept(logits, top_k, top_p, by_sorting) == kept(logits, top_k, top_p, by_bisection)

@@ -73,10 +73,15 @@ def test_computation_is_in_the_dtype_of_the_parameters(tiny_dalle_bart, tiny_tex
     codes = np.zeros((3, 2), np.int32)
     assert dalle_bart.logits(config, params, states, tiny_text.mask, codes).dtype == jnp.float32
     weights = dalle_bart.step_weights(params)
-    text = dalle_bart.read_text(config, weights, states.astype(jnp.float32), jnp.asarray(tiny_text.mask))
-    state = dalle_bart.prefill(config, weights, text, jnp.asarray(codes))
+
+    @jax.jit
+    def begin(weights, states, codes):
+        text = dalle_bart.read_text(config, weights, states.astype(jnp.float32), jnp.asarray(tiny_text.mask))
+        state = dalle_bart.prefill(config, weights, text, codes)
+        return state, *dalle_bart.step(config, weights, state, codes[:, :1], jnp.full(3, 2), 9)
+
+    state, logits, after = begin(weights, states, codes)
     assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {dtype, jnp.dtype(bool)}
-    logits, after = dalle_bart.step(config, weights, state, jnp.asarray(codes[:, :1]), jnp.full(3, 2), 9)
     assert logits.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(after)} == {dtype, jnp.dtype(bool)}
 

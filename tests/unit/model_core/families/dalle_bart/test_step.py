@@ -12,6 +12,7 @@ from model_core.families.dalle_bart import dalle_bart
 LENGTH, EOS = 9, 19
 step = partial(jax.jit, static_argnums=(0, 5))(dalle_bart.step)
 prefill = partial(jax.jit, static_argnums=0)(dalle_bart.prefill)
+read_text = partial(jax.jit, static_argnums=0)(dalle_bart.read_text)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def weights(request, tiny_dalle_bart):
 
 @pytest.fixture(scope="module")
 def text(tiny_dalle_bart, weights, conditions):
-    return dalle_bart.read_text(tiny_dalle_bart.config, weights, *conditions)
+    return read_text(tiny_dalle_bart.config, weights, *conditions)
 
 
 def fed(codes, position, length=1):
@@ -71,6 +72,10 @@ def rows_of(states, position):
     )
 
 
+def shapes(state):
+    return jax.tree.structure(state), [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(state)]
+
+
 def test_steps_are_the_full_forward_pass(states, full_logits):
     np.testing.assert_allclose(states[1], full_logits, atol=1e-4)
 
@@ -80,7 +85,7 @@ def test_fused_weights_give_what_turned_ones_give(tiny_dalle_bart, conditions, c
     config, found = tiny_dalle_bart.config, []
     for is_turned in (True, False):
         weights = dalle_bart.step_weights(tiny_dalle_bart.params, is_turned=is_turned)
-        text = dalle_bart.read_text(config, weights, *conditions)
+        text = read_text(config, weights, *conditions)
         state, scored = prefill(config, weights, text, codes[:, :4]), []
         for position in range(4, LENGTH):
             logits, state = advance(config, weights, state, codes, position)
@@ -138,7 +143,7 @@ def test_any_reach_beyond_the_positions_gives_the_same(tiny_dalle_bart, weights,
     expected, _ = advance(config, weights, begun, codes, position)
     logits, state = advance(config, weights, begun, codes, position, reach=reach)
     np.testing.assert_allclose(logits, expected, atol=1e-5)
-    assert jax.tree.map(jnp.shape, state) == jax.tree.map(jnp.shape, begun)
+    assert shapes(state) == shapes(begun)
 
 
 def test_what_precedes_the_first_position_does_not_matter(tiny_dalle_bart, weights, codes, states):
@@ -162,8 +167,7 @@ def test_a_prefix_read_at_once_leaves_what_steps_leave(tiny_dalle_bart, weights,
 def test_rows_that_nobody_has_are_finite_and_of_the_right_shapes(tiny_dalle_bart, weights, codes, states):
     config = tiny_dalle_bart.config
     empty = dalle_bart.empty(config, weights, 3)
-    shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state) for state in (empty, states[0][0])]
-    assert shapes[0] == shapes[1]
+    assert shapes(empty) == shapes(states[0][0])
     logits, after = advance(config, weights, empty, codes, LENGTH - 1)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after))
     assert np.isfinite(logits[..., :EOS]).all()

@@ -110,8 +110,8 @@ def draw_next(model: Model, weights: Any, drawing: Drawing, images: Images, reac
     return Drawing(
         state=state,
         position=position + 1,
-        codes=drawing.codes.at[rows, position].set(jnp.where(is_free, drawn, given)),
-        near_ties=drawing.near_ties.at[rows, position].max(is_free & (margin < NEAR_TIE)),
+        codes=jnp.asarray(drawing.codes).at[rows, position].set(jnp.where(is_free, drawn, given)),
+        near_ties=jnp.asarray(drawing.near_ties).at[rows, position].max(is_free & (margin < NEAR_TIE)),
     )
 
 

@@ -168,10 +168,9 @@ def test_codes_are_int32(generate):
     assert codes.dtype == np.int32
 
 
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
-def test_images_are_drawn_in_the_dtype_of_the_parameters(small, tiny_conditions, dtype):
+def test_images_are_drawn_in_the_dtype_of_the_parameters(small, tiny_conditions):
     config, params = small
-    params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
     codes = generate_codes(dalle_bart, config, params, *tiny_conditions, guidance_scale=3.0, seeds=[1, 2, 3])
     assert codes.shape == (3, 9) and codes.min() >= 0
 

@@ -81,9 +81,9 @@ def test_computation_is_in_the_dtype_of_the_parameters(tiny_dalle_bart, tiny_tex
         return state, *dalle_bart.step(config, weights, state, codes[:, :1], jnp.full(3, 2), 9)
 
     state, logits, after = begin(weights, states, codes)
-    assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {dtype, jnp.dtype(bool)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {jnp.dtype(dtype), jnp.dtype(bool)}
     assert logits.dtype == jnp.float32
-    assert {leaf.dtype for leaf in jax.tree.leaves(after)} == {dtype, jnp.dtype(bool)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(after)} == {jnp.dtype(dtype), jnp.dtype(bool)}
 
 
 def test_gradients_are_the_same_with_and_without_remat(tiny_dalle_bart, tiny_text):

@@ -50,16 +50,16 @@ def generate(
       InvalidValue: a value is out of range or of the wrong shape; `param` names it.
     """
     prompts, grid = _listed(conditions), config.grid
-    batch, num_codes = len(prompts), num_codes or grid.codebook
+    batch, num_codes = len(prompts), grid.codebook if num_codes is None else num_codes
     nothing = [None] * batch if unconditions is None else _listed(unconditions)
     if len(nothing) != batch:
         raise InvalidValue(f"There are {batch} conditions and {len(nothing)} unconditions; give one for each.")
     given = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     if greedy:
         given, gumbel = {}, np.zeros((batch, grid.num_codes, num_codes), np.float32)
-    if gumbel is not None and (gumbel.ndim != 3 or gumbel.shape[:2] != (batch, grid.num_codes)):
-        wanted = (batch, grid.num_codes, "codes")
-        raise InvalidValue(f"gumbel has the shape {gumbel.shape}; it must be {wanted}.", "gumbel")
+    wanted = batch, grid.num_codes, num_codes
+    if gumbel is not None and (gumbel.shape[:2] != wanted[:2] or gumbel.shape[2] < num_codes):
+        raise InvalidValue(f"gumbel has the shape {gumbel.shape}; it must be {wanted}, or longer at its end.", "gumbel")
     if seeds is None:
         seeds = np.random.SeedSequence().generate_state(batch)
     given = {"guidance_scale": guidance_scale, **given}
@@ -67,6 +67,9 @@ def generate(
     seeds = _spread("seeds", seeds, batch)
     fixed = np.full((batch, grid.num_codes), FREE, np.int32)
     if prefix is not None:
+        if len(prefix) not in (1, batch) or prefix.shape[1] > grid.num_codes:
+            wanted = f"({batch} or 1, at most {grid.num_codes})"
+            raise InvalidValue(f"prefix has the shape {prefix.shape}; it must be {wanted}.", "prefix")
         fixed[:, : prefix.shape[1]] = prefix
     sequences = [
         Sequence(

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from model_core.errors import InvalidValue
 from model_core.families.conditions import FREE, Condition
 from model_core.families.protocol import Config, Family
 from model_core.sampler.compile_counter import CompileCounter
@@ -64,7 +65,11 @@ class Rows:
         """
         self.grid, self.max_rows, self.is_deterministic = config.grid, max_rows, deterministic
         self._length = self.grid.num_codes
-        self._model = Model(family, config, num_codes or self.grid.codebook)
+        num_codes = self.grid.codebook if num_codes is None else num_codes
+        if not 1 <= num_codes <= self.grid.codebook:
+            allowed = f"from 1 to {self.grid.codebook}"
+            raise InvalidValue(f"num_codes is {num_codes}; it must be {allowed}.", "num_codes")
+        self._model = Model(family, config, num_codes)
         self._weights = weights
         if as_loop is None:
             as_loop = next(iter(jax.tree.leaves(weights)[0].devices())).platform != "cpu"

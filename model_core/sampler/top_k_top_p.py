@@ -36,6 +36,7 @@ def _by_either(logits, top_k, top_p):
 
 def by_sorting(logits: Float[Array, "B V"], top_k: Int[Array, " B"], top_p: Float[Array, " B"]) -> Float[Array, "B V"]:
     """`keep_likeliest` where every `top_k` lies in 1…`SORTED`."""
+    logits = jnp.where(logits == 0, 0.0, logits)  # both zeros are one; `top_k` tells them apart
     values, ids = jax.lax.top_k(logits, min(SORTED, logits.shape[-1]))  # of equals the lower ids come first
     in_k = jnp.arange(values.shape[-1]) < top_k[:, None]
     probabilities = jax.nn.softmax(jnp.where(in_k, values, -jnp.inf))

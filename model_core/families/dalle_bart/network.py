@@ -112,6 +112,6 @@ class DalleBart(nn.Module):
         """The front of the decoder alone, for drivers that run its layers themselves."""
         return self.model.decoder.embed(codes, positions)
 
-    def head(self, x: Float[Array, "R 1 D"]) -> Float[Array, "R 1 V"]:
+    def head(self, x: Float[Array, "R L D"]) -> Float[Array, "R L V"]:
         """The back of the decoder alone: last norm and float32 logits."""
         return self.lm_head(self.model.decoder.final_ln(x)).astype(jnp.float32)

@@ -84,8 +84,8 @@ def step_weights(params: Any, *, is_turned: bool | None = None) -> StepWeights:
     layers = jax.tree.map(_layers_of, decoder.pop("layers")["FlaxBartDecoderLayers"], is_leaf=_is_cut)
     num_layers = len(jax.tree.leaves(layers, is_leaf=_is_cut)[0])
     cut = [jax.tree.map(lambda leaf, i=i: leaf[i], layers, is_leaf=_is_cut) for i in range(num_layers)]
-    devices = params["lm_head"]["kernel"].devices()
     if is_turned is None:
+        devices = params["lm_head"]["kernel"].devices()
         is_turned = len(devices) > 1 or all(device.platform == "cpu" for device in devices)
     head = params["lm_head"]
     return StepWeights(

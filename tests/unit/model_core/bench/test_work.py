@@ -10,7 +10,8 @@ import pytest
 from model_core.bench.models import MINI
 from model_core.bench.work import Work, image_work, num_weight_bytes, program_flops, step_work
 from model_core.families.dalle_bart import family as dalle_bart
-from model_core.families.dalle_bart.network import DalleBartConfig
+from model_core.families.dalle_bart.config import DalleBartConfig
+from model_core.families.dalle_bart.step import step_weights
 
 WIDE = DalleBartConfig(  # wide enough for norms and softmax to count little beside products
     encoder_vocab_size=16,

@@ -21,7 +21,7 @@ class CountingPipeline(Pipeline):
         self.asked: list[tuple[str, int, int]] = []
         self.bundle: Any = SimpleNamespace(id="counting")
         self.token_sampler: Any = SimpleNamespace(config=SimpleNamespace(image_length=4))
-        self.clip_scorer: Any = object() if clip else None
+        self.scorer: Any = object() if clip else None
 
     def generate(self, prompt: str, n: int = 1, best_of: Any = None, seed: Any = 0, **_: Any) -> list[RankedImage]:
         self.asked.append((prompt, n, seed))

@@ -220,7 +220,7 @@ class ModelConfig(Settings):
 
     @property
     def location(self) -> str:
-        """What `model_core.weights.bundles.resolve` is asked for."""
+        """What `model_core.bundles.resolve` is asked for."""
         return self.source or self.id
 
     @property

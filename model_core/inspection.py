@@ -14,9 +14,8 @@ from typing import Any
 
 import jax
 
-from model_core import codecs, families, scorers
+from model_core import bundles, codecs, families, scorers
 from model_core.errors import DalleServeError
-from model_core.weights import bundles
 
 # What the stage of each role loads.
 LOAD = {

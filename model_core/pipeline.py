@@ -10,13 +10,12 @@ from os import PathLike
 import numpy as np
 from jaxtyping import Int32
 
-from model_core import families
+from model_core import bundles, families
 from model_core.errors import InvalidValue
 from model_core.families.conditions import common_grid
 from model_core.sampler.sequence import SEEDS, Sampling, Sequence
 from model_core.scorers.ranking import RankedImage, rank
 from model_core.stages import ImageDecoder, ImageScorer, TextEncoder, TokenSampler
-from model_core.weights import bundles
 
 MAX_IMAGES = 64
 MAX_BEST_OF = 128

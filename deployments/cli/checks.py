@@ -23,8 +23,8 @@ from packaging.requirements import Requirement
 
 from deployments.host import free_port, is_free
 from deployments.local import set_environment
+from model_core import bundles
 from model_core.errors import DalleServeError
-from model_core.weights import bundles
 
 PACKAGE = "dalle-serve"
 INSPECTION_TIMEOUT_S = 300.0

@@ -27,7 +27,8 @@ def convert(
     if destination.exists():
         raise InvalidValue(f"{destination} exists already: name a folder that does not, or remove it.", "destination")
     set_environment()
-    from model_core.weights import bundles, checkpoint
+    from model_core import bundles
+    from model_core.weights import checkpoint
     from model_core.weights.weight_files import FLAX_WEIGHTS
 
     checkpoint.float_dtype(dtype)  # raises before anything is read

@@ -86,7 +86,7 @@ def config_for(model: str) -> "AppConfig":
     """Settings for one model on this machine; raises before anything is started where there is no such model."""
     from deployments.config import AppConfig, ClipScorerConfig, ModelConfig
     from deployments.local import set_environment
-    from model_core.weights import bundles
+    from model_core import bundles
 
     set_environment()
     bundle = bundles.resolve(model)

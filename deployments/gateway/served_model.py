@@ -9,8 +9,7 @@ import numpy as np
 from deployments.config import ModelConfig
 from deployments.flow.calls import result, retried
 from deployments.flow.pipeline import StagePipeline
-from model_core import families
-from model_core.weights import bundles
+from model_core import bundles, families
 
 DECODERS = 2  # uploads decoded at a time: each may take a hundred MB while it is
 

@@ -14,8 +14,7 @@ class ClipScorerDeployment:
     """Scores images."""
 
     def __init__(self, model: str, config: ClipScorerConfig):
-        from model_core import stages
-        from model_core.weights import bundles
+        from model_core import bundles, stages
 
         folder = bundles.resolve(model).scorer
         if folder is None:

@@ -13,8 +13,7 @@ class ImageDecoderDeployment:
     """Decodes image codes, and encodes images."""
 
     def __init__(self, model: str, config: ImageDecoderConfig):
-        from model_core import stages
-        from model_core.weights import bundles
+        from model_core import bundles, stages
 
         folder = bundles.resolve(model).codec
         self._stage = stages.ImageDecoder(folder, dtype=config.dtype, batch_size=config.batch_size)

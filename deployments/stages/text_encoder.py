@@ -12,8 +12,7 @@ class TextEncoderDeployment:
     """Encodes prompts."""
 
     def __init__(self, model: str, config: TextEncoderConfig):
-        from model_core import stages
-        from model_core.weights import bundles
+        from model_core import bundles, stages
 
         self._stage = stages.TextEncoder(
             bundles.resolve(model).text,

@@ -26,9 +26,8 @@ class TokenSamplerDeployment:
     """Draws the codes of images, each as soon as there is room, whoever else is being drawn."""
 
     def __init__(self, model: str, config: TokenSamplerConfig):
-        from model_core import codecs, families, stages
+        from model_core import bundles, codecs, families, stages
         from model_core.sampler.engine import Engine
-        from model_core.weights import bundles
 
         bundle = bundles.resolve(model)
         drawn, decoded = families.read_config(bundle.sampler).grid, codecs.read_config(bundle.codec).grid

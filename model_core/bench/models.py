@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 import jax
 from flax import traverse_util
 
-from model_core import codecs, families, scorers
+from model_core import bundles, codecs, families, scorers
+from model_core.bundles import REFERENCE_SAMPLING
 from model_core.codecs import vqgan
 from model_core.errors import InvalidValue
 from model_core.families.dalle_bart import family as dalle_bart
 from model_core.families.protocol import Family
 from model_core.scorers import clip
-from model_core.weights import bundles, checkpoint
-from model_core.weights.bundles import REFERENCE_SAMPLING
+from model_core.weights import checkpoint
 
 Params = dict[str, Any]
 

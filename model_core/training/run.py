@@ -16,6 +16,7 @@ from jaxtyping import Int, UInt8
 
 from model_core import codecs
 from model_core.batches import in_batches
+from model_core.bundles import FOLDERS, ROLES
 from model_core.errors import InvalidValue
 from model_core.families.dalle_bart.family import Params
 from model_core.families.dalle_bart.normalize import normalize
@@ -31,7 +32,6 @@ from model_core.training.presets import Preset
 from model_core.training.samples import NUM_SAMPLES, sampler
 from model_core.training.start import start_of, with_sizes_of
 from model_core.weights import checkpoint
-from model_core.weights.bundles import FOLDERS, ROLES
 from model_core.weights.json_files import read_json
 from model_core.weights.weight_files import FLAX_WEIGHTS
 

@@ -7,11 +7,10 @@ import json
 from dataclasses import fields, replace
 from pathlib import Path
 
-from model_core import codecs, families, scorers
+from model_core import bundles, codecs, families, scorers
+from model_core.bundles import ROLES, Bundle
 from model_core.errors import InvalidValue
 from model_core.training.presets import Preset
-from model_core.weights import bundles
-from model_core.weights.bundles import ROLES, Bundle
 
 
 def start_from(model: str, run: Path) -> None:

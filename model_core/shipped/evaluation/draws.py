@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int32
 
+from model_core.bundles import Bundle
 from model_core.errors import InvalidValue
 from model_core.files import write_atomically
 from model_core.pipeline import MAX_IMAGES, Pipeline
-from model_core.weights.bundles import Bundle
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,13 +14,13 @@ from jaxtyping import Float, Int, UInt8
 
 from model_core import codecs, families, scorers
 from model_core.batches import batches, in_batches
+from model_core.bundles import Bundle
 from model_core.families.dalle_bart import family as dalle_bart
 from model_core.families.dalle_bart.text import open_tokenizer
 from model_core.pictures.images import to_pixels, to_uint8
 from model_core.shipped.evaluation.measures import hits, psnr, ssim
 from model_core.training.canonical_codes import canonical_codes
 from model_core.training.data import Dataset, Item
-from model_core.weights.bundles import Bundle
 
 BATCH = 16
 PREDICTED = 500  # pictures of a group at most, evenly chosen, whose codes are predicted: it takes longest

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from model_core import bundles
 from model_core.errors import InvalidValue, ModelNotFound
 from model_core.training.presets import EMOJI, SMOKE
 from model_core.training.start import start_from, start_of, with_sizes_of
-from model_core.weights import bundles
 
 
 @pytest.fixture(scope="module")

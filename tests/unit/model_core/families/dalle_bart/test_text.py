@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model_core import families
 from model_core.families.dalle_bart import family as dalle_bart
 from model_core.families.dalle_bart.text import DalleBartText, open_text, open_tokenizer
-from model_core.weights import checkpoint
 
 DALLE = Path(__file__).parents[4] / "parity" / "fixtures" / "dalle-tiny-unscanned"
 PAIRS = [("A red fox!", None), ("sunset", "Rain"), ("A red fox!", ""), ("the moon", "sunset")]
@@ -72,7 +72,7 @@ def test_every_text_is_normalised_and_encoded_once_in_batches_of_one_size(text, 
 
 
 def test_conditions_are_the_encoder_s_states():
-    config, params = checkpoint.load_dalle_bart(DALLE)
+    _, config, params = families.load(DALLE)
     text = open_text(DALLE, batch_size=2)
     condition, uncondition = text("A red fox!", "Rain")
     states = dalle_bart.encode(config, params, *text.tokenizer(["A red fox!", "Rain"]))

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from model_core.bundles import Bundle
 from model_core.errors import InvalidValue
 from model_core.pipeline import Pipeline, RankedImage
 from model_core.shipped.evaluation.draws import draw_all, fingerprint
-from model_core.weights.bundles import Bundle
 
 
 class CountingPipeline(Pipeline):

@@ -31,7 +31,7 @@ FOLDERS: Mapping[str, str] = MappingProxyType({"sampler": "dalle_bart", "codec":
 REFERENCE_SAMPLING: Mapping[str, float] = MappingProxyType(
     {"guidance_scale": 10.0, "temperature": 1.0, "top_k": 50, "top_p": 1.0}
 )
-_SHIPPED = Path(__file__).parents[1] / "bundled"
+_SHIPPED = Path(__file__).with_name("bundled")
 _HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?", re.ASCII)
 _PART_FILES = (
     "config.json",

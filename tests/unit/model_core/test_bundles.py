@@ -7,10 +7,10 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
+from model_core import bundles
 from model_core.errors import CorruptCheckpoint, ModelNotFound
-from model_core.weights import bundles
 
-VQGAN = Path(__file__).parents[3] / "parity" / "fixtures" / "vqgan-tiny"
+VQGAN = Path(__file__).parents[2] / "parity" / "fixtures" / "vqgan-tiny"
 CARD = {
     "id": "tiny",
     "licence": "CC0-1.0",

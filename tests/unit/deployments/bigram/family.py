@@ -6,7 +6,7 @@ import numpy as np
 
 from model_core.families.conditions import Condition, EncodedPrompt, StepNumbers
 from model_core.weights.weight_files import as_published as layout
-from tests.bigram.config import BigramConfig, read_config
+from tests.unit.deployments.bigram.config import BigramConfig, read_config
 
 __all__ = ["CUT_AXES", "WEIGHTS", "layout", "read_config"]
 

@@ -75,12 +75,16 @@ class Family(Protocol):
         """What the layers look at of a text: made once for each, and shared by all of its images."""
         ...
 
-    def empty(self, config: Any, weights: Any, rows: int) -> Any:
-        """The state of rows that nobody has: finite, and of the right shapes."""
+    def empty(self, config: Any, weights: Any, rows: int, parts: int = 1) -> Any:
+        """The state of rows that nobody has: finite, and of the right shapes.
+
+        Args:
+          parts: a step may read only the first few of so many parts of all positions; a family need not make use of it.
+        """
         ...
 
-    def prefill(self, config: Any, weights: Any, text: Any, codes: Int[Array, "R L"]) -> Any:
-        """The state of rows whose first L codes are there; L may be 0.
+    def prefill(self, config: Any, weights: Any, text: Any, codes: Int[Array, "R L"], parts: int = 1) -> Any:
+        """The state of rows whose first L codes are there; L may be 0. Parts as in `empty`.
 
         It holds nothing, for positions before L, that depends on what `codes` says there or later.
         """

@@ -75,11 +75,13 @@ class Rows:
             as_loop = next(iter(jax.tree.leaves(weights)[0].devices())).platform != "cpu"
         self._as_loop = self.runs_ahead = bool(as_loop)
         self._mesh = mesh_of(weights)
-        parts = sorted({-(-self._length * part // PARTS) for part in range(1, PARTS + 1)})
+        size = -(-self._length // PARTS)
+        parts = [min(end, self._length) for end in range(size, self._length + size, size)]
         self._prefixes = [0, *parts]  # lengths that are read at once
         powers = (2**power for power in range(1, max_rows.bit_length()) if 2**power < max_rows)
         self._counts = [max_rows] if deterministic else [*powers, max_rows]
         self._reaches = [self._length] if deterministic else parts
+        self._parts = len(self._reaches)
         self._compiles = CompileCounter()
         self.num_near_ties = 0
         self._running: list[Sequence] = []
@@ -245,12 +247,12 @@ class Rows:
         """One row, whose codes before `position` are there; those that come later do not matter to its state."""
         length = next(known for known in self._prefixes if known >= position)
         given = np.maximum(codes[None, :length], 0)
-        state = place_rows(self._mesh, _prefill(self._model, self._weights, text, given))
+        state = place_rows(self._mesh, _prefill(self._model, self._weights, text, given, self._parts))
         return Drawing(state, np.array([position], np.int32), codes[None], np.zeros((1, self._length), bool))
 
     def _blank(self, count: int) -> Drawing:
         """Rows that nobody has: at their end."""
-        state = self._model.family.empty(self._model.config, self._weights, count)
+        state = self._model.family.empty(self._model.config, self._weights, count, self._parts)
         codes = jnp.zeros((count, self._length), jnp.int32)
         position = jnp.full(count, self._length, jnp.int32)
         return place_rows(self._mesh, Drawing(state, position, codes, jnp.zeros(codes.shape, bool)))
@@ -306,9 +308,9 @@ def _read_text(model, weights, values, mask):
     return model.family.read_text(model.config, weights, values, mask)
 
 
-@partial(jax.jit, static_argnums=0)
-def _prefill(model, weights, text, codes):
-    return model.family.prefill(model.config, weights, text, codes)
+@partial(jax.jit, static_argnums=(0, 4))
+def _prefill(model, weights, text, codes, parts):
+    return model.family.prefill(model.config, weights, text, codes, parts)
 
 
 @partial(jax.jit, donate_argnums=0)

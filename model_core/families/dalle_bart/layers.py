@@ -13,6 +13,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
@@ -33,21 +34,16 @@ class KeysValues:
     values: Float[Array, "R H S K"]
 
     def write(self, new: "KeysValues", position: Int[Array, " R"]) -> "KeysValues":
-        """Puts the L entries of `new` at each row's own `position` and those behind it; none beyond S."""
-        rows = jnp.arange(position.shape[0])[:, None]
+        """Puts the L entries of `new` at each row's own `position` and behind it; none beyond S."""
+        rows, length = jnp.arange(position.shape[0])[:, None], self.keys.shape[2]
         places = position[:, None] + jnp.arange(new.keys.shape[2])  # [R, L]
+        places = jnp.where(places < 0, length, places)  # negative ones would count from the end
         return jax.tree.map(
             lambda kept, entry: kept.at[rows, :, places].set(entry.swapaxes(1, 2), mode="drop"), self, new
         )
 
-    def first(self, length: int) -> "KeysValues":
-        """The first `length` of the S positions."""
-        return jax.tree.map(lambda leaf: leaf[:, :, :length], self)
 
-
-def _scores(query, keys, mask):
-    scores = jnp.einsum("rhlk,rhsk->rhls", query, keys, preferred_element_type=jnp.float32)
-    return jnp.where(mask, scores / math.sqrt(query.shape[-1]), LOWEST)
+Cache = tuple[KeysValues, ...]  # of all positions in parts of one length, of which a step may read the first few
 
 
 class Attention(nn.Module):
@@ -89,12 +85,19 @@ class Attention(nn.Module):
         return KeysValues(keys=self._split_heads(self.key(x)), values=self._split_heads(self.value(x)))
 
     def __call__(
-        self, query: Float[Array, "R H L K"], source: KeysValues, mask: Bool[Array, "#R 1 #L S"]
+        self, query: Float[Array, "R H L K"], source: Cache, mask: Bool[Array, "#R 1 #L S"]
     ) -> Float[Array, "R L D"]:
-        """Lets each of L queries look at those of S positions where the mask is true."""
-        scores = jnp.einsum("rhlk,rhsk->rhls", query, source.keys, preferred_element_type=jnp.float32)
-        weights = jax.nn.softmax(jnp.where(mask, scores / math.sqrt(query.shape[-1]), LOWEST))
-        mixed = jnp.einsum("rhls,rhsk->rlhk", weights.astype(source.values.dtype), source.values)
+        """Lets each of L queries look at those of S positions where the mask is true; S counts over all of `source`."""
+        scores = [
+            jnp.einsum("rhlk,rhsk->rhls", query, part.keys, preferred_element_type=jnp.float32) for part in source
+        ]
+        scores = jnp.concatenate(scores, axis=-1) / math.sqrt(query.shape[-1])
+        weights = jax.nn.softmax(jnp.where(mask, scores, LOWEST)).astype(source[0].values.dtype)
+        ends = np.cumsum([part.keys.shape[2] for part in source])[:-1]
+        mixed = sum(
+            jnp.einsum("rhls,rhsk->rlhk", of_part, part.values)
+            for of_part, part in zip(jnp.split(weights, ends, axis=-1), source, strict=True)
+        )
         return self.out(mixed.reshape(*mixed.shape[:2], self.width))
 
     def _split_heads(self, x):
@@ -140,7 +143,8 @@ class EncoderLayer(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], mask: Bool[Array, "B 1 1 T"]) -> tuple[Float[Array, "B T D"], None]:
         attention = Attention(self.width, self.num_heads, self.init_std, name="FlaxBartAttention_0")
-        h = attention(*attention.queries_keys_values(norm(name="LayerNorm_0")(x)), mask)
+        query, seen = attention.queries_keys_values(norm(name="LayerNorm_0")(x))
+        h = attention(query, (seen,), mask)
         x = x + scaled_norm(name="LayerNorm_1")(h)
         return x + GLU(self.width, self.hidden, self.init_std, name="GLU_0")(x), None
 
@@ -182,28 +186,31 @@ class DecoderLayer(nn.Module):
         """Runs all positions, and returns them with what a cache holds after `step` has seen each of them."""
         causal = jnp.tri(x.shape[1], dtype=bool)[None, None]  # [1, 1, L, L]
         query, seen = self.self_attention.queries_keys_values(self.self_norm(x))
-        x = x + self.self_out_norm(self.self_attention(query, seen, causal))
+        x = x + self.self_out_norm(self.self_attention(query, (seen,), causal))
         return self._cross_attention_and_mlp(x, text, text_mask), seen
 
     def step(
         self,
         x: Float[Array, "R L D"],
-        cache: KeysValues,
+        cache: Cache,
         position: Int[Array, " R"],
         reach: int,
         text: KeysValues,
         text_mask: Bool[Array, "R 1 1 T"],
-    ) -> tuple[Float[Array, "R L D"], KeysValues]:
+    ) -> tuple[Float[Array, "R L D"], Cache]:
         """Runs the L positions from each row's own `position` on, and returns them with the cache that now holds them.
 
         Args:
-          reach: all of them lie before it; so much of the cache is read.
+          reach: all of them lie before it; only the parts of the cache up to there are read.
         """
         query, new = self.self_attention.queries_keys_values(self.self_norm(x))
-        cache = cache.write(new, position)
+        starts = np.cumsum([0] + [part.keys.shape[2] for part in cache])
+        read = sum(start < reach for start in starts[:-1])
+        seen = tuple(part.write(new, position - start) for part, start in zip(cache[:read], starts, strict=False))
         last_seen = position[:, None] + jnp.arange(x.shape[1])  # [R, L]
-        mask = jnp.arange(reach) <= last_seen[:, None, :, None]  # [R, 1, L, reach]
-        x = x + self.self_out_norm(self.self_attention(query, cache.first(reach), mask))
+        mask = jnp.arange(starts[read]) <= last_seen[:, None, :, None]  # [R, 1, L, S]
+        x = x + self.self_out_norm(self.self_attention(query, seen, mask))
+        cache = seen + cache[read:]
         return self._cross_attention_and_mlp(x, text, text_mask), cache
 
     def text_keys_values(self, states: Float[Array, "B T D"]) -> KeysValues:
@@ -212,5 +219,5 @@ class DecoderLayer(nn.Module):
 
     def _cross_attention_and_mlp(self, x, text, text_mask):
         query = self.cross_attention.queries(self.cross_norm(x))
-        x = x + self.cross_out_norm(self.cross_attention(query, text, text_mask))
+        x = x + self.cross_out_norm(self.cross_attention(query, (text,), text_mask))
         return x + self.feed_forward(x)

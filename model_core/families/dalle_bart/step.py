@@ -16,7 +16,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from model_core.families.conditions import StepNumbers
-from model_core.families.dalle_bart.layers import DecoderLayer, KeysValues
+from model_core.families.dalle_bart.layers import Cache, DecoderLayer, KeysValues
 from model_core.families.dalle_bart.network import DalleBart, DalleBartConfig
 from model_core.families.linear import fused, turned
 
@@ -63,11 +63,11 @@ class State:
 
     Attributes:
       text: of each row.
-      cache: per layer, keys and values [R, H, N, K]; what lies at a row's position and beyond is never read.
+      cache: per layer, keys and values [R, H, N, K] in parts; what lies at a row's position and beyond is never read.
     """
 
     text: Text
-    cache: tuple[KeysValues, ...]
+    cache: tuple[Cache, ...]
 
 
 def step_weights(params: Any, *, is_turned: bool | None = None) -> StepWeights:
@@ -145,44 +145,51 @@ def read_text(
     return Text(keys_values=made, mask=jnp.asarray(mask, bool))
 
 
-def empty(config: DalleBartConfig, weights: StepWeights, rows: int) -> State:
-    """The state of rows that nobody has: finite, and of the right shapes."""
-    dtype = weights.shared["lm_head"]["kernel"].dtype
-    text = Text(
-        keys_values=_no_keys_values(config, rows, config.max_text_length, dtype),
-        mask=jnp.ones((rows, config.max_text_length), bool),
-    )
-    return State(text=text, cache=_no_keys_values(config, rows, config.image_length, dtype))
+def empty(config: DalleBartConfig, weights: StepWeights, rows: int, parts: int = 1) -> State:
+    """The state of rows that nobody has: finite, and of the right shapes, in so many parts that may be read alone."""
+    length = config.max_text_length
+    of_text = tuple(_no_keys_values(config, weights, rows, length) for _ in range(config.decoder_layers))
+    text = Text(keys_values=of_text, mask=jnp.ones((rows, length), bool))
+    return State(text=text, cache=_no_cache(config, weights, rows, parts))
 
 
-def _no_keys_values(config, rows, length, dtype):
-    heads = config.decoder_attention_heads
-    shape = (rows, heads, length, config.d_model // heads)
-    # Each array is one of its own: what is used up must not be there twice.
+def _no_cache(config, weights, rows, parts):
+    size = -(-config.image_length // parts)
+    lengths = [min(size, config.image_length - start) for start in range(0, config.image_length, size)]
     return tuple(
-        KeysValues(keys=jnp.zeros(shape, dtype), values=jnp.zeros(shape, dtype)) for _ in range(config.decoder_layers)
+        tuple(_no_keys_values(config, weights, rows, length) for length in lengths)
+        for _ in range(config.decoder_layers)
     )
 
 
-def prefill(config: DalleBartConfig, weights: StepWeights, text: Text, codes: Int[AnyArray, "R L"]) -> State:
+def _no_keys_values(config, weights, rows, length):
+    """Arrays of their own each time: what is used up must not be there twice."""
+    heads = config.decoder_attention_heads
+    shape, dtype = (rows, heads, length, config.d_model // heads), weights.shared["lm_head"]["kernel"].dtype
+    return KeysValues(keys=jnp.zeros(shape, dtype), values=jnp.zeros(shape, dtype))
+
+
+def prefill(
+    config: DalleBartConfig, weights: StepWeights, text: Text, codes: Int[AnyArray, "R L"], parts: int = 1
+) -> State:
     """The state after steps 0…L-1, which feed the start token and all of `codes` but the last, in one pass.
 
     What it holds of a position does not depend on what `codes` says there and later.
     """
     rows, length = codes.shape
+    empty_cache = _no_cache(config, weights, rows, parts)
     if length == 0:
-        dtype = weights.shared["lm_head"]["kernel"].dtype
-        return State(text=text, cache=_no_keys_values(config, rows, config.image_length, dtype))
+        return State(text=text, cache=empty_cache)
     shared, layers = weights.unpacked()
     network = DalleBart(config).bind({"params": shared})
     layer = DecoderLayer(*config.decoder_sizes, not weights.is_turned)
     fed = jnp.pad(jnp.asarray(codes)[:, :-1], ((0, 0), (1, 0)), constant_values=config.decoder_start_token_id)
     x = network.embed_codes(fed, jnp.broadcast_to(jnp.arange(length), fed.shape))  # [R, L, D]
-    to_come = ((0, 0), (0, 0), (0, config.image_length - length), (0, 0))
-    cache = []
-    for params, kept in zip(layers, text.keys_values, strict=True):
+    start, cache = jnp.zeros(rows, jnp.int32), []
+    for params, kept, empty_parts in zip(layers, text.keys_values, empty_cache, strict=True):
         x, seen = layer.bind({"params": params}).read(x, kept, text.mask[:, None, None])
-        cache.append(jax.tree.map(lambda leaf: jnp.pad(leaf, to_come), seen))
+        size = empty_parts[0].keys.shape[2]
+        cache.append(tuple(part.write(seen, start - i * size) for i, part in enumerate(empty_parts)))
     return State(text=text, cache=tuple(cache))
 
 

@@ -67,11 +67,11 @@ def read_text(config, weights, values, mask):
     return jnp.einsum("rt,rtc->rc", mask.astype(jnp.float32), weights["letters"][values])
 
 
-def empty(config, weights, rows):
+def empty(config, weights, rows, parts=1):
     return jnp.zeros((rows, config.codebook))
 
 
-def prefill(config, weights, text, codes):
+def prefill(config, weights, text, codes, parts=1):
     return text
 
 

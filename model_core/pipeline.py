@@ -96,7 +96,7 @@ class Pipeline:
 
         Args:
           n: how many images to return.
-          best_of: how many to draw; the best `n` by CLIP's score are returned. None draws `n`.
+          best_of: how many to draw; the best `n` by their scores are returned. None draws `n`.
           seed: of the first image; image i has (seed + i) mod 2³². None draws a fresh one.
           negative_prompt: what guidance leads away from; "" is no text at all.
           guidance_scale: how hard to follow the prompt; 1.0 is not at all beyond the plain model.

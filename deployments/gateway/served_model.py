@@ -9,7 +9,8 @@ import numpy as np
 from deployments.config import ModelConfig
 from deployments.flow.calls import result, retried
 from deployments.flow.pipeline import StagePipeline
-from model_core import bundles, families
+from model_core import bundles, codecs, families
+from model_core.families.conditions import common_grid
 
 DECODERS = 2  # uploads decoded at a time: each may take a hundred MB while it is
 
@@ -33,7 +34,8 @@ class ServedModel:
     def __init__(self, config: ModelConfig, stages: Mapping[str, Any], images_in_flight: int):
         self.id = config.id
         self.bundle = bundles.resolve(config.location)
-        self.grid = families.read_config(self.bundle.sampler).grid
+        drawn, decoded = families.read_config(self.bundle.sampler).grid, codecs.read_config(self.bundle.codec).grid
+        self.grid = common_grid(config.id, drawn, decoded)
         self.pipeline = StagePipeline(
             stages,
             self.grid,
@@ -61,7 +63,7 @@ class ServedModel:
         return self._scorer is not None
 
     async def score(self, text: str, image: np.ndarray) -> float:
-        """Says how well an image, uint8 [height, width, 3], shows a text, by CLIP."""
+        """Says how well an image, uint8 [height, width, 3], shows a text."""
         assert self._scorer is not None  # the settings see to it
         scorer = self._scorer
         return await retried(lambda: result(scorer.score.remote(text, image)))

@@ -1,4 +1,4 @@
-"""Benches the token sampler: encoder states to image codes, by the rows that the engine draws."""
+"""Benches the token sampler: conditions to image codes, by the rows that the engine draws."""
 
 import time
 from collections.abc import Sequence as Values

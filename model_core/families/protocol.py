@@ -2,6 +2,8 @@
 
 A family is a module, found by `model_core.families`, static in `jit`. Its text conditions, weights and state are its
 own affair: the rest knows that their leaves lead with the row axis (R; B where a batch is meant), and nothing else.
+Only where a model lies on several devices, leaves with four axes are taken for keys and values [R, H, S, K], cut by
+heads.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from model_core.families.conditions import Condition, EncodedPrompt, Grid, StepNumbers
+from model_core.families.conditions import Condition, EncodedPrompt, Grid, Role, StepNumbers
+from model_core.weights.networks import Network
 
 Place = Callable[[str, np.ndarray], Any]  # an array's name and content → what the tree holds of it, on its devices
 
@@ -45,15 +48,27 @@ class Text(Protocol):
 
 
 @runtime_checkable
-class Family(Protocol):
-    """The functions of a family's module."""
+class Family(Network, Protocol):
+    """The functions of a family's module, beside those of every network.
 
-    def read_config(self, folder: Path) -> Any:
-        """Reads a folder's configuration; refuses by name what is not implemented."""
+    Attributes:
+      CUT_AXES: how its parameters lie on several devices; see `weights.sharding`.
+    """
+
+    CUT_AXES: Sequence[tuple[str, int | None]]
+
+    def role_of(self, name: str) -> Role:
+        """Whether a parameter is for reading texts or for drawing codes."""
         ...
 
-    def open_text(self, folder: Path, dtype: str = "float32") -> Text:
-        """Opens what reads texts; raises as `families.load`."""
+    def open_text(
+        self, folder: Path, dtype: str = "float32", *, batch_size: int = 8, place: Place | None = None
+    ) -> Text:
+        """Opens what reads texts, so many at a time; raises as `families.load`."""
+        ...
+
+    def cutting(self, place: Place | None = None) -> Place | None:
+        """Where parameters go while they are loaded for `step_weights`, so that nothing is there twice."""
         ...
 
     def logits(

@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 
 
 class FairQueue(Generic[Item]):
-    """Jobs waiting, by the request that they belong to."""
+    """Sequences waiting, by the request that they belong to."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[Item]] = {}  # requests in the order of their turns; none is empty

@@ -47,7 +47,7 @@ __all__ = [
     "step_weights",
 ]
 
-WEIGHTS = (FLAX_WEIGHTS,)
+WEIGHTS: tuple[str, ...] = (FLAX_WEIGHTS,)
 
 Params = dict[str, Any]
 AnyArray = Array | np.ndarray

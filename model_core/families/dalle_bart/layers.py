@@ -9,7 +9,7 @@ layer norm that feeds a product.
 """
 
 import math
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -94,10 +94,11 @@ class Attention(nn.Module):
         scores = jnp.concatenate(scores, axis=-1) / math.sqrt(query.shape[-1])
         weights = jax.nn.softmax(jnp.where(mask, scores, LOWEST)).astype(source[0].values.dtype)
         ends = np.cumsum([part.keys.shape[2] for part in source])[:-1]
-        mixed = sum(
-            jnp.einsum("rhls,rhsk->rlhk", of_part, part.values)
-            for of_part, part in zip(jnp.split(weights, ends, axis=-1), source, strict=True)
-        )
+        of_parts = jnp.split(weights, ends, axis=-1)
+        mixed = [
+            jnp.einsum("rhls,rhsk->rlhk", of_part, part.values) for of_part, part in zip(of_parts, source, strict=True)
+        ]
+        mixed = reduce(jnp.add, mixed)
         return self.out(mixed.reshape(*mixed.shape[:2], self.width))
 
     def _split_heads(self, x):

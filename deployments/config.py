@@ -1,8 +1,7 @@
 """Settings of the service: what a Serve YAML's `args:` is checked against.
 
 Every class refuses keys it does not know. The defaults suit a laptop with two cores: all `num_cpus` together are at
-most 2.
-Knows nothing of Ray's objects; `app.py` hands `deployment_options()` on to it.
+most 2. `app.py` hands `deployment_options()` on to Ray.
 """
 
 from collections import Counter

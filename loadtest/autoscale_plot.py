@@ -1,7 +1,4 @@
-"""One picture of an autoscaling run: load, queue, replicas and latency over the same time.
-
-Knows nothing of how the numbers were gathered.
-"""
+"""One picture of an autoscaling run: load, queue, replicas and latency over the same time."""
 
 import math
 from pathlib import Path

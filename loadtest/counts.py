@@ -1,7 +1,4 @@
-"""What locust does not count by itself: images, refusals, replies by status; gathered from all workers.
-
-Knows nothing of how they are asked for.
-"""
+"""What locust does not count by itself: images, refusals, replies by status; gathered from all workers."""
 
 from collections import Counter
 from typing import Any

@@ -1,7 +1,4 @@
-"""Reads what a Ray cluster exports for Prometheus, as Prometheus would: over HTTP, from the nodes that Ray lists.
-
-Knows nothing of Ray but the file in which it lists them.
-"""
+"""Reads what a Ray cluster exports for Prometheus, as Prometheus would: over HTTP, from the nodes that Ray lists."""
 
 import json
 import time

@@ -4,7 +4,7 @@ A name is that of a shipped model ("emoji"), a folder, a Hugging Face id ("org/n
 Weights & Biases artifact ("entity/project/name:version").
 A model's folder holds `dalle_bart/`, `vqgan/`, `clip/` (optional), each as its public repository has it, and
 `model.json`, which may name other folders: `"parts": {"sampler": "dalle_bart", "codec": "vqgan", "scorer": "clip"}`.
-Nothing is downloaded unless asked for. Knows nothing of what is inside the weights, and imports no JAX.
+Nothing is downloaded unless asked for. Imports no JAX.
 
 Provenance of the sampling defaults: the inference notebook of dalle-mini, whose config has top_k 50.
 """

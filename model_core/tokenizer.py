@@ -1,7 +1,7 @@
 """A model folder's tokenizer files → texts as token ids of one length.
 
-transformers reads the files. It is imported with the first tokenizer that is opened, since processes that read no
-text would pay half a second for it. Knows nothing of models: families and scorers say what theirs need. No JAX.
+transformers reads the files. It is imported with the first tokenizer that is opened, since processes that read no text
+would pay half a second for it. Imports no JAX.
 """
 
 import os

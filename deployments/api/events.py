@@ -1,7 +1,4 @@
-"""A stream of server-sent events: previews and finished images, comments while there is nothing to say, late errors.
-
-Knows nothing of what the events mean.
-"""
+"""A stream of server-sent events: previews and finished images, comments while there is nothing to say, late errors."""
 
 import asyncio
 import json

@@ -1,7 +1,4 @@
-"""What the service answers, as the OpenAPI document describes it and the tests check it.
-
-Knows nothing of requests.
-"""
+"""What the service answers, as the OpenAPI document describes it and the tests check it."""
 
 from typing import Any, Literal
 

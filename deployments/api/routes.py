@@ -1,6 +1,6 @@
 """The HTTP app in front of the gateway: its routes, none of which does more than hand over.
 
-Knows nothing of Ray. Serve's proxy puts `x-request-id` on every reply, the caller's own where it sent one.
+Serve's proxy puts `x-request-id` on every reply, the caller's own where it sent one.
 """
 
 from fastapi import APIRouter, Depends, FastAPI

@@ -1,6 +1,6 @@
 """What serving costs: one request over HTTP beside the same images drawn in this process, in turns.
 
-Knows nothing of the stages. Both sides compute with the same batch sizes and end with PNGs.
+Both sides compute with the same batch sizes and end with PNGs.
 """
 
 import time

@@ -1,7 +1,7 @@
 """Examines an installation: is everything there that the service needs, and what to do where it is not?
 
 Each check gives findings; none changes anything. JAX and the model's files are tried in a process of their own, which
-may hang or die without taking this one along. Knows nothing of how findings are printed.
+may hang or die without taking this one along.
 """
 
 import importlib.metadata

@@ -1,7 +1,4 @@
-"""Draws over HTTP, as any client of the service would: streamed, so that it can tell how far the drawing is.
-
-Knows nothing of what is behind the URL.
-"""
+"""Draws over HTTP, as any client of the service would: streamed, so that it can tell how far the drawing is."""
 
 import base64
 import json

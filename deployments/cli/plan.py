@@ -1,7 +1,4 @@
-"""`dalle-serve plan`: what so many images a second need, from measurements of `dalle-serve bench`.
-
-Knows nothing of how the plan is made (`planner.py`).
-"""
+"""`dalle-serve plan`: what so many images a second need, from measurements of `dalle-serve bench`."""
 
 import json
 from pathlib import Path

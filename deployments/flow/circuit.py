@@ -1,7 +1,4 @@
-"""A circuit breaker: calls to what fails every time are not made, but for one now and then that tries again.
-
-Knows nothing of what is called.
-"""
+"""A circuit breaker: calls to what fails every time are not made, but for one now and then that tries again."""
 
 import time
 from collections.abc import Callable

@@ -1,7 +1,4 @@
-"""Who is let in: counts the images that are asked for and not drawn yet, and tells who must wait how long.
-
-Knows nothing of requests but their number of images.
-"""
+"""Who is let in: counts the images that are asked for and not drawn yet, and tells who must wait how long."""
 
 import math
 import time

@@ -1,7 +1,4 @@
-"""A file of the operator's that is read again when it changes, so that keys and rules change without a restart.
-
-Knows nothing of what is in it.
-"""
+"""A file of the operator's that is read again when it changes, so that keys and rules change without a restart."""
 
 import logging
 import os

@@ -1,7 +1,4 @@
-"""Continuous against static batching: the same engine and images, let in at any time or only when nobody is there.
-
-Knows nothing of threads and clocks.
-"""
+"""Continuous against static batching: the same engine and images, let in at any time or only when nobody is there."""
 
 from collections.abc import Callable
 from collections.abc import Sequence as Values

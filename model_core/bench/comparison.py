@@ -1,7 +1,4 @@
-"""Two ways of doing the same work, side by side.
-
-Knows nothing of what was measured.
-"""
+"""Two ways of doing the same work, side by side."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass

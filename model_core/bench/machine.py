@@ -1,7 +1,7 @@
 """This machine in numbers: how fast it reads memory, how fast it multiplies, how much memory was used.
 
-Knows nothing of models. Both rates are measured by programs of the same compiler on all threads, as a roofline wants
-them (Williams et al. 2009, "Roofline: an insightful visual performance model").
+Both rates are measured by programs of the same compiler on all threads, as a roofline wants them (Williams et al. 2009,
+"Roofline: an insightful visual performance model").
 """
 
 import os

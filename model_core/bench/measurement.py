@@ -1,7 +1,4 @@
-"""One measurement beside its limit, and what a run of the bench gives.
-
-Knows nothing of what was measured.
-"""
+"""One measurement beside its limit, and what a run of the bench gives."""
 
 import time
 from collections.abc import Callable

@@ -1,7 +1,6 @@
 """What is benched: a model on disk, or one of a public model's size with random weights.
 
 Speed does not depend on the weights' values, so random ones tell what a public model will do before it is downloaded.
-Knows nothing of timing.
 
 Sizes are those of the config.json files of dalle-mini, dalle-mega, vqgan_imagenet_f16_16384 and CLIP ViT-B/32.
 """

@@ -1,7 +1,4 @@
-"""A report as a table for people, JSON for programs, and a plot.
-
-Knows nothing of how anything was measured.
-"""
+"""A report as a table for people, JSON for programs, and a plot."""
 
 import json
 from pathlib import Path

@@ -1,7 +1,6 @@
 """Drawing on a picture that is there: which of its codes stay, and which are drawn anew.
 
 A code stands for a square of pixels. Codes that stay are fixed, so that the model draws the others in their sight.
-Knows nothing of files, of HTTP, or of how codes are drawn.
 """
 
 import numpy as np

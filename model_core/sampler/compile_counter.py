@@ -1,7 +1,6 @@
 """Counts what XLA compiles for one thread: after a warm-up it should be nothing.
 
-Knows nothing of what is compiled. A program that comes from the compilation cache on disk counts too, for it also makes
-its caller wait.
+A program that comes from the compilation cache on disk counts too, for it also makes its caller wait.
 """
 
 import threading

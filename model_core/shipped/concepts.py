@@ -1,6 +1,6 @@
 """The list of things to draw, and how people ask for them.
 
-`concepts.txt` holds them, most iconic first. Knows nothing of pictures.
+`concepts.txt` holds them, most iconic first.
 """
 
 import re

@@ -1,7 +1,6 @@
 """Builds the emoji data set: openly licensed picture sets, drawn alike, with prompts from a fixed list.
 
-Knows how the sets become a data set with its splits; knows nothing of models. Words: emojibase (labels and tags of
-CLDR).
+Words: emojibase (labels and tags of CLDR).
 """
 
 import random

@@ -1,6 +1,6 @@
 """Openly licensed sets of pictures: where they come from, how they are drawn alike, and under which licence.
 
-Knows neither prompts nor models. The sets are Iconify collections: Fluent Emoji, Noto Emoji and Twemoji.
+The sets are Iconify collections: Fluent Emoji, Noto Emoji and Twemoji.
 """
 
 import hashlib

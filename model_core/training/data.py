@@ -1,7 +1,7 @@
 """The training set on disk: pictures, the prompts that describe them, and the folder both live in.
 
 A data set is a folder with `dataset.jsonl` (one item a line) and the pictures it names. Every picture is square RGB of
-one size, stored without loss. Knows neither where the pictures came from nor which model learns from them.
+one size, stored without loss.
 """
 
 import json

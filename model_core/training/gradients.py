@@ -1,7 +1,4 @@
-"""Gradients of a mean loss in less memory: piece by piece, and in half of the bits.
-
-Knows nothing of what is trained.
-"""
+"""Gradients of a mean loss in less memory: piece by piece, and in half of the bits."""
 
 from collections.abc import Callable
 from typing import Any

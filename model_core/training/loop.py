@@ -1,8 +1,7 @@
 """The training loop that all three models share: step, log, save, resume.
 
-Knows nothing of models or losses: a task brings a jittable step and a function that makes batch number i. A batch
-depends on (seed, i) alone, so a run that was killed and resumed sees the same batches, and draws the same curve, as one
-that was not.
+A task brings a jittable step and a function that makes batch number i. A batch depends on (seed, i) alone, so a run
+that was killed and resumed sees the same batches, and draws the same curve, as one that was not.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """Trains the text tokenizers of the shipped models, in exactly the files that the public models come with.
 
 Both are byte-level BPE: every text can be written with the alphabet of 256 bytes, so an unseen word falls into pieces,
-never into an unknown token. Knows nothing of the normaliser: what it learns from should look as the model will see it.
+never into an unknown token. What it learns from should look as the model will see it.
 
 Formats: BART's tokenizer as in the public dalle-mini folder; CLIP's as in the public ViT-B/32 folder.
 """

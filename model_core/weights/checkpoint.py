@@ -1,7 +1,7 @@
 """Files on disk → (config, params): strict, streaming, never unpickling.
 
 One array at a time goes from the file through a small buffer to the device, in the dtype asked for; the whole file is
-never in memory. Knows no network: what belongs into a file it is told.
+never in memory.
 
 Provenance: config.json, flax_model.msgpack and model.safetensors as the public repositories hold them.
 """

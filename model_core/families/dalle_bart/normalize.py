@@ -1,7 +1,7 @@
 """Prompt → plain lower-case words, as the DALL·E mini models saw their captions in training.
 
-Knows nothing of tokens. Gives the same text as the reference in all but one case: a lone `<person>` always becomes
-"a person", where the reference draws among three words at random.
+Gives the same text as the reference in all but one case: a lone `<person>` always becomes "a person", where the
+reference draws among three words at random.
 
 Provenance: dalle-mini 0.1.5, `TextNormalizer`; hashtags are split after wordninja, where a word costs the
 logarithm of its rank.

@@ -2,8 +2,7 @@
 
 A linear discriminant (Fisher's, with a shrunk pooled covariance) over colours and edges of the drawn area. Colours are
 averages of a coarse and a fine grid; edges are histograms of gradient orientations (Dalal & Triggs, CVPR 2005). Nothing
-is drawn by chance but the augmentation, and there is no iteration: it trains in seconds on one core. Knows nothing of
-the models it judges.
+is drawn by chance but the augmentation, and there is no iteration: it trains in seconds on one core.
 """
 
 from collections.abc import Sequence

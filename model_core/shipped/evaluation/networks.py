@@ -1,7 +1,7 @@
 """Each network by itself, on pictures of a data set: how well it spells, predicts and matches them.
 
 Pictures are taken group by group (split and style), since a number over pictures that were learned says little about
-those that were not. Knows nothing of drawing.
+those that were not.
 """
 
 from collections.abc import Sequence

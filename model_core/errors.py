@@ -1,14 +1,5 @@
 """Every error that `model_core` raises on purpose.
 
-DalleServeError
-├── InvalidValue (also ValueError)      an argument of a request or of a public function is out of range
-├── CheckpointError
-│   ├── CorruptCheckpoint               a file is truncated or is not what its name says
-│   ├── CheckpointMismatch              the tree in the file is not the tree of the model (names every key)
-│   └── UnsupportedConfig               config.json asks for something that is not implemented (names key and value)
-├── ModelNotFound                       no model of that name: not shipped, no such folder, not downloaded
-└── EngineFailed                        a step of the sampler's engine failed, or takes too long; it draws no more
-
 Messages say what was got, what is allowed and what to do next. They are safe to show to a client.
 """
 
@@ -42,15 +33,15 @@ class CorruptCheckpoint(CheckpointError):
 
 
 class CheckpointMismatch(CheckpointError):
-    """The parameters in a file are not the parameters of the model."""
+    """The parameters in a file are not those of the model; names every one."""
 
 
 class UnsupportedConfig(CheckpointError):
-    """A config.json asks for something that is not implemented."""
+    """A config.json asks for something that is not implemented; names key and value."""
 
 
 class ModelNotFound(DalleServeError):
-    """There is no model of that name here."""
+    """There is no model of that name here: not shipped, no such folder, not downloaded."""
 
 
 class EngineFailed(DalleServeError):

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Int32
@@ -22,33 +22,12 @@ from model_core.families.conditions import FREE
 from model_core.sampler.fair_queue import FairQueue
 from model_core.sampler.sequence import Sequence
 
+if TYPE_CHECKING:
+    from model_core.sampler.rows import Rows
+else:
+    Rows = Any  # tests have rows that compute nothing
+
 logger = logging.getLogger(__name__)
-
-Listener = Callable[[Any], None]
-
-
-@runtime_checkable
-class Device(Protocol):
-    """What the engine needs of `rows.Rows`; tests have one that computes nothing."""
-
-    max_rows: int
-    runs_ahead: bool
-
-    @property
-    def num_taken(self) -> int: ...
-    @property
-    def num_turns(self) -> int: ...
-    @property
-    def num_compiles(self) -> int: ...
-    @property
-    def num_near_ties(self) -> int: ...
-    def warm_up(self) -> None: ...
-    def check(self, sequence: Sequence) -> None: ...
-    def has_room(self, sequence: Sequence) -> bool: ...
-    def join(self, sequence: Sequence) -> None: ...
-    def leave(self, sequence: Sequence) -> None: ...
-    def advance(self, steps: int) -> None: ...
-    def read(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +38,6 @@ class EngineStats:
       rows: that it can draw at a time; a sequence under guidance takes two.
       rows_taken: by the sequences that run.
       near_ties: codes that another batch composition might have drawn otherwise; see `sampling.NEAR_TIE`.
-      compiles: of programs while sequences waited; anything but 0 is a fault.
     """
 
     rows: int
@@ -68,7 +46,6 @@ class EngineStats:
     waiting: int
     codes_drawn: int
     near_ties: int
-    compiles: int
 
 
 class Engine:
@@ -84,7 +61,7 @@ class Engine:
 
     def __init__(
         self,
-        rows: Device,
+        rows: Rows,
         *,
         codes_per_advance: int = 16,
         max_stall_s: float = 120.0,
@@ -121,7 +98,7 @@ class Engine:
     def submit(
         self,
         sequence: Sequence,
-        listener: Listener,
+        listener: Callable[[Any], None],
         *,
         request_id: str = "",
         timeout_s: float | None = None,
@@ -202,7 +179,6 @@ class Engine:
                 waiting=len(self._queue),
                 codes_drawn=self._codes_drawn,
                 near_ties=self._rows.num_near_ties,
-                compiles=self._rows.num_compiles,
             )
 
     def check_health(self) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from model_core.errors import EngineFailed, InvalidValue
 from model_core.families.conditions import Condition
-from model_core.sampler.engine import Device, Engine
+from model_core.sampler.engine import Engine
 from model_core.sampler.sequence import Sampling, Sequence, Slot
 
 LENGTH = 12
@@ -45,7 +45,6 @@ class FakeRows:
     A device that runs ahead fails where a turn is read, any other where it begins.
     """
 
-    num_compiles = 0
     num_near_ties = 0
 
     def __init__(self, max_rows: int = 8, *, runs_ahead: bool = False):
@@ -231,10 +230,6 @@ def runs_ahead(request: pytest.FixtureRequest) -> bool:
     return request.param
 
 
-def test_the_fake_is_what_the_engine_needs():
-    assert isinstance(FakeRows(), Device)
-
-
 def test_a_small_request_does_not_wait_for_a_large_one():
     """Four images at a time: the one of the second request starts as soon as any of the first 128 is done."""
     rows = FakeRows(max_rows=8)
@@ -408,7 +403,6 @@ def test_a_listener_that_fails_costs_only_its_own_sequence(runs_ahead: bool):
 
 def test_real_rows_draw_what_they_draw_without_an_engine(sampler_rows, sequences, alone):
     """Six sequences share four rows, come in twos, and one is given up in between."""
-    assert isinstance(sampler_rows, Device)
     engine = Engine(sampler_rows, codes_per_advance=2)
     events: dict[int, list[Any]] = {place: [] for place in range(len(sequences))}
     given_up = replace(sequences[0])
@@ -422,7 +416,7 @@ def test_real_rows_draw_what_they_draw_without_an_engine(sampler_rows, sequences
     assert not engine._failure and not events[0]
     for place, expected in enumerate(alone[1:], 1):
         np.testing.assert_array_equal(events[place], [expected])
-    assert sampler_rows.num_taken == sampler_rows.num_turns == sampler_rows.num_compiles == 0
+    assert sampler_rows.num_taken == sampler_rows.num_turns == sampler_rows.compiles.count == 0
 
 
 @pytest.fixture

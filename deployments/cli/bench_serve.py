@@ -5,9 +5,8 @@ Both sides compute with the same batch sizes and end with PNGs.
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Any
+from typing import NamedTuple
 
 from deployments.errors import RequestFailed
 
@@ -15,8 +14,7 @@ TIMEOUT_S = 600.0
 PROMPT = "an avocado"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServeReport:
+class ServeReport(NamedTuple):
     """Seconds for one request, measured in turns.
 
     Attributes:
@@ -31,9 +29,6 @@ class ServeReport:
     served_s: float
     in_process_s: float
     ratio: float
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def bench_serve(model: str, *, images: int, repeats: int, report: Callable[[str], None]) -> ServeReport:

@@ -53,7 +53,7 @@ def bench_batching(
     """Measures throughput while images wait, in turns, then what a trace of random arrivals sees of each way.
 
     Args:
-      model: "mini" or "mega" for random weights of the public size, else a shipped model's name or a folder.
+      model, dtype: as `load_sampler` takes them; its errors are raised here too.
       slots: images at a time.
       images: of the trace, with exponential gaps (a Poisson process).
       load: rate of the trace by static batching's throughput, as measured just before.
@@ -63,7 +63,6 @@ def bench_batching(
       report: called with a line for every step.
 
     Raises:
-      DalleServeError: there is no such model or dtype.
       EngineFailed: the engine does not end its images.
     """
     sampler = load_sampler(model, dtype)

@@ -1,7 +1,7 @@
 """Two ways of doing the same work, side by side."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -42,10 +42,6 @@ class ComparisonReport:
     machine: Machine
     ways: tuple[str, str]
     comparisons: tuple[Comparison, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 def compared(what: str, rounds: Sequence[tuple[float, float]]) -> Comparison:

@@ -11,11 +11,10 @@ from model_core.bench import machine
 from model_core.bench.measurement import Measurement, Report, measured
 from model_core.bench.models import default_guidance_scale, load_sampler
 from model_core.bench.sequences import random_sequence, room_for, rows_of
+from model_core.bench.traffic import CODES_PER_ADVANCE
 from model_core.bench.work import image_work
 from model_core.sampler.rows import Rows
 from model_core.sampler.sequence import Sequence
-
-CODES_PER_ADVANCE = 16  # as the engine's default
 
 
 def bench_engine(
@@ -28,17 +27,14 @@ def bench_engine(
     repeats: int = 3,
     num_codes: int | None = None,
 ) -> Report:
-    """Draws images of random encoder states, for each of `counts` images in flight.
+    """Draws images of random conditions, for each of `counts` images in flight.
 
     Args:
-      model: "mini" or "mega" for random weights of the public size, else a shipped model's name or a folder.
+      model, dtype: as `load_sampler` takes them; its errors are raised here too.
       guidance_scale: of all images; 1 saves half of the work. None takes the model's default.
       deterministic: as the engine's setting: caches are read over all positions.
       num_codes: draw so many from just behind the middle of the image, and scale the time up, which leaves out what
         comes before; None draws all.
-
-    Raises:
-      DalleServeError: there is no such model or dtype.
     """
     sampler = load_sampler(model, dtype)
     numbers, length = sampler.family.step_numbers(sampler.config), sampler.config.grid.num_codes

@@ -57,18 +57,15 @@ def measure(dtype: str) -> Machine:
         device=f"{len(jax.devices())} x {device.device_kind}" if device.platform != "cpu" else "cpu",
         threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         jax_version=jax.__version__,
-        read_bytes_per_s=READ_BYTES / _best(_reader()),
-        flops_per_s=2 * side**3 / _best(_multiplier(side, dtype)),
+        read_bytes_per_s=READ_BYTES / min(times_s(_reader(), REPEATS)),
+        flops_per_s=2 * side**3 / min(times_s(_multiplier(side, dtype), REPEATS)),
         product_side=side,
     )
 
 
 def peak_memory_bytes() -> int:
     """The most memory used so far: of the accelerator where there is one, else of this process."""
-    stats = jax.devices()[0].memory_stats() or {}
-    if "peak_bytes_in_use" in stats:
-        return stats["peak_bytes_in_use"]
-    return peak_bytes()
+    return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use") or peak_bytes()
 
 
 def _reader() -> Callable[[], object]:
@@ -83,15 +80,15 @@ def _multiplier(side: int, dtype: str) -> Callable[[], object]:
     return lambda: multiply(matrix, matrix).block_until_ready()
 
 
-def _best(work: Callable[[], object]) -> float:
-    """The shortest of five times, after one for compiling."""
+def times_s(work: Callable[[], object], repeats: int) -> list[float]:
+    """How long `work` takes, which must wait for its own result, after one run that is not counted."""
     work()
     times = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         began = time.perf_counter()
         work()
         times.append(time.perf_counter() - began)
-    return min(times)
+    return times
 
 
 def _processor() -> str:

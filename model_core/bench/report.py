@@ -1,6 +1,7 @@
 """A report as a table for people, JSON for programs, and a plot."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -66,7 +67,10 @@ def _table(*names: str) -> Table:
 
 
 def write_json(report: Report | ComparisonReport, path: Path) -> None:
-    path.write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+    content = asdict(report)
+    if isinstance(report, Report):
+        content["measurements"] = [one.as_dict() for one in report.measurements]
+    path.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def write_plot(report: Report, path: Path) -> None:

@@ -8,7 +8,7 @@ every computation has the same shape: what comes out for one item depends on tha
 
 from collections.abc import Callable
 from collections.abc import Sequence as Values
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ class ImageDecoder:
     """
 
     def __init__(self, folder: Path, dtype: str = "float32", batch_size: int = 4):
-        self._codec, self.config, self._params = codecs.load(folder, dtype)
+        self._codec, self.config, self.params = codecs.load(folder, dtype)
         self.batch_size = computed_together(batch_size)
 
     def warm_up(self) -> None:
@@ -131,7 +131,8 @@ class ImageDecoder:
         grid = self.config.grid
         if codes.size and (codes.min() < 0 or codes.max() >= grid.codebook):
             raise InvalidValue(f"Codes must lie in 0…{grid.codebook - 1}; got {codes.min()}…{codes.max()}.", "codes")
-        return in_batches(self._decode, codes, self.batch_size)
+        decode = partial(self._codec.decode, self.config, self.params)
+        return in_batches(lambda rows: to_uint8(np.asarray(decode(rows))), codes, self.batch_size)
 
     def encode(self, images: UInt8[np.ndarray, "B height width 3"]) -> Int32[np.ndarray, "B N"]:
         """Turns images of the model's size into the codes that spell them best.
@@ -142,13 +143,8 @@ class ImageDecoder:
         (height, width), size = images.shape[1:3], self.config.size
         if (height, width) != size:
             raise InvalidValue(f"The image has {width}×{height} pixels; this model takes {size[1]}×{size[0]}.", "image")
-        return in_batches(self._encode, images, self.batch_size)
-
-    def _decode(self, codes: Int[np.ndarray, "B N"]) -> UInt8[np.ndarray, "B height width 3"]:
-        return to_uint8(np.asarray(self._codec.decode(self.config, self._params, codes)))
-
-    def _encode(self, images: UInt8[np.ndarray, "B height width 3"]) -> Any:
-        return self._codec.encode(self.config, self._params, to_pixels(images))
+        encode = partial(self._codec.encode, self.config, self.params)
+        return in_batches(lambda rows: encode(to_pixels(rows)), images, self.batch_size)
 
 
 class ImageScorer:

@@ -156,9 +156,9 @@ class ImageScorer:
 
     def __init__(self, folder: Path, dtype: str = "float32", batch_size: int = 4):
         self._scorer, self.config, self._params = scorers.load(folder, dtype)
-        self._tokenize = self._scorer.open_text(folder)
+        tokenize, embed = self._scorer.open_text(folder), partial(self._scorer.embed_text, self.config, self._params)
+        self._embed_text = lru_cache(maxsize=PROMPTS_KEPT)(lambda prompt: embed(*tokenize([prompt])))
         self.batch_size = computed_together(batch_size)
-        self._embed_text = lru_cache(maxsize=PROMPTS_KEPT)(self._embed_prompt)
 
     def warm_up(self) -> None:
         """Compiles what `score` runs."""
@@ -168,14 +168,12 @@ class ImageScorer:
         """Scores how well each image shows the prompt; higher is better."""
         text = self._embed_text(prompt)
         preprocessed = self._scorer.preprocess(self.config, list(images))
-        return in_batches(lambda rows: self._logits(rows, text), preprocessed, self.batch_size)
 
-    def _embed_prompt(self, prompt: str) -> Any:
-        return self._scorer.embed_text(self.config, self._params, *self._tokenize([prompt]))
+        def logits(rows: Float32[np.ndarray, "B height width 3"]) -> Float32[np.ndarray, " B"]:
+            vectors = self._scorer.embed_pixels(self.config, self._params, rows)
+            return np.asarray(self._scorer.logits_per_image(self.config, self._params, vectors, text))[:, 0]
 
-    def _logits(self, preprocessed: Any, text: Any) -> Float32[np.ndarray, " B"]:
-        vectors = self._scorer.embed_pixels(self.config, self._params, preprocessed)
-        return np.asarray(self._scorer.logits_per_image(self.config, self._params, vectors, text))[:, 0]
+        return in_batches(logits, preprocessed, self.batch_size)
 
 
 def computed_together(batch_size: int) -> int:

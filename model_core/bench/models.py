@@ -82,17 +82,10 @@ CLIP_B32 = clip.CLIPConfig(
 )
 
 
-class Size(NamedTuple):
-    """A public model's parts by role: the module that computes each, and its configuration."""
-
-    sampler: tuple[Any, Any]
-    codec: tuple[Any, Any]
-    scorer: tuple[Any, Any]
-
-
-SIZES = {
-    "mini": Size((dalle_bart, MINI), (vqgan, VQGAN_F16), (clip, CLIP_B32)),
-    "mega": Size((dalle_bart, MEGA), (vqgan, VQGAN_F16), (clip, CLIP_B32)),
+# Of each public model, by role: the module that computes a part, and its configuration.
+SIZES: dict[str, dict[str, tuple[Any, Any]]] = {
+    name: {"sampler": (dalle_bart, config), "codec": (vqgan, VQGAN_F16), "scorer": (clip, CLIP_B32)}
+    for name, config in (("mini", MINI), ("mega", MEGA))
 }
 
 
@@ -114,14 +107,14 @@ def load_sampler(model: str, dtype: str) -> Sampler:
     """Gives what draws codes.
 
     Args:
-      model: a name in `SIZES` for random weights, else a shipped model's name or a folder.
+      model: "mini" or "mega" for random weights of the public size, else a shipped model's name or a folder.
       dtype: float32, float16 or bfloat16.
 
     Raises:
       DalleServeError: there is no such model or dtype.
     """
     if model in SIZES:
-        family, config = SIZES[model].sampler
+        family, config = SIZES[model]["sampler"]
         shapes: dict[str, Any] = dict(traverse_util.flatten_dict(family.param_shapes(config), sep="/"))
         of_sampler = {name: leaf for name, leaf in shapes.items() if family.role_of(name) == "sampler"}
         params = random_params(traverse_util.unflatten_dict(of_sampler, sep="/"), dtype)
@@ -133,7 +126,7 @@ def load_sampler(model: str, dtype: str) -> Sampler:
 def load_codec(model: str, dtype: str) -> tuple[Any, Any, Params]:
     """As `load_sampler`, for (codec, config, params)."""
     if model in SIZES:
-        codec, config = SIZES[model].codec
+        codec, config = SIZES[model]["codec"]
         return codec, config, random_params(codec.param_shapes(config), dtype)
     return codecs.load(bundles.resolve(model).codec, dtype)
 
@@ -145,7 +138,7 @@ def load_scorer(model: str, dtype: str) -> tuple[Any, Any, Params]:
       InvalidValue: the model has none.
     """
     if model in SIZES:
-        scorer, config = SIZES[model].scorer
+        scorer, config = SIZES[model]["scorer"]
         return scorer, config, random_params(scorer.param_shapes(config), dtype)
     folder = bundles.resolve(model).scorer
     if folder is None:
@@ -161,10 +154,8 @@ def random_params(shapes: Params, dtype: str) -> Params:
     """
     checkpoint.float_dtype(dtype)
     named: dict[str, Any] = dict(traverse_util.flatten_dict(shapes, sep="/"))
-    leaves = {name: _noise(zlib.crc32(name.encode()), leaf.shape, dtype) for name, leaf in named.items()}
+    leaves = {}
+    for name, leaf in named.items():
+        key = jax.random.key(zlib.crc32(name.encode()), impl="rbg")  # several times as fast as the default on a CPU
+        leaves[name] = (jax.random.normal(key, leaf.shape, dtype) * 0.02).block_until_ready()
     return traverse_util.unflatten_dict(leaves, sep="/")
-
-
-def _noise(seed: int, shape: tuple[int, ...], dtype: str) -> jax.Array:
-    key = jax.random.key(seed, impl="rbg")  # several times as fast as the default on a CPU
-    return (jax.random.normal(key, shape, dtype) * 0.02).block_until_ready()

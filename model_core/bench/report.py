@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from model_core.bench.comparison import Comparison, ComparisonReport
+from model_core.bench.comparison import ComparisonReport
 from model_core.bench.measurement import Measurement, Report
 from model_core.errors import DalleServeError
 
@@ -27,7 +27,10 @@ def show(report: Report | ComparisonReport, console: Console) -> None:
     )
     console.print("\n".join(head), soft_wrap=True)
     if isinstance(report, ComparisonReport):
-        console.print(_comparisons(report.ways, report.comparisons))
+        table = _table("", *report.ways, "ratio")
+        for one in report.comparisons:
+            table.add_row(one.what, f"{one.first:.4g}", f"{one.second:.4g}", f"{one.ratio:.3f}")
+        console.print(table)
     else:
         console.print(_measurements(report.measurements))
 
@@ -49,13 +52,6 @@ def _measurements(measurements: tuple[Measurement, ...]) -> Table:
             one.bound,
             f"{one.peak_memory_bytes / GIB:.2f}",
         )
-    return table
-
-
-def _comparisons(ways: tuple[str, str], comparisons: tuple[Comparison, ...]) -> Table:
-    table = _table("", *ways, "ratio")
-    for one in comparisons:
-        table.add_row(one.what, f"{one.first:.4g}", f"{one.second:.4g}", f"{one.ratio:.3f}")
     return table
 
 

@@ -88,13 +88,14 @@ def load_params(
       CorruptCheckpoint, CheckpointMismatch, InvalidValue: as in `load`.
     """
     path, target = Path(path), float_dtype(dtype)
-    expected = {name: leaf.shape for name, leaf in _named(shapes).items()}
+    expected = {name: leaf.shape for name, leaf in traverse_util.flatten_dict(dict(shapes), sep="/").items()}
     index = index_safetensors(path) if path.suffix == ".safetensors" else index_msgpack(path)
     index = layout(path, index, expected)
     check_index(path, index, expected)
     with path.open("rb") as file:
+        place = place or (lambda name, array: jax.device_put(array))
         wanted = filter(is_wanted, expected) if is_wanted else expected
-        leaves = {name: _load_leaf(file, name, index[name], target, place or _put) for name in wanted}
+        leaves = {name: _load_leaf(file, name, index[name], target, place) for name in wanted}
     return traverse_util.unflatten_dict(leaves, sep="/")
 
 
@@ -128,14 +129,6 @@ def _weights_path(folder: Path, names: tuple[str, ...]) -> Path:
         f"{folder} holds no {' or '.join(names)} (found: {found}). Weights in other formats, pickles above all, are "
         "not read; take the repository's Flax weights."
     )
-
-
-def _named(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return traverse_util.flatten_dict(dict(tree), sep="/")
-
-
-def _put(name: str, array: np.ndarray) -> jax.Array:
-    return jax.device_put(array)
 
 
 def _load_leaf(file: BinaryIO, name: str, stored: StoredArray, dtype: np.dtype, place: Place) -> Any:

@@ -138,11 +138,7 @@ def _apply(rules: list[tuple[str, str]], text: str) -> str:
 def _as_word_list(source: WordList | str | os.PathLike | Iterable[str]) -> WordList:
     if isinstance(source, WordList):
         return source
-    if isinstance(source, str | os.PathLike):
-        return _word_list_at(Path(source))
-    return WordList(source)
+    return _word_list_at(Path(source)) if isinstance(source, str | os.PathLike) else WordList(source)
 
 
-@lru_cache(maxsize=1)
-def _word_list_at(path: Path) -> WordList:
-    return WordList.from_file(path)
+_word_list_at = lru_cache(maxsize=1)(WordList.from_file)

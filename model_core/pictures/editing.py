@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Int, Int32, UInt8
 from PIL import Image
 
-FREE = -1  # in the place of a code that is to be drawn
+from model_core.families.conditions import FREE
 
 
 def repaint_clear(alpha: UInt8[np.ndarray, "height width"], grid: tuple[int, int]) -> Bool[np.ndarray, "rows columns"]:

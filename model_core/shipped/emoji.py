@@ -89,17 +89,15 @@ def build_emoji(
     (out / "licences.md").write_text(_licences(archives, words), encoding="utf-8")
     dropped: Counter[str] = Counter()
     codes = {concept.hexcode for concept in every}
-    pictures: Pictures = {
-        (code, each.style): picture
-        for each, archive in archives.items()
-        for code, picture in draw_set(each, archive, codes, size, dropped)
-    }
-    leaning: Pictures = {
-        (code, each.style): picture
-        for each, archive in archives.items()
-        if tilted
-        for code, picture in draw_set(each, archive, codes, size, Counter(), tilted=True)
-    }
+
+    def draw(dropped: Counter[str], *, tilted: bool) -> Pictures:
+        return {
+            (code, each.style): picture
+            for each, archive in archives.items()
+            for code, picture in draw_set(each, archive, codes, size, dropped, tilted=tilted)
+        }
+
+    pictures, leaning = draw(dropped, tilted=False), draw(Counter(), tilted=True) if tilted else {}
     concepts = with_own_tags(every[:num_concepts], read_tags(words))
     names = [each.style for each in sets]
     items = [

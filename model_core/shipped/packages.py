@@ -11,9 +11,10 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+from model_core.cache import cache_folder
 from model_core.errors import DalleServeError
 
-CACHE = Path.home() / ".cache" / "dalle-serve" / "packages"
+CACHE = cache_folder() / "packages"
 FETCH_TIMEOUT_S = 300
 
 

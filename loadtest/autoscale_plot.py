@@ -14,8 +14,6 @@ def draw(rows: list[dict[str, Any]], answers: list[tuple[float, float, str]], pa
       rows: seconds, arrived and answered so far, pending, active, waiting, `replicas NAME` and `wanted NAME`; a row for
         each moment.
       answers: when, after how many seconds, of what kind.
-      path: of a PNG file.
-      title: above it.
     """
     import matplotlib as mpl
 

@@ -46,9 +46,6 @@ class Watcher:
     """Asks the nodes again and again, and remembers what they said.
 
     Ray exports a gauge once for each time that it was set, so most of them are missing from most answers.
-
-    Args:
-      clock: seconds; replaced in tests.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):

@@ -39,7 +39,6 @@ class Keys:
 
     Args:
       config: where the file is, and who is let in without keys.
-      clock: seconds; replaced in tests.
 
     Raises:
       DalleServeError: the file cannot be read, or a line of it is no key.

@@ -10,7 +10,6 @@ class Circuit:
     Args:
       max_failures: failures in a row that open it.
       open_s: seconds that it stays open; then one call may try, and its outcome decides.
-      clock: seconds; replaced in tests.
     """
 
     def __init__(self, max_failures: int = 3, open_s: float = 30.0, clock: Callable[[], float] = time.monotonic):

@@ -12,12 +12,7 @@ WEIGHT_OF_LATEST = 0.3
 
 
 class Admission:
-    """A counter of pending images with an upper bound, and the pace at which they are drawn.
-
-    Args:
-      max_pending_images: what is let in at most.
-      clock: seconds; replaced in tests.
-    """
+    """A counter of pending images with an upper bound, and the pace at which they are drawn."""
 
     def __init__(self, max_pending_images: int, clock: Callable[[], float] = time.monotonic):
         self._max_pending_images = max_pending_images

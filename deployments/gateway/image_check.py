@@ -18,12 +18,7 @@ Score = Callable[[str, np.ndarray], Awaitable[float]]
 
 
 class ImageCheck:
-    """Refuses images.
-
-    Args:
-      score: says how well an image, uint8 [height, width, 3], shows a text; larger is better.
-      config: the concepts and the limit.
-    """
+    """Refuses images by `score`: how well one, uint8 [height, width, 3], shows a text; larger is better."""
 
     def __init__(self, score: Score, config: SafetyConfig):
         self._score = score

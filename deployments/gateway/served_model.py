@@ -23,7 +23,6 @@ class ServedModel:
       decoding_uploads: to be held while an upload is decoded.
 
     Args:
-      config: of this model.
       stages: handles by stage name.
       images_in_flight: how many images of one request are in the stages at a time.
 

@@ -22,9 +22,7 @@ class WatchedFile(Generic[Content]):
     log says why.
 
     Args:
-      path: of the file.
       read: makes content of its text; raises `DalleServeError` where it cannot.
-      clock: seconds; replaced in tests.
 
     Raises:
       DalleServeError: it cannot be read, or makes no sense, to begin with.

@@ -49,12 +49,7 @@ class ScaleOnSlots:
 
 
 class SamplerLoad:
-    """Turns a sampler's counts into the numbers that `ScaleOnSlots` reads; one for each replica.
-
-    Args:
-      codes_per_image: how many codes an image has.
-      clock: seconds; replaced in tests.
-    """
+    """Turns a sampler's counts into the numbers that `ScaleOnSlots` reads; one for each replica."""
 
     def __init__(self, codes_per_image: int, clock: Callable[[], float] = time.monotonic):
         self._codes_per_image = codes_per_image

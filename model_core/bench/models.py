@@ -23,32 +23,15 @@ from model_core.weights import checkpoint
 
 Params = dict[str, Any]
 
-MINI = dalle_bart.DalleBartConfig(
-    d_model=1024,
-    encoder_layers=12,
-    decoder_layers=12,
-    encoder_attention_heads=16,
-    decoder_attention_heads=16,
-    encoder_ffn_dim=2730,
-    decoder_ffn_dim=2730,
-    encoder_vocab_size=50264,
-    image_vocab_size=16384,
-    image_length=256,
-    max_text_length=64,
-    decoder_start_token_id=16384,
-    eos_token_id=16385,
+MINI = dalle_bart.DalleBartConfig.of_size(
+    width=1024, heads=16, ffn=2730, layers=(12, 12), codes=16384, length=256, words=50264, text=64
 )
-MEGA = replace(
-    MINI,
-    d_model=2048,
-    encoder_layers=24,
-    decoder_layers=24,
-    encoder_attention_heads=32,
-    decoder_attention_heads=32,
-    encoder_ffn_dim=4096,
-    decoder_ffn_dim=4096,
-    encoder_vocab_size=50272,
-    image_vocab_size=16415,
+MEGA = replace(  # whose special ids are those of mini
+    dalle_bart.DalleBartConfig.of_size(
+        width=2048, heads=32, ffn=4096, layers=(24, 24), codes=16415, length=256, words=50272, text=64
+    ),
+    decoder_start_token_id=MINI.decoder_start_token_id,
+    eos_token_id=MINI.eos_token_id,
 )
 VQGAN_F16 = vqgan.VQGANConfig(
     resolution=256,
@@ -60,28 +43,19 @@ VQGAN_F16 = vqgan.VQGANConfig(
     num_res_blocks=2,
     attn_resolutions=(16,),
 )
+
+
+def _tower(width: int) -> dict[str, Any]:
+    sizes = {"hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": width // 64}
+    return sizes | {"num_hidden_layers": 12}
+
+
 CLIP_B32 = clip.CLIPConfig(
-    text_config=clip.TextConfig(
-        hidden_size=512,
-        intermediate_size=2048,
-        num_attention_heads=8,
-        num_hidden_layers=12,
-        vocab_size=49408,
-        max_position_embeddings=77,
-    ),
-    vision_config=clip.VisionConfig(
-        hidden_size=768,
-        intermediate_size=3072,
-        num_attention_heads=12,
-        num_hidden_layers=12,
-        image_size=224,
-        patch_size=32,
-    ),
+    text_config=clip.TextConfig(vocab_size=49408, max_position_embeddings=77, **_tower(512)),
+    vision_config=clip.VisionConfig(image_size=224, patch_size=32, **_tower(768)),
     preprocessor=clip.PreprocessorConfig(shortest_edge=224, crop_size=224),
     projection_dim=512,
 )
-
-
 # Of each public model, by role: the module that computes a part, and its configuration.
 SIZES: dict[str, dict[str, tuple[Any, Any]]] = {
     name: {"sampler": (dalle_bart, config), "codec": (vqgan, VQGAN_F16), "scorer": (clip, CLIP_B32)}

@@ -81,15 +81,7 @@ def logits(
     mask: TextMask,
     codes: Int[AnyArray, "B L"],
 ) -> Float[Array, "B L+1 C"]:
-    """Scores every code of images given those before it: row i is for code i. Float32, raw, without guidance.
-
-    Args:
-      values: encoder states, with their `mask`.
-      codes: the first L codes, at most N - 1.
-
-    Raises:
-      InvalidValue: more codes than an image has.
-    """
+    """Scores every code of images given those before it: row i is for code i. Raises as `decoder_logits`."""
     fed = jnp.pad(jnp.asarray(codes), ((0, 0), (1, 0)), constant_values=config.decoder_start_token_id)
     return decoder_logits(config, params, fed, values, mask)[..., : config.image_vocab_size]
 

@@ -44,20 +44,15 @@ class Admission:
         self.pending_images += num_images
         try:
             yield
-            self._learn(num_images)
+            began, self._drained_at = self._drained_at, self._clock()
+            latest = (self._drained_at - began) / num_images
+            self._seconds_an_image += WEIGHT_OF_LATEST * (latest - self._seconds_an_image)
         finally:
             self.pending_images -= num_images
 
     def close(self) -> None:
         """Lets nobody in from now on; who is in keeps his place."""
         self.is_closed = True
-
-    def _learn(self, num_images: int) -> None:
-        """So many images left the queue since the last ones did."""
-        now = self._clock()
-        latest = (now - self._drained_at) / num_images
-        self._drained_at = now
-        self._seconds_an_image += WEIGHT_OF_LATEST * (latest - self._seconds_an_image)
 
 
 def whole_seconds(wait_s: float) -> int:

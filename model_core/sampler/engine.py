@@ -196,15 +196,16 @@ class Engine:
             raise EngineFailed(f"The engine has made no progress for {self._clock() - since:.0f} s.")
 
     def _run(self) -> None:
-        while self._wait_for_work():
+        while True:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: (
+                        self._is_closed or self._failure or self._running or len(self._queue) or self._rows.num_turns
+                    )
+                )
+                if self._is_closed or self._failure:
+                    return
             self._turn()
-
-    def _wait_for_work(self) -> bool:
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._is_closed or self._failure or self._running or len(self._queue) or self._rows.num_turns
-            )
-            return not (self._is_closed or self._failure)
 
     def _turn(self) -> None:
         """Begins a turn and reads one: on a device that runs ahead the one before, so that it never waits for us."""

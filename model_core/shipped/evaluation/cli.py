@@ -31,7 +31,8 @@ def evaluate(
 
     from model_core.errors import InvalidValue
     from model_core.pipeline import Pipeline
-    from model_core.shipped.evaluation.evaluation import measure_networks, measure_pictures
+    from model_core.shipped.evaluation.evaluation import measure_pictures
+    from model_core.shipped.evaluation.networks import Networks
     from model_core.shipped.evaluation.prompts import PROMPTS, read_questions
     from model_core.shipped.evaluation.report import write_report
     from model_core.shipped.evaluation.wishes import measure_wishes
@@ -48,7 +49,7 @@ def evaluate(
         "machine": f"{platform.machine()}, {jax.device_count()} × {jax.devices()[0].device_kind}",
         "sampling": ", ".join(f"{name} {value}" for name, value in pipeline.bundle.sampling.items()),
     }
-    networks = measure_networks(pipeline, dataset) if dataset else []
+    networks = Networks(pipeline.bundle).measure(dataset) if dataset else []
     pictures, sheets, wishes = None, None, []
     with Progress(console=Console(stderr=True)) as progress:
         if draws:

@@ -35,11 +35,7 @@ class Overloaded(DalleServeError):
 
     def __init__(self, message: str, retry_after_s: int):
         super().__init__(message, retry_after_s)
-        self.message = message
         self.retry_after_s = retry_after_s
-
-    def __str__(self) -> str:
-        return self.message
 
 
 class DeadlineExceeded(DalleServeError):

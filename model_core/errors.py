@@ -5,7 +5,10 @@ Messages say what was got, what is allowed and what to do next. They are safe to
 
 
 class DalleServeError(Exception):
-    """The root of all errors raised on purpose."""
+    """The root of all errors raised on purpose; its first argument is the message."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
 
 
 class InvalidValue(DalleServeError, ValueError):
@@ -17,11 +20,7 @@ class InvalidValue(DalleServeError, ValueError):
 
     def __init__(self, message: str, param: str | None = None):
         super().__init__(message, param)  # all arguments go up, so that the error survives pickling between processes
-        self.message = message
         self.param = param
-
-    def __str__(self) -> str:
-        return self.message
 
 
 class CheckpointError(DalleServeError):

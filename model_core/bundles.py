@@ -152,14 +152,12 @@ def fetch(hub_id: str) -> Path:
     Raises:
       ModelNotFound: it is neither a Hugging Face id nor an artifact, or cannot be had.
     """
-    if wandb_artifacts.is_reference(hub_id):
-        return wandb_artifacts.locate(hub_id, download=True)
-    if not _is_hub_id(hub_id):
+    if not (_is_hub_id(hub_id) or wandb_artifacts.is_reference(hub_id)):
         raise ModelNotFound(
             f"{hub_id!r} is no Hugging Face id (org/name or org/name@revision), nor a Weights & Biases artifact "
             "(entity/project/name:version)."
         )
-    return _hub_folder(hub_id, download=True)
+    return _locate(hub_id, download=True)
 
 
 def _locate(name: str | os.PathLike, download: bool) -> Path:

@@ -1,7 +1,4 @@
-"""The stage that draws image codes: a shim over `model_core.sampler.engine.Engine`, which draws many images at once.
-
-The models are imported when a replica starts, not with this module.
-"""
+"""The stage that draws image codes: a shim over `model_core.sampler.engine.Engine`, which draws many images at once."""
 
 import asyncio
 from collections.abc import AsyncGenerator

@@ -61,7 +61,7 @@ def engine(
     json_file: Json = None,
     plot: Plot = None,
 ) -> None:
-    """Text to image codes: the decoder's steps, which take most of the time."""
+    """Conditions to image codes: the sampler's steps, which take most of the time."""
     settings = {"deterministic": deterministic, "guidance_scale": guidance_scale, "num_codes": codes}
     report = _bench("engine")(model, _counts(images), dtype=dtype, repeats=repeats, **settings)
     _hand_over(report, json_file, plot)
@@ -76,7 +76,7 @@ def decoder(
     json_file: Json = None,
     plot: Plot = None,
 ) -> None:
-    """Image codes to images: the VQGAN's decoder."""
+    """Image codes to images: the codec's decoder."""
     _hand_over(_bench("decoder")(model, _counts(images), dtype=dtype, repeats=repeats), json_file, plot)
 
 
@@ -90,7 +90,7 @@ def scorer(
     json_file: Json = None,
     plot: Plot = None,
 ) -> None:
-    """Images and a prompt to scores: CLIP."""
+    """Images and a prompt to scores."""
     _hand_over(_bench("scorer")(model, _counts(images), dtype=dtype, repeats=repeats, size=size), json_file, plot)
 
 

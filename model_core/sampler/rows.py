@@ -158,7 +158,7 @@ class Rows:
     def warm_up(self) -> None:
         """Compiles all that `advance` can run; sequences that are here stay as they are."""
         shape = self._model.config.condition_shape
-        kind = np.float32 if len(shape) > 1 else np.int32  # encoder states, or ids
+        kind = np.float32 if len(shape) > 1 else np.int32  # states, or ids
         text = self._read_text(Condition(np.zeros(shape, kind), np.ones(shape[:1], np.int32)))
         codes = np.zeros(self._length, np.int32)
         rows = [self._row(text, codes, length) for length in self._prefixes]

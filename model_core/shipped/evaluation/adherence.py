@@ -1,6 +1,6 @@
 """Whether drawn pictures show what was asked for, as an independent judge sees it, and what choosing among draws buys.
 
-Choosing is done by the model's own CLIP, judging by a judge that knows nothing of it. All draws of a prompt are used
+Choosing is done by the model's own scorer, judging by a judge that knows nothing of it. All draws of a prompt are used
 for every `best_of`: 16 draws are sixteen times the best of one, four times the best of four, once the best of 16.
 """
 

@@ -71,7 +71,7 @@ def measure_pictures(
     """Draws every prompt `num_draws` times, keeping the draws in `folder`, and has them judged.
 
     Raises:
-      InvalidValue: more draws than can be had, or the model has no CLIP.
+      InvalidValue: more draws than can be had, or the model has no scorer.
       PackageError: the judge's art cannot be fetched.
     """
     concepts = [question.concept for question in questions]

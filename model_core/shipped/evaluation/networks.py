@@ -36,7 +36,7 @@ class GroupScores:
       codes_used: share of the codebook that the group's codes use.
       nll: of a code given those before it and the prompt, in nats, mean over codes of `PREDICTED` pictures at most.
       nll_wrong_prompt: the same with another picture's prompt: the difference is what the text tells the model.
-      recall_at_1, recall_at_5: how often CLIP finds a prompt's picture among the group's concepts; None without CLIP.
+      recall_at_1, recall_at_5: how often the scorer finds a prompt's picture among the group's; None without one.
     """
 
     split: str

@@ -57,14 +57,8 @@ def bench_engine(
         itemsize = jax.numpy.dtype(dtype).itemsize
         work = image_work(numbers, itemsize, rows_of(images, scale), np.arange(start, start + drawn))
         whole = length / drawn
-        return measured(
-            images,
-            seconds * whole,
-            work * whole,
-            here,
-            codes_per_s=images * drawn / seconds,
-            first_row_s=median(first for _, first in times),
-        )
+        more = {"codes_per_s": images * drawn / seconds, "first_row_s": median(first for _, first in times)}
+        return measured(images, seconds * whole, work * whole, here, **more)
 
     settings = {"guidance_scale": scale, "deterministic": deterministic, "codes": drawn, "repeats": repeats}
     return Report("engine", model, dtype, settings, here, tuple(map(measure, counts)))
@@ -81,22 +75,16 @@ def _draw(rows: Rows, sequences: list[Sequence], start: int, stop: int) -> tuple
     began = time.perf_counter()
     for sequence in sequences:
         rows.join(sequence)
-    position = sequences[0].position
-
-    def draw_to(end: int) -> None:
-        nonlocal position
+    if start:
+        rows.advance(start - sequences[0].position)
+        rows.read()
+        began = time.perf_counter()
+    position, times = start, []
+    for end in (*range(start + CODES_PER_ADVANCE, stop, CODES_PER_ADVANCE), stop):
         rows.advance(end - position)
         rows.read()
+        times.append(time.perf_counter() - began)
         position = end
-
-    if start:
-        draw_to(start)
-        began = time.perf_counter()
-    draw_to(min(start + CODES_PER_ADVANCE, stop))
-    first = time.perf_counter() - began
-    while position < stop:
-        draw_to(min(position + CODES_PER_ADVANCE, stop))
-    whole = time.perf_counter() - began
     for sequence in sequences:
         rows.leave(sequence)
-    return whole, first
+    return times[-1], times[0]

@@ -42,16 +42,9 @@ def _measurements(measurements: tuple[Measurement, ...]) -> Table:
     table = _table(*names, "limit,\ns/image", "of the\nlimit", "bound by", "peak,\nGiB")
     for one in measurements:
         drawing = (f"{one.codes_per_s:.1f}", f"{one.first_row_s:.3g}") if draws else ()
-        table.add_row(
-            str(one.images),
-            f"{one.s_per_image:.3g}",
-            f"{one.images_per_s:.3g}",
-            *drawing,
-            f"{one.limit_s / one.images:.3g}",
-            f"{one.limit_fraction:.0%}",
-            one.bound,
-            f"{one.peak_memory_bytes / GIB:.2f}",
-        )
+        limit = (f"{one.limit_s / one.images:.3g}", f"{one.limit_fraction:.0%}", one.bound)
+        speed = (str(one.images), f"{one.s_per_image:.3g}", f"{one.images_per_s:.3g}")
+        table.add_row(*speed, *drawing, *limit, f"{one.peak_memory_bytes / GIB:.2f}")
     return table
 
 
@@ -86,14 +79,7 @@ def write_plot(report: Report, path: Path) -> None:
     counts = [one.images for one in report.measurements]
     axes.plot(counts, [one.images_per_s for one in report.measurements], "o-", label="measured")
     axes.plot(counts, [one.images / one.limit_s for one in report.measurements], "k--", label="limit")
-    axes.set(
-        title=f"{report.what}, {report.model}, {report.dtype}",
-        xlabel="images at a time",
-        ylabel="images/s",
-        xscale="log",
-        yscale="log",
-        xticks=counts,
-        xticklabels=counts,
-    )
+    axes.set(title=f"{report.what}, {report.model}, {report.dtype}", xlabel="images at a time", ylabel="images/s")
+    axes.set(xscale="log", yscale="log", xticks=counts, xticklabels=counts)
     axes.legend()
     figure.savefig(path)

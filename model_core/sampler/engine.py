@@ -42,7 +42,6 @@ class EngineStats:
 
     rows: int
     rows_taken: int
-    running: int
     waiting: int
     codes_drawn: int
     near_ties: int
@@ -175,7 +174,6 @@ class Engine:
             return EngineStats(
                 rows=self._rows.max_rows,
                 rows_taken=self._rows.num_taken,
-                running=len(self._running),
                 waiting=len(self._queue),
                 codes_drawn=self._codes_drawn,
                 near_ties=self._rows.num_near_ties,

@@ -12,7 +12,6 @@ class Counts:
     """What the run has seen so far.
 
     Attributes:
-      images: images received.
       statuses: replies by HTTP status; 0 where none came.
     """
 

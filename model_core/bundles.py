@@ -52,7 +52,6 @@ class Bundle:
 
     Attributes:
       id: the model's name in requests and replies.
-      sampler: draws image codes.
       text: reads prompts; the sampler's folder where there is none for it alone.
       codec: turns image codes into pictures.
       scorer: None where images are not to be ranked.

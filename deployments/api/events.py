@@ -25,7 +25,6 @@ async def event_stream(
     ends, the events are closed.
 
     Args:
-      explain: makes an error's envelope.
       keep_alive_s: a comment is sent after each such time without an event.
     """
     feed = _Feed(events)

@@ -18,7 +18,6 @@ class ServeReport(NamedTuple):
     """Seconds for one request, measured in turns.
 
     Attributes:
-      images: of the request.
       served_s: over HTTP, from the request to the last byte.
       in_process_s: the same in this process, while the service is idle.
       ratio: the median of each round's served by its in-process time.

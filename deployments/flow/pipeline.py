@@ -51,7 +51,6 @@ class StagePipeline:
 
     Args:
       stages: handles by stage name; without `clip_scorer` images come unranked, in the order of their seeds.
-      grid: of the codes of an image.
       images_in_flight: how many images of one request are in the stages at a time.
       model: its id, for what is counted.
       sleepy: stages that may have scaled to zero; a request wakes them all at once, not each when its turn comes.

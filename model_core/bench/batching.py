@@ -54,10 +54,8 @@ def bench_batching(
 
     Args:
       model, dtype: as `load_sampler` takes them; its errors are raised here too.
-      slots: images at a time.
       images: of the trace, with exponential gaps (a Poisson process).
       load: rate of the trace by static batching's throughput, as measured just before.
-      deterministic: as the engine's setting.
       repeats: rounds of the measurement of throughput; the trace is long enough to be sent once.
       seed: of the trace, and of the order of different images.
       report: called with a line for every step.

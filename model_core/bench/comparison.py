@@ -30,7 +30,6 @@ class ComparisonReport:
     """What one command measured.
 
     Attributes:
-      what: as the command is called.
       settings: of the command, as they were given or filled in.
       ways: what the first and the second way are called.
     """

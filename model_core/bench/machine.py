@@ -26,7 +26,6 @@ class Machine:
 
     Attributes:
       processor: as the operating system names it.
-      device: what JAX computes on.
       threads: that this process may run on.
       read_bytes_per_s: best of five reads of 1 GiB.
       flops_per_s: best of five square matrix products in the dtype of the model; a multiply-add counts two.

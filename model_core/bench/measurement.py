@@ -12,7 +12,6 @@ class Measurement:
     """So many images at a time, in seconds.
 
     Attributes:
-      images: computed together.
       seconds: for all of them, the median of the repeats.
       limit_s: the least time for the same work on this machine.
       bound: which rate sets that limit, "memory" or "arithmetic".

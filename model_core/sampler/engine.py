@@ -55,7 +55,6 @@ class Engine:
       codes_per_advance: after so many steps sequences come, go and report. The first turns after a pause are shorter:
         who asks for several images sends them one after another, and the later ones should not wait for the first.
       max_stall_s: an advance that takes longer makes the engine unhealthy.
-      clock: seconds that only grow.
     """
 
     def __init__(

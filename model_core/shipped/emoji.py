@@ -56,7 +56,6 @@ def build_emoji(
     in the split "unseen", on white.
 
     Args:
-      out: folder of the new data set.
       size: side of the square pictures, in pixels.
       cache: folder for the fetched packages.
       num_concepts: takes the first so many of the list; None takes all, and nothing is unseen.

@@ -26,7 +26,6 @@ class PictureSet:
     """A set of pictures.
 
     Attributes:
-      style: the word for it.
       border: width of the empty edge its artists left, as a share of the side.
       tilt: which way its tilted drawings lean: degrees clockwise.
     """

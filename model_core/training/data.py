@@ -108,9 +108,6 @@ def write_index(folder: Path, items: Iterable[Item]) -> None:
 def read_picture(source: Path | bytes, name: str) -> UInt8[np.ndarray, "height width 3"]:
     """Reads a picture, or its bytes, upright and laid on white.
 
-    Args:
-      name: what to call it in an error.
-
     Raises:
       InvalidValue: there is no such file, or it is no picture that can be read.
     """

@@ -117,9 +117,7 @@ def train(
     curves, and a signal to any of them stops all after the same step.
 
     Args:
-      make_batch: (generator, step) -> batch.
       step: (state, batch, key) -> (state, metrics); the loop counts `state["step"]` itself.
-      name: what the progress bar says.
       on_save: called with the state, on the host, whenever it was time to save it, for pictures of progress.
 
     Raises:

@@ -69,11 +69,7 @@ def open_tokenizer(folder: str | os.PathLike) -> Tokenizer:
 
 
 class DalleBartText:
-    """Turns prompts into conditions: encoder states. What comes out for a text depends on no other.
-
-    Attributes:
-      tokenizer: prompts → text tokens.
-    """
+    """Turns prompts into conditions: encoder states. What comes out for a text depends on no other."""
 
     def __init__(self, tokenizer: Tokenizer, encode: Encode, batch_size: int):
         """`open_text` is the usual way."""

@@ -22,7 +22,7 @@ class CompileCounter:
         """Counts until the end of the block."""
         thread = threading.get_ident()
 
-        def listen(event: str, *_: float, **__: str | int) -> None:
+        def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
             self.count += event == _EVENT and threading.get_ident() == thread
 
         jax.monitoring.register_event_duration_secs_listener(listen)

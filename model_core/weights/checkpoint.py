@@ -88,7 +88,8 @@ def load_params(
       CorruptCheckpoint, CheckpointMismatch, InvalidValue: as in `load`.
     """
     path, target = Path(path), float_dtype(dtype)
-    expected = {name: leaf.shape for name, leaf in traverse_util.flatten_dict(dict(shapes), sep="/").items()}
+    named: dict[str, Any] = dict(traverse_util.flatten_dict(dict(shapes), sep="/"))
+    expected = {name: leaf.shape for name, leaf in named.items()}
     index = index_safetensors(path) if path.suffix == ".safetensors" else index_msgpack(path)
     index = layout(path, index, expected)
     check_index(path, index, expected)

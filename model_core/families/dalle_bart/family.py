@@ -71,7 +71,9 @@ def encode(
         raise InvalidValue(
             f"text_mask has the shape {text_mask.shape}; text_tokens {text_tokens.shape}. They must agree.", "text_mask"
         )
-    return DalleBart(config, remat).bind({"params": params}).encode(text_tokens, text_mask.astype(bool))
+    return (
+        DalleBart(config, remat).bind({"params": params}).encode(jnp.asarray(text_tokens), jnp.asarray(text_mask, bool))
+    )
 
 
 def logits(
@@ -110,7 +112,8 @@ def decoder_logits(
             f"There are {decoder_codes.shape[1]} positions to score; an image of this model has {config.image_length}.",
             "codes",
         )
-    return DalleBart(config, remat).bind({"params": params}).logits(decoder_codes, states, text_mask.astype(bool))
+    network = DalleBart(config, remat).bind({"params": params})
+    return network.logits(jnp.asarray(decoder_codes), jnp.asarray(states), jnp.asarray(text_mask, bool))
 
 
 def forward(

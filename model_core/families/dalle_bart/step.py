@@ -143,7 +143,7 @@ def read_text(
     return Text(keys_values=made, mask=jnp.asarray(mask, bool))
 
 
-def _modules(config, weights):
+def _modules(config: DalleBartConfig, weights: StepWeights) -> tuple[DalleBart, list[DecoderLayer]]:
     """The network without its layers, and the decoder's layers, with their parameters."""
     shared, layers = weights.unpacked()
     layer = DecoderLayer(*config.decoder_sizes, not weights.is_turned)

@@ -1,8 +1,7 @@
 """Settings of the service: what a Serve YAML's `args:` is checked against.
 
 Every class refuses keys it does not know. The defaults suit a laptop with two cores: all `num_cpus` together are at
-most 2.
-Knows nothing of Ray's objects; `app.py` hands `deployment_options()` on to it.
+most 2. `app.py` hands `deployment_options()` on to Ray.
 """
 
 from collections import Counter
@@ -25,6 +24,11 @@ class Settings(BaseModel):
 # A caller that found all replicas full looks again after a while, twice as long each time up to this. Serve's own half
 # second is long beside an image: a replica that draws 15 a second is through with what it had waiting by then.
 ROUTER_BACKOFF_S = 0.05
+# Settings that Serve knows by the same names.
+SERVE_OPTIONS = {"max_ongoing_requests", "max_queued_requests", "graceful_shutdown_timeout_s", "max_surge_percent"}
+SERVE_OPTIONS |= {"health_check_period_s", "health_check_timeout_s"}
+AUTOSCALING_OPTIONS = {"min_replicas", "max_replicas", "target_ongoing_requests", "look_back_period_s"}
+AUTOSCALING_OPTIONS |= {"upscale_delay_s", "downscale_delay_s"}
 
 
 class DeploymentConfig(Settings):
@@ -86,23 +90,13 @@ class DeploymentConfig(Settings):
     def deployment_options(self) -> dict[str, Any]:
         """The arguments of `Deployment.options`."""
         return {
+            **self.model_dump(include=SERVE_OPTIONS),
             "autoscaling_config": {
-                "min_replicas": self.min_replicas,
-                "max_replicas": self.max_replicas,
-                "target_ongoing_requests": self.target_ongoing_requests,
-                "look_back_period_s": self.look_back_period_s,
+                **self.model_dump(include=AUTOSCALING_OPTIONS),
                 "metrics_interval_s": self.look_back_period_s / 10,
                 "policy": self.autoscaling_policy(),
-                "upscale_delay_s": self.upscale_delay_s,
-                "downscale_delay_s": self.downscale_delay_s,
             },
-            "max_ongoing_requests": self.max_ongoing_requests,
-            "max_queued_requests": self.max_queued_requests,
             "request_router_config": {"max_backoff_s": ROUTER_BACKOFF_S},
-            "health_check_period_s": self.health_check_period_s,
-            "health_check_timeout_s": self.health_check_timeout_s,
-            "graceful_shutdown_timeout_s": self.graceful_shutdown_timeout_s,
-            "max_surge_percent": self.max_surge_percent,
             "max_constructor_retry_count": 3,  # a checkpoint that does not load will not load the 20th time either
             "ray_actor_options": {
                 "num_cpus": self.num_cpus,

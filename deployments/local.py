@@ -13,7 +13,6 @@ from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from threading import Thread
-from types import TracebackType
 from typing import Any, Self
 
 from deployments.config import APP_NAME, AppConfig
@@ -52,9 +51,7 @@ class LocalService:
     """A service in processes of its own, to be used in a `with` block; at its end no process is left.
 
     Args:
-      config: what to serve.
-      host: address to listen on.
-      port: port to listen on.
+      host, port: to listen on.
       json_logs: whether each line of Serve's logs is a JSON object.
       report: called with a line for every step of the start.
 
@@ -90,9 +87,7 @@ class LocalService:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
     def start(self) -> None:

@@ -23,7 +23,7 @@ from locust import events
 from locust.env import Environment
 
 from loadtest import metrics
-from loadtest.local import wait_until_ready
+from loadtest.local import running
 from loadtest.locustfile import DEFAULT_WAYS, FIRST_PREVIEW, PROMPTS_FILE, REFUSED, WAYS, Arrivals, Drawer, read_prompts
 from loadtest.shapes import SHAPES, Shape
 
@@ -37,7 +37,6 @@ ENVIRONMENT = {
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
 }
-STOP_TIMEOUT_S = 120.0
 
 
 class Visitors(Arrivals):
@@ -149,15 +148,8 @@ def _service(asked: argparse.Namespace) -> Iterator[str]:
     command = Path(sys.executable).with_name("serve")
     cache = {"JAX_COMPILATION_CACHE_DIR": str(asked.out.resolve() / "jax")}
     started = subprocess.Popen([command, "run", str(asked.start)], env=ENVIRONMENT | cache | os.environ)
-    try:
-        wait_until_ready(started, asked.url)
+    with running(started, asked.url):
         yield asked.url
-    finally:
-        started.terminate()
-        try:
-            started.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            started.kill()
 
 
 def _write_table(diary: Diary, path: Path) -> None:

@@ -1,7 +1,4 @@
-"""One picture of an autoscaling run: load, queue, replicas and latency over the same time.
-
-Knows nothing of how the numbers were gathered.
-"""
+"""One picture of an autoscaling run: load, queue, replicas and latency over the same time."""
 
 import math
 from pathlib import Path
@@ -17,8 +14,6 @@ def draw(rows: list[dict[str, Any]], answers: list[tuple[float, float, str]], pa
       rows: seconds, arrived and answered so far, pending, active, waiting, `replicas NAME` and `wanted NAME`; a row for
         each moment.
       answers: when, after how many seconds, of what kind.
-      path: of a PNG file.
-      title: above it.
     """
     import matplotlib as mpl
 

@@ -1,7 +1,4 @@
-"""What locust does not count by itself: images, refusals, replies by status; gathered from all workers.
-
-Knows nothing of how they are asked for.
-"""
+"""What locust does not count by itself: images, refusals, replies by status; gathered from all workers."""
 
 from collections import Counter
 from typing import Any
@@ -15,7 +12,6 @@ class Counts:
     """What the run has seen so far.
 
     Attributes:
-      images: images received.
       statuses: replies by HTTP status; 0 where none came.
     """
 

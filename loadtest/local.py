@@ -44,11 +44,17 @@ def service(*options: str) -> Iterator[str]:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     command = Path(sys.executable).with_name("dalle-serve")
-    process = subprocess.Popen([command, "serve", "--port", str(port), *options])
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_until_ready(process, url)
+    url = f"http://127.0.0.1:{port}"
+    with running(subprocess.Popen([command, "serve", "--port", str(port), *options]), url):
         yield url
+
+
+@contextlib.contextmanager
+def running(process: subprocess.Popen, url: str) -> Iterator[None]:
+    """Waits until the service at `url` can draw; at the end its process is stopped."""
+    try:
+        wait_until_ready(process, url)
+        yield
     finally:
         process.terminate()
         try:

@@ -164,21 +164,16 @@ class Drawer(HttpUser):
                 if last == COMPLETED:
                     counts.images += 1
                 elif before == "nothing":
-                    self._note_preview(_milliseconds_since(began))
+                    self._note("SSE", FIRST_PREVIEW, _milliseconds_since(began))
         except RequestException as error:
             last = f"{last}, then {error}"
         if last != COMPLETED:
             response.failure(f"the stream ended with {last}")
 
-    def _note_preview(self, milliseconds: float) -> None:
-        """The first preview stands in the statistics as if it were a request."""
+    def _note(self, kind: str, name: str, milliseconds: float = 0, exception: Exception | None = None) -> None:
+        """Adds to the statistics what is no request of its own, as if it were one."""
         self.environment.events.request.fire(
-            request_type="SSE",
-            name=FIRST_PREVIEW,
-            response_time=milliseconds,
-            response_length=0,
-            exception=None,
-            context={},
+            request_type=kind, name=name, response_time=milliseconds, response_length=0, exception=exception, context={}
         )
 
 
@@ -256,14 +251,7 @@ class Arrivals(Drawer):
         asking = [user for user in USERS if user.way in self._options.ways]
         (kind,) = random.choices(asking, [user.weight for user in asking])
         if self._under_way.full():
-            self.environment.events.request.fire(
-                request_type="POST",
-                name="dropped",
-                response_time=0,
-                response_length=0,
-                exception=RuntimeError(f"{MAX_UNDER_WAY} requests are under way"),
-                context={},
-            )
+            self._note("POST", "dropped", exception=RuntimeError(f"{MAX_UNDER_WAY} requests are under way"))
         else:
             self._under_way.spawn(WAYS[kind.way], self)
 

@@ -1,7 +1,4 @@
-"""Reads what a Ray cluster exports for Prometheus, as Prometheus would: over HTTP, from the nodes that Ray lists.
-
-Knows nothing of Ray but the file in which it lists them.
-"""
+"""Reads what a Ray cluster exports for Prometheus, as Prometheus would: over HTTP, from the nodes that Ray lists."""
 
 import json
 import time
@@ -49,9 +46,6 @@ class Watcher:
     """Asks the nodes again and again, and remembers what they said.
 
     Ray exports a gauge once for each time that it was set, so most of them are missing from most answers.
-
-    Args:
-      clock: seconds; replaced in tests.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):

@@ -1,7 +1,4 @@
-"""How the load of an autoscaling run goes over its time: as a share of the peak.
-
-Knows nothing of requests.
-"""
+"""How the load of an autoscaling run goes over its time: as a share of the peak."""
 
 import math
 from collections.abc import Callable

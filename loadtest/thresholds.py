@@ -1,7 +1,4 @@
-"""What a run must hold to, as options; a run that does not exits with status 1.
-
-Knows nothing of how the numbers came about.
-"""
+"""What a run must hold to, as options; a run that does not exits with status 1."""
 
 from argparse import ArgumentParser
 from dataclasses import dataclass

@@ -4,7 +4,7 @@ A name is that of a shipped model ("emoji"), a folder, a Hugging Face id ("org/n
 Weights & Biases artifact ("entity/project/name:version").
 A model's folder holds `dalle_bart/`, `vqgan/`, `clip/` (optional), each as its public repository has it, and
 `model.json`, which may name other folders: `"parts": {"sampler": "dalle_bart", "codec": "vqgan", "scorer": "clip"}`.
-Nothing is downloaded unless asked for. Knows nothing of what is inside the weights, and imports no JAX.
+Nothing is downloaded unless asked for. Imports no JAX.
 
 Provenance of the sampling defaults: the inference notebook of dalle-mini, whose config has top_k 50.
 """
@@ -52,7 +52,6 @@ class Bundle:
 
     Attributes:
       id: the model's name in requests and replies.
-      sampler: draws image codes.
       text: reads prompts; the sampler's folder where there is none for it alone.
       codec: turns image codes into pictures.
       scorer: None where images are not to be ranked.
@@ -152,14 +151,12 @@ def fetch(hub_id: str) -> Path:
     Raises:
       ModelNotFound: it is neither a Hugging Face id nor an artifact, or cannot be had.
     """
-    if wandb_artifacts.is_reference(hub_id):
-        return wandb_artifacts.locate(hub_id, download=True)
-    if not _is_hub_id(hub_id):
+    if not (_is_hub_id(hub_id) or wandb_artifacts.is_reference(hub_id)):
         raise ModelNotFound(
             f"{hub_id!r} is no Hugging Face id (org/name or org/name@revision), nor a Weights & Biases artifact "
             "(entity/project/name:version)."
         )
-    return _hub_folder(hub_id, download=True)
+    return _locate(hub_id, download=True)
 
 
 def _locate(name: str | os.PathLike, download: bool) -> Path:

@@ -1,20 +1,14 @@
 """Every error that `model_core` raises on purpose.
 
-DalleServeError
-├── InvalidValue (also ValueError)      an argument of a request or of a public function is out of range
-├── CheckpointError
-│   ├── CorruptCheckpoint               a file is truncated or is not what its name says
-│   ├── CheckpointMismatch              the tree in the file is not the tree of the model (names every key)
-│   └── UnsupportedConfig               config.json asks for something that is not implemented (names key and value)
-├── ModelNotFound                       no model of that name: not shipped, no such folder, not downloaded
-└── EngineFailed                        a step of the sampler's engine failed, or takes too long; it draws no more
-
 Messages say what was got, what is allowed and what to do next. They are safe to show to a client.
 """
 
 
 class DalleServeError(Exception):
-    """The root of all errors raised on purpose."""
+    """The root of all errors raised on purpose; its first argument is the message."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
 
 
 class InvalidValue(DalleServeError, ValueError):
@@ -26,11 +20,7 @@ class InvalidValue(DalleServeError, ValueError):
 
     def __init__(self, message: str, param: str | None = None):
         super().__init__(message, param)  # all arguments go up, so that the error survives pickling between processes
-        self.message = message
         self.param = param
-
-    def __str__(self) -> str:
-        return self.message
 
 
 class CheckpointError(DalleServeError):
@@ -42,15 +32,15 @@ class CorruptCheckpoint(CheckpointError):
 
 
 class CheckpointMismatch(CheckpointError):
-    """The parameters in a file are not the parameters of the model."""
+    """The parameters in a file are not those of the model; names every one."""
 
 
 class UnsupportedConfig(CheckpointError):
-    """A config.json asks for something that is not implemented."""
+    """A config.json asks for something that is not implemented; names key and value."""
 
 
 class ModelNotFound(DalleServeError):
-    """There is no model of that name here."""
+    """There is no model of that name here: not shipped, no such folder, not downloaded."""
 
 
 class EngineFailed(DalleServeError):

@@ -20,19 +20,14 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # so that the rename survives a power cut
+    finally:
+        os.close(folder)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Gives `path` new content in one move."""
     with replacing(path) as file:
         file.write(data)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,7 +1,7 @@
 """Looks at what a model needs and what there is, without drawing: JAX's devices, a model's parts and their memory.
 
 `python -m model_core.inspection MODEL` prints it as JSON. To be run in a process of its own, for a driver that hangs or
-a machine without enough memory takes that process and not the one that asks. Knows nothing of the service.
+a machine without enough memory takes that process and not the one that asks.
 """
 
 import json

@@ -8,7 +8,7 @@ every computation has the same shape: what comes out for one item depends on tha
 
 from collections.abc import Callable
 from collections.abc import Sequence as Values
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ class ImageDecoder:
     """
 
     def __init__(self, folder: Path, dtype: str = "float32", batch_size: int = 4):
-        self._codec, self.config, self._params = codecs.load(folder, dtype)
+        self._codec, self.config, self.params = codecs.load(folder, dtype)
         self.batch_size = computed_together(batch_size)
 
     def warm_up(self) -> None:
@@ -131,7 +131,8 @@ class ImageDecoder:
         grid = self.config.grid
         if codes.size and (codes.min() < 0 or codes.max() >= grid.codebook):
             raise InvalidValue(f"Codes must lie in 0…{grid.codebook - 1}; got {codes.min()}…{codes.max()}.", "codes")
-        return in_batches(self._decode, codes, self.batch_size)
+        decode = partial(self._codec.decode, self.config, self.params)
+        return in_batches(lambda rows: to_uint8(np.asarray(decode(rows))), codes, self.batch_size)
 
     def encode(self, images: UInt8[np.ndarray, "B height width 3"]) -> Int32[np.ndarray, "B N"]:
         """Turns images of the model's size into the codes that spell them best.
@@ -142,13 +143,8 @@ class ImageDecoder:
         (height, width), size = images.shape[1:3], self.config.size
         if (height, width) != size:
             raise InvalidValue(f"The image has {width}×{height} pixels; this model takes {size[1]}×{size[0]}.", "image")
-        return in_batches(self._encode, images, self.batch_size)
-
-    def _decode(self, codes: Int[np.ndarray, "B N"]) -> UInt8[np.ndarray, "B height width 3"]:
-        return to_uint8(np.asarray(self._codec.decode(self.config, self._params, codes)))
-
-    def _encode(self, images: UInt8[np.ndarray, "B height width 3"]) -> Any:
-        return self._codec.encode(self.config, self._params, to_pixels(images))
+        encode = partial(self._codec.encode, self.config, self.params)
+        return in_batches(lambda rows: encode(to_pixels(rows)), images, self.batch_size)
 
 
 class ImageScorer:
@@ -160,9 +156,9 @@ class ImageScorer:
 
     def __init__(self, folder: Path, dtype: str = "float32", batch_size: int = 4):
         self._scorer, self.config, self._params = scorers.load(folder, dtype)
-        self._tokenize = self._scorer.open_text(folder)
+        tokenize, embed = self._scorer.open_text(folder), partial(self._scorer.embed_text, self.config, self._params)
+        self._embed_text = lru_cache(maxsize=PROMPTS_KEPT)(lambda prompt: embed(*tokenize([prompt])))
         self.batch_size = computed_together(batch_size)
-        self._embed_text = lru_cache(maxsize=PROMPTS_KEPT)(self._embed_prompt)
 
     def warm_up(self) -> None:
         """Compiles what `score` runs."""
@@ -172,14 +168,12 @@ class ImageScorer:
         """Scores how well each image shows the prompt; higher is better."""
         text = self._embed_text(prompt)
         preprocessed = self._scorer.preprocess(self.config, list(images))
-        return in_batches(lambda rows: self._logits(rows, text), preprocessed, self.batch_size)
 
-    def _embed_prompt(self, prompt: str) -> Any:
-        return self._scorer.embed_text(self.config, self._params, *self._tokenize([prompt]))
+        def logits(rows: Float32[np.ndarray, "B height width 3"]) -> Float32[np.ndarray, " B"]:
+            vectors = self._scorer.embed_pixels(self.config, self._params, rows)
+            return np.asarray(self._scorer.logits_per_image(self.config, self._params, vectors, text))[:, 0]
 
-    def _logits(self, preprocessed: Any, text: Any) -> Float32[np.ndarray, " B"]:
-        vectors = self._scorer.embed_pixels(self.config, self._params, preprocessed)
-        return np.asarray(self._scorer.logits_per_image(self.config, self._params, vectors, text))[:, 0]
+        return in_batches(logits, preprocessed, self.batch_size)
 
 
 def computed_together(batch_size: int) -> int:

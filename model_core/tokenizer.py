@@ -1,7 +1,7 @@
 """A model folder's tokenizer files → texts as token ids of one length.
 
-transformers reads the files. It is imported with the first tokenizer that is opened, since processes that read no
-text would pay half a second for it. Knows nothing of models: families and scorers say what theirs need. No JAX.
+transformers reads the files. It is imported with the first tokenizer that is opened, since processes that read no text
+would pay half a second for it. Imports no JAX.
 """
 
 import os
@@ -86,15 +86,12 @@ class Tokenizer:
         valid unicode (lone surrogates) becomes U+FFFD; nothing else is refused, whatever its length.
         """
         # One by one: the library's batches start a thread pool, which is not worth it for a handful of texts.
-        rows = [self._backend.encode(_valid_unicode(text)) for text in texts]
+        valid = (text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts)
+        rows = [self._backend.encode(text) for text in valid]
         shape = (len(rows), self.max_length)
         text_tokens = np.array([row.ids for row in rows], np.int32).reshape(shape)
         text_mask = np.array([row.attention_mask for row in rows], np.int32).reshape(shape)
         return text_tokens, text_mask
-
-
-def _valid_unicode(text: str) -> str:
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _read(folder: Path, kind: str) -> Any:

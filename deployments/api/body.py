@@ -1,7 +1,4 @@
-"""Reading a request's body: bytes become a JSON object, or an error that says what is wrong with them.
-
-Knows nothing of what the fields mean.
-"""
+"""Reading a request's body: bytes become a JSON object, or an error that says what is wrong with them."""
 
 import json
 from typing import Any

@@ -15,15 +15,15 @@ from fastapi.responses import JSONResponse
 
 from deployments.api.body import read_json_object
 from deployments.api.keys import Caller, Keys
-from deployments.api.service import Service
 from deployments.errors import UnknownParameter
+from deployments.gateway.gateway import Gateway
 from deployments.requests.parsing import parse, plain
 from deployments.requests.schemas import GenerationRequest
 
 NUM_IMAGES = 9
 
 
-def demo_routes(service: Service, keys: Keys) -> APIRouter:
+def demo_routes(service: Gateway, keys: Keys) -> APIRouter:
     """Makes the routes."""
     router = APIRouter()
     limits = service.config.limits

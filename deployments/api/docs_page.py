@@ -1,7 +1,4 @@
-"""The page at `/docs`: the OpenAPI document for people to read, in plain HTML that fetches nothing from elsewhere.
-
-Knows nothing of what the routes do.
-"""
+"""The page at `/docs`: the OpenAPI document for people to read, in plain HTML that fetches nothing from elsewhere."""
 
 from html import escape
 from typing import Any

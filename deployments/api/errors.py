@@ -1,6 +1,6 @@
 """Exceptions become HTTP replies in one table; the envelope is OpenAI's, and no traceback leaves the service.
 
-Knows nothing of routes. What Serve's proxy answers by itself goes through `proxy.py`, with the statuses from here.
+What Serve's proxy answers by itself goes through `proxy.py`, with the statuses from here.
 """
 
 import logging

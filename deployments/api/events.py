@@ -1,7 +1,4 @@
-"""A stream of server-sent events: previews and finished images, comments while there is nothing to say, late errors.
-
-Knows nothing of what the events mean.
-"""
+"""A stream of server-sent events: previews and finished images, comments while there is nothing to say, late errors."""
 
 import asyncio
 import json
@@ -28,8 +25,6 @@ async def event_stream(
     ends, the events are closed.
 
     Args:
-      events: what to send.
-      explain: makes an error's envelope.
       keep_alive_s: a comment is sent after each such time without an event.
     """
     feed = _Feed(events)

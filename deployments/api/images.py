@@ -12,8 +12,8 @@ from deployments.api.body import read_json_object
 from deployments.api.errors import late_error
 from deployments.api.events import event_stream
 from deployments.api.keys import Caller, Keys
-from deployments.api.service import Service
 from deployments.api.uploads import read_form
+from deployments.gateway.gateway import Gateway
 from deployments.gateway.image_store import SUFFIXES
 from deployments.gateway.replies import Event, Publish, wire_event, wire_reply
 from deployments.requests.parsing import parse
@@ -23,7 +23,7 @@ from model_core.errors import InvalidValue
 FILES = "/images"  # short-lived and open: the name is the key
 
 
-def image_routes(service: Service, keys: Keys) -> APIRouter:
+def image_routes(service: Gateway, keys: Keys) -> APIRouter:
     """Makes the routes."""
     router = APIRouter()
     limits = service.config.limits
@@ -58,7 +58,7 @@ def image_routes(service: Service, keys: Keys) -> APIRouter:
 
 
 async def _answer(
-    service: Service, http: Request, caller: Caller, request: DrawingRequest, upload: Upload | None, event_prefix: str
+    service: Gateway, http: Request, caller: Caller, request: DrawingRequest, upload: Upload | None, event_prefix: str
 ) -> Response:
     publish = _publisher(service, http, request)
     with caller.charged(request.num_drawn):
@@ -68,7 +68,7 @@ async def _answer(
     return JSONResponse(await asyncio.to_thread(wire_reply, reply, request.response_format, publish))
 
 
-async def _stream(service: Service, request: DrawingRequest, upload: Upload | None, prefix: str) -> StreamingResponse:
+async def _stream(service: Gateway, request: DrawingRequest, upload: Upload | None, prefix: str) -> StreamingResponse:
     events = service.stream(request, upload)
 
     async def on_the_wire() -> AsyncGenerator[Event, None]:
@@ -81,7 +81,7 @@ async def _stream(service: Service, request: DrawingRequest, upload: Upload | No
     return await event_stream(on_the_wire(), late_error)
 
 
-def _publisher(service: Service, http: Request, request: DrawingRequest) -> Publish | None:
+def _publisher(service: Gateway, http: Request, request: DrawingRequest) -> Publish | None:
     """Makes URLs on the origin that the client called, or the public one; None where they cannot be had.
 
     Raises:

@@ -1,7 +1,6 @@
 """Who may ask, and for how many images: API keys, compared in constant time, and a budget of images for each.
 
-Without keys only this machine is answered, unless the settings say otherwise. Knows nothing of what is asked for but
-its number of images.
+Without keys only this machine is answered, unless the settings say otherwise.
 """
 
 import base64
@@ -40,7 +39,6 @@ class Keys:
 
     Args:
       config: where the file is, and who is let in without keys.
-      clock: seconds; replaced in tests.
 
     Raises:
       DalleServeError: the file cannot be read, or a line of it is no key.

@@ -45,12 +45,7 @@ REASONS = {
 
 
 def document(limits: Limits, has_keys: bool) -> Json:
-    """Makes the document.
-
-    Args:
-      limits: of requests.
-      has_keys: whether callers need a key.
-    """
+    """Makes the document; `has_keys` says whether callers need one."""
     schemas: Json = {}
     for reply in REPLIES:
         _add_schema(schemas, reply.__name__, reply.model_json_schema(mode="serialization", ref_template=_REF))

@@ -1,9 +1,6 @@
-"""What the service answers, as the OpenAPI document describes it and the tests check it.
+"""What the service answers, as the OpenAPI document describes it and the tests check it."""
 
-Knows nothing of requests.
-"""
-
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -161,8 +158,3 @@ class DemoVersion(Exact):
     """The same, without pictures."""
 
     version: str
-
-
-def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of a reply, whole in itself."""
-    return kind.model_json_schema(mode="serialization")

@@ -1,6 +1,6 @@
 """The HTTP app in front of the gateway: its routes, none of which does more than hand over.
 
-Knows nothing of Ray. Serve's proxy puts `x-request-id` on every reply, the caller's own where it sent one.
+Serve's proxy puts `x-request-id` on every reply, the caller's own where it sent one.
 """
 
 from fastapi import APIRouter, Depends, FastAPI
@@ -13,11 +13,11 @@ from deployments.api.docs_page import docs_page
 from deployments.api.images import image_routes
 from deployments.api.keys import Keys
 from deployments.api.openapi import document
-from deployments.api.service import Service
+from deployments.gateway.gateway import Gateway
 from deployments.web.page import mount_page
 
 
-def build_api(service: Service) -> FastAPI:
+def build_api(service: Gateway) -> FastAPI:
     """Makes the HTTP app in front of a service.
 
     Raises:
@@ -44,7 +44,7 @@ def build_api(service: Service) -> FastAPI:
     return api
 
 
-def _model_routes(service: Service, keys: Keys) -> APIRouter:
+def _model_routes(service: Gateway, keys: Keys) -> APIRouter:
     router = APIRouter(dependencies=[Depends(keys)])
 
     @router.get("/v1/models")
@@ -58,7 +58,7 @@ def _model_routes(service: Service, keys: Keys) -> APIRouter:
     return router
 
 
-def _state_routes(service: Service, keys: Keys) -> APIRouter:
+def _state_routes(service: Gateway, keys: Keys) -> APIRouter:
     """Open to all, keys or not: what load balancers and readers of the documentation ask for."""
     router = APIRouter()
 

@@ -1,7 +1,4 @@
-"""Reading a multipart body: its texts and its files, each once and within limits.
-
-Knows nothing of what the fields mean, nor of what is in the files.
-"""
+"""Reading a multipart body: its texts and its files, each once and within limits."""
 
 import re
 from dataclasses import dataclass, field

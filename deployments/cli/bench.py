@@ -4,8 +4,9 @@ Imports what is heavy only in the command that needs it, so that `--help` is ins
 """
 
 import json
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -60,21 +61,9 @@ def engine(
     json_file: Json = None,
     plot: Plot = None,
 ) -> None:
-    """Text to image codes: the decoder's steps, which take most of the time."""
-    from deployments.local import set_environment
-
-    set_environment()
-    from model_core.bench.engine import bench_engine
-
-    report = bench_engine(
-        model,
-        _counts(images),
-        guidance_scale=guidance_scale,
-        dtype=dtype,
-        deterministic=deterministic,
-        num_codes=codes,
-        repeats=repeats,
-    )
+    """Conditions to image codes: the sampler's steps, which take most of the time."""
+    settings = {"deterministic": deterministic, "guidance_scale": guidance_scale, "num_codes": codes}
+    report = _bench("engine")(model, _counts(images), dtype=dtype, repeats=repeats, **settings)
     _hand_over(report, json_file, plot)
 
 
@@ -87,13 +76,8 @@ def decoder(
     json_file: Json = None,
     plot: Plot = None,
 ) -> None:
-    """Image codes to images: the VQGAN's decoder."""
-    from deployments.local import set_environment
-
-    set_environment()
-    from model_core.bench.decoder import bench_decoder
-
-    _hand_over(bench_decoder(model, _counts(images), dtype=dtype, repeats=repeats), json_file, plot)
+    """Image codes to images: the codec's decoder."""
+    _hand_over(_bench("decoder")(model, _counts(images), dtype=dtype, repeats=repeats), json_file, plot)
 
 
 @app.command()
@@ -106,13 +90,8 @@ def scorer(
     json_file: Json = None,
     plot: Plot = None,
 ) -> None:
-    """Images and a prompt to scores: CLIP."""
-    from deployments.local import set_environment
-
-    set_environment()
-    from model_core.bench.scorer import bench_scorer
-
-    _hand_over(bench_scorer(model, _counts(images), dtype=dtype, repeats=repeats, size=size), json_file, plot)
+    """Images and a prompt to scores."""
+    _hand_over(_bench("scorer")(model, _counts(images), dtype=dtype, repeats=repeats, size=size), json_file, plot)
 
 
 @app.command()
@@ -128,23 +107,9 @@ def batching(
     json_file: Json = None,
 ) -> None:
     """Continuous beside static batching: throughput while images wait, latency of those that arrive at random times."""
-    from deployments.local import set_environment
-
-    set_environment()
-    from model_core.bench.batching import bench_batching
-
+    settings = {"slots": slots, "images": images, "load": load, "deterministic": deterministic, "seed": seed}
     with stoppable():
-        report = bench_batching(
-            model,
-            slots=slots,
-            images=images,
-            load=load,
-            dtype=dtype,
-            deterministic=deterministic,
-            repeats=repeats,
-            seed=seed,
-            report=steps(),
-        )
+        report = _bench("batching")(model, dtype=dtype, repeats=repeats, report=steps(), **settings)
     _hand_over(report, json_file)
 
 
@@ -158,14 +123,8 @@ def overhead(
     json_file: Json = None,
 ) -> None:
     """The engine beside the same decoder steps in a bare loop."""
-    from deployments.local import set_environment
-
-    set_environment()
-    from model_core.bench.overhead import bench_overhead
-
-    _hand_over(
-        bench_overhead(model, _counts(images), dtype=dtype, deterministic=deterministic, repeats=repeats), json_file
-    )
+    report = _bench("overhead")(model, _counts(images), dtype=dtype, deterministic=deterministic, repeats=repeats)
+    _hand_over(report, json_file)
 
 
 @app.command()
@@ -185,7 +144,15 @@ def serve(
         f"in process {report.in_process_s:.2f} s, ratio {report.ratio:.3f}"
     )
     if json_file:
-        json_file.write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+        json_file.write_text(json.dumps(report._asdict(), indent=2) + "\n")
+
+
+def _bench(what: str) -> Any:
+    """The function of that bench, imported with the environment in place."""
+    from deployments.local import set_environment
+
+    set_environment()
+    return getattr(import_module(f"model_core.bench.{what}"), f"bench_{what}")
 
 
 def _hand_over(report: "Report | ComparisonReport", json_file: Path | None, plot: Path | None = None) -> None:

@@ -1,13 +1,12 @@
 """What serving costs: one request over HTTP beside the same images drawn in this process, in turns.
 
-Knows nothing of the stages. Both sides compute with the same batch sizes and end with PNGs.
+Both sides compute with the same batch sizes and end with PNGs.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Any
+from typing import NamedTuple
 
 from deployments.errors import RequestFailed
 
@@ -15,12 +14,10 @@ TIMEOUT_S = 600.0
 PROMPT = "an avocado"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServeReport:
+class ServeReport(NamedTuple):
     """Seconds for one request, measured in turns.
 
     Attributes:
-      images: of the request.
       served_s: over HTTP, from the request to the last byte.
       in_process_s: the same in this process, while the service is idle.
       ratio: the median of each round's served by its in-process time.
@@ -31,9 +28,6 @@ class ServeReport:
     served_s: float
     in_process_s: float
     ratio: float
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def bench_serve(model: str, *, images: int, repeats: int, report: Callable[[str], None]) -> ServeReport:

@@ -1,7 +1,7 @@
 """Examines an installation: is everything there that the service needs, and what to do where it is not?
 
 Each check gives findings; none changes anything. JAX and the model's files are tried in a process of their own, which
-may hang or die without taking this one along. Knows nothing of how findings are printed.
+may hang or die without taking this one along.
 """
 
 import importlib.metadata
@@ -96,30 +96,25 @@ def check_shared_memory(folder: Path = Path("/dev/shm")) -> Finding:
     """Ray moves arrays between processes there; containers get 64 MB where nobody asked for more."""
     if not folder.is_dir():
         return Finding("shared memory", "good", "not used on this system")
-    free = shutil.disk_usage(folder).free
-    status: Status = "good" if free >= SHARED_MEMORY_BYTES else "doubtful"
-    advice = "" if status == "good" else "In a container: docker run --shm-size=1g"
-    return Finding("shared memory", status, f"{_gib(free)} free in {folder}", advice)
+    return _check_space("shared memory", folder, SHARED_MEMORY_BYTES, "In a container: docker run --shm-size=1g")
 
 
 def check_disk() -> Finding:
     """Ray writes its logs into the folder for temporary files, and stops working where the disk is full."""
-    folder = tempfile.gettempdir()
+    advice = "Make room, or choose another folder: RAY_TMPDIR"
+    return _check_space("disk", Path(tempfile.gettempdir()), DISK_BYTES, advice)
+
+
+def _check_space(subject: str, folder: Path, enough: float, advice: str) -> Finding:
     free = shutil.disk_usage(folder).free
-    status: Status = "good" if free >= DISK_BYTES else "doubtful"
-    advice = "" if status == "good" else "Make room, or choose another folder: RAY_TMPDIR"
-    return Finding("disk", status, f"{_gib(free)} free in {folder}", advice)
+    words = f"{_gib(free)} free in {folder}"
+    return Finding(subject, "good", words) if free >= enough else Finding(subject, "doubtful", words, advice)
 
 
 def check_model(model: str) -> Iterator[Finding]:
     """The model's files, by loading them; the devices; and the memory that all stages need together."""
     try:
-        bundle = bundles.resolve(model)
-    except DalleServeError as error:
-        yield Finding("model", "bad", str(error))
-        return
-    try:
-        found = inspect_model(model)
+        bundle, found = bundles.resolve(model), inspect_model(model)
     except DalleServeError as error:
         yield Finding("model", "bad", str(error))
         return

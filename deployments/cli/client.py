@@ -1,7 +1,4 @@
-"""Draws over HTTP, as any client of the service would: streamed, so that it can tell how far the drawing is.
-
-Knows nothing of what is behind the URL.
-"""
+"""Draws over HTTP, as any client of the service would: streamed, so that it can tell how far the drawing is."""
 
 import base64
 import json
@@ -65,7 +62,8 @@ def draw(
                 with http.stream("POST", "/v1/images/generations", json=body) as reply:
                     if not reply.is_error:
                         return _images(reply, given.get("n", 1), on_progress)
-                    refusal, wait_s = _refusal(reply), _wait_s(reply)
+                    refusal, after = _refusal(reply), reply.headers.get("retry-after", "")
+                wait_s = max(1, int(after)) if after.isdecimal() else WAIT_S
                 if reply.status_code not in BUSY:
                     raise RequestFailed(f"The service refused: {refusal}")
                 if time.monotonic() + wait_s > deadline:
@@ -112,8 +110,3 @@ def _refusal(reply: httpx.Response) -> str:
         return reply.json()["error"]["message"]
     except (ValueError, KeyError, TypeError):
         return f"{reply.status_code} {reply.reason_phrase}"
-
-
-def _wait_s(reply: httpx.Response) -> int:
-    given = reply.headers.get("retry-after", "")
-    return max(1, int(given)) if given.isdecimal() else WAIT_S

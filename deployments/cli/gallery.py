@@ -1,7 +1,4 @@
-"""Ranked images become files: one PNG each, and a grid of all.
-
-Knows nothing of where the images come from.
-"""
+"""Ranked images become files: one PNG each, and a grid of all."""
 
 import math
 from collections.abc import Sequence

@@ -1,7 +1,4 @@
-"""`dalle-serve plan`: what so many images a second need, from measurements of `dalle-serve bench`.
-
-Knows nothing of how the plan is made (`planner.py`).
-"""
+"""`dalle-serve plan`: what so many images a second need, from measurements of `dalle-serve bench`."""
 
 import json
 from pathlib import Path
@@ -34,15 +31,8 @@ def plan(
     table = Table("stage", "device", "batch", "s/batch", "images/s of a replica", "replicas", "busy")
     for part in made.stages:
         cost = part.cost
-        table.add_row(
-            cost.stage,
-            cost.device,
-            str(cost.images),
-            f"{cost.seconds:.3g}",
-            f"{cost.images_per_second:.3g}",
-            str(part.replicas),
-            f"{part.busy:.0%}",
-        )
+        numbers = (f"{cost.seconds:.3g}", f"{cost.images_per_second:.3g}", str(part.replicas), f"{part.busy:.0%}")
+        table.add_row(cost.stage, cost.device, str(cost.images), *numbers)
     console = Console()
     console.print(table)
     console.print(

@@ -1,7 +1,4 @@
-"""`dalle-serve serve` and `demo`: a service on this machine, until Ctrl-C or for one prompt.
-
-Knows nothing of Ray; `local.py` starts and stops it.
-"""
+"""`dalle-serve serve` and `demo`: a service on this machine, until Ctrl-C or for one prompt."""
 
 import contextlib
 import threading

@@ -1,7 +1,4 @@
-"""What the commands print, and how they end: progress and errors go to stderr, results to stdout.
-
-Knows nothing of any command.
-"""
+"""What the commands print, and how they end: progress and errors go to stderr, results to stdout."""
 
 import time
 from collections.abc import Callable

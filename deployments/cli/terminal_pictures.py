@@ -1,7 +1,6 @@
 """Pictures inside the terminal, where it can show them: kitty's and iTerm2's protocols.
 
-Knows nothing of what the pictures show. Sources: sw.kovidgoyal.net/kitty/graphics-protocol and
-iterm2.com/documentation-images.html.
+Sources: sw.kovidgoyal.net/kitty/graphics-protocol and iterm2.com/documentation-images.html.
 """
 
 import base64

@@ -51,10 +51,6 @@ async def wake(stage: Any) -> None:
 async def retried(attempt: Callable[[], Awaitable[Result]], on_retry: Callable[[], None] = lambda: None) -> Result:
     """Makes a call, and makes it again where the replica died under it.
 
-    Args:
-      attempt: makes the call.
-      on_retry: told of each further attempt.
-
     Raises:
       Overloaded: the stage's queue is full.
       StageUnavailable: the stage is down, or its replicas died in `MAX_ATTEMPTS` attempts.

@@ -1,7 +1,4 @@
-"""A circuit breaker: calls to what fails every time are not made, but for one now and then that tries again.
-
-Knows nothing of what is called.
-"""
+"""A circuit breaker: calls to what fails every time are not made, but for one now and then that tries again."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +10,6 @@ class Circuit:
     Args:
       max_failures: failures in a row that open it.
       open_s: seconds that it stays open; then one call may try, and its outcome decides.
-      clock: seconds; replaced in tests.
     """
 
     def __init__(self, max_failures: int = 3, open_s: float = 30.0, clock: Callable[[], float] = time.monotonic):

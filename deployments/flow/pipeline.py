@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, NotRequired, TypedDict, Unpack
 
 import numpy as np
@@ -46,23 +46,11 @@ class GenerateOptions(TypedDict):
     fixed_codes: NotRequired[np.ndarray | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Shared:
-    """What the images of a request share on their way."""
-
-    conditions: Any  # a pair of a `Condition` and another or None, or a reference to it
-    sampling: Sampling
-    fixed_codes: np.ndarray | None
-    request_id: str
-    time_left_s: Callable[[], float]
-
-
 class StagePipeline:
     """Draws ranked images with the stages of one model.
 
     Args:
       stages: handles by stage name; without `clip_scorer` images come unranked, in the order of their seeds.
-      grid: of the codes of an image.
       images_in_flight: how many images of one request are in the stages at a time.
       model: its id, for what is counted.
       sleepy: stages that may have scaled to zero; a request wakes them all at once, not each when its turn comes.
@@ -171,19 +159,19 @@ class StagePipeline:
     ) -> list[RankedImage]:
         """Draws; shows the codes of the first images after so many `rows` each."""
         async with _deadline(options["timeout_s"]) as time_left_s:
-            shared = _Shared(
-                conditions=self._put((encoded.condition, encoded.uncondition)),
-                sampling=options["sampling"],
-                fixed_codes=options.get("fixed_codes"),
-                request_id=secrets.token_hex(8),
-                time_left_s=time_left_s,
-            )
+            conditions = self._put((encoded.condition, encoded.uncondition))  # or a reference to them
+            shared: dict[str, Any] = {"fixed_codes": options.get("fixed_codes"), "request_id": secrets.token_hex(8)}
+
+            def start(seed: int, **shown: Any) -> Any:
+                more = shared | shown | {"timeout_s": time_left_s()}
+                return self._sampler.sample.remote(conditions, seed, options["sampling"], **more)
+
             window = asyncio.Semaphore(self._images_in_flight)
 
             async def draw(index: int, seed: int) -> RankedImage:
                 async with window:
                     shown_rows = rows[index] if index < len(rows) else ()
-                    codes = await self._sample(shared, seed, shown_rows, lambda codes: on_codes(index, codes))
+                    codes = await self._sample(partial(start, seed, rows=shown_rows), partial(on_codes, index))
                     image, score = await self._finish(codes, prompt)
                 return RankedImage(image=image, codes=codes, seed=seed, score=score)
 
@@ -192,24 +180,13 @@ class StagePipeline:
             self._metrics.unranked()
         return rank(drawn)[: options["n"]]
 
-    async def _sample(
-        self, shared: _Shared, seed: int, rows: tuple[int, ...], on_codes: Callable[[np.ndarray], None]
-    ) -> np.ndarray:
-        """Samples, and shows the codes after `rows`. After a replica's death another goes on from what was shown."""
+    async def _sample(self, start: Callable[..., Any], on_codes: Callable[[np.ndarray], None]) -> np.ndarray:
+        """Samples, and hands on what is shown. After a replica's death another goes on from there."""
         shown: np.ndarray | None = None
 
         async def sample() -> np.ndarray:
             nonlocal shown
-            codes = self._sampler.sample.remote(
-                shared.conditions,
-                seed,
-                shared.sampling,
-                rows=rows,
-                fixed_codes=shared.fixed_codes,
-                shown=shown,
-                request_id=shared.request_id,
-                timeout_s=shared.time_left_s(),
-            )
+            codes = start(shown=shown)
             whole = None
             try:
                 async for known in codes:  # to its end: Serve neither counts nor logs a stream that is left before

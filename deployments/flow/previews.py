@@ -31,9 +31,7 @@ class Preview:
 class Previews:
     """Turns rows of codes into previews for one reader. A context: at its end what is under way is given up.
 
-    Args:
-      decode: codes int32 [N] to an image.
-      columns: codes in a row.
+    `decode` turns codes int32 [N] into an image; a row has `columns` of them.
     """
 
     def __init__(self, decode: Callable[[np.ndarray], Awaitable[np.ndarray]], columns: int):

@@ -1,7 +1,4 @@
-"""Who is let in: counts the images that are asked for and not drawn yet, and tells who must wait how long.
-
-Knows nothing of requests but their number of images.
-"""
+"""Who is let in: counts the images that are asked for and not drawn yet, and tells who must wait how long."""
 
 import math
 import time
@@ -15,12 +12,7 @@ WEIGHT_OF_LATEST = 0.3
 
 
 class Admission:
-    """A counter of pending images with an upper bound, and the pace at which they are drawn.
-
-    Args:
-      max_pending_images: what is let in at most.
-      clock: seconds; replaced in tests.
-    """
+    """A counter of pending images with an upper bound, and the pace at which they are drawn."""
 
     def __init__(self, max_pending_images: int, clock: Callable[[], float] = time.monotonic):
         self._max_pending_images = max_pending_images
@@ -52,20 +44,15 @@ class Admission:
         self.pending_images += num_images
         try:
             yield
-            self._learn(num_images)
+            began, self._drained_at = self._drained_at, self._clock()
+            latest = (self._drained_at - began) / num_images
+            self._seconds_an_image += WEIGHT_OF_LATEST * (latest - self._seconds_an_image)
         finally:
             self.pending_images -= num_images
 
     def close(self) -> None:
         """Lets nobody in from now on; who is in keeps his place."""
         self.is_closed = True
-
-    def _learn(self, num_images: int) -> None:
-        """So many images left the queue since the last ones did."""
-        now = self._clock()
-        latest = (now - self._drained_at) / num_images
-        self._drained_at = now
-        self._seconds_an_image += WEIGHT_OF_LATEST * (latest - self._seconds_an_image)
 
 
 def whole_seconds(wait_s: float) -> int:

@@ -37,7 +37,6 @@ class Gateway:
     """Answers requests with the stages of each model.
 
     Args:
-      config: of the whole service.
       stages: for each model's id its stages' handles, by stage name.
       build_api: makes the ASGI app that answers HTTP.
 

@@ -1,8 +1,8 @@
-"""The optional look at finished images: CLIP compares each with concepts that no image may show.
+"""The optional look at finished images: the scorer compares each with concepts that no image may show.
 
 A zero-shot classifier out of the stage that is there anyway: the scores of an image with every refused and every
 neutral concept become probabilities (softmax), and the refused ones' sum is compared with the limit. What it can see is
-what the model's CLIP has learned.
+what the scorer has learned.
 """
 
 import math
@@ -18,12 +18,7 @@ Score = Callable[[str, np.ndarray], Awaitable[float]]
 
 
 class ImageCheck:
-    """Refuses images.
-
-    Args:
-      score: says how well an image, uint8 [height, width, 3], shows a text; larger is better.
-      config: the concepts and the limit.
-    """
+    """Refuses images by `score`: how well one, uint8 [height, width, 3], shows a text; larger is better."""
 
     def __init__(self, score: Score, config: SafetyConfig):
         self._score = score

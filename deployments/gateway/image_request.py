@@ -19,10 +19,10 @@ from deployments.gateway.image_check import ImageCheck
 from deployments.gateway.replies import Event, completed_events, usage
 from deployments.gateway.served_model import ServedModel
 from deployments.requests.parsing import parse_size
-from deployments.requests.schemas import SEEDS, DrawingRequest, EditRequest, Upload, VariationRequest
+from deployments.requests.schemas import DrawingRequest, EditRequest, Upload, VariationRequest
 from model_core.families.conditions import EncodedPrompt
 from model_core.pictures import editing, images
-from model_core.sampler.sequence import Sampling
+from model_core.sampler.sequence import SEEDS, Sampling
 from model_core.scorers.ranking import RankedImage
 
 NOTED_CHARS = 2000  # of a prompt in an image file: EXIF has room for 64 KB
@@ -39,13 +39,7 @@ class _Prepared:
 
 
 class ImageRequest:
-    """A request that was checked, and the model that draws it.
-
-    Args:
-      request: its fields.
-      upload: its files, where it has any.
-      model: draws it.
-      config: of the service.
+    """A request that was checked, with the files that it has, and the model that draws it.
 
     Raises:
       InvalidValue: the size cannot be had.
@@ -78,16 +72,13 @@ class ImageRequest:
         images are checked there are no previews, for nobody has looked at those.
         """
         prepared = await self._prepare()
-        rows = () if self._check.is_on else self._preview_rows(prepared)
+        first = 0 if prepared.repaint is None else int(prepared.repaint.any(axis=1).argmax())
+        partial_images = 0 if self._check.is_on else self._request.partial_images
+        rows = preview_rows(partial_images, first, self._model.grid.rows)
         shown = self._request.n if rows else 0
         counts = [0] * shown
-        events: Any = self._model.pipeline.stream(
-            self._request.prompt,
-            prepared.encoded,
-            preview_rows=rows,
-            preview_images=shown,
-            **self._options(prepared),
-        )
+        options = self._options(prepared) | {"preview_rows": rows, "preview_images": shown}
+        events: Any = self._model.pipeline.stream(self._request.prompt, prepared.encoded, **options)
         async with aclosing(events):
             async for item in events:
                 if isinstance(item, Preview):
@@ -161,10 +152,6 @@ class ImageRequest:
                 await self._check.check([image.image for image in drawn], [image.seed for image in drawn])
         except TimeoutError as error:
             raise DeadlineExceeded("The images were drawn, but there was no time left to check them.") from error
-
-    def _preview_rows(self, prepared: _Prepared) -> tuple[int, ...]:
-        first = 0 if prepared.repaint is None else int(prepared.repaint.any(axis=1).argmax())
-        return preview_rows(self._request.partial_images, first, self._model.grid.rows)
 
     async def _partial(self, prepared: _Prepared, preview: Preview, place: int) -> Event:
         seed = self._seeds[preview.image_index]

@@ -14,10 +14,7 @@ from model_core.errors import DalleServeError
 
 
 class PromptPolicy:
-    """Refuses prompts.
-
-    Args:
-      path: of the file; None refuses nothing.
+    """Refuses prompts as the file at `path` says; without one, none.
 
     Raises:
       DalleServeError: the file cannot be read, or a pattern is no regular expression.

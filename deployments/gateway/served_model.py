@@ -19,12 +19,9 @@ class ServedModel:
     """A model, its files resolved, and its pipeline.
 
     Attributes:
-      grid: of the codes of its images.
       decoding_uploads: to be held while an upload is decoded.
 
     Args:
-      config: of this model.
-      stages: handles by stage name.
       images_in_flight: how many images of one request are in the stages at a time.
 
     Raises:

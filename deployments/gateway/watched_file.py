@@ -1,7 +1,4 @@
-"""A file of the operator's that is read again when it changes, so that keys and rules change without a restart.
-
-Knows nothing of what is in it.
-"""
+"""A file of the operator's that is read again when it changes, so that keys and rules change without a restart."""
 
 import logging
 import os
@@ -25,9 +22,7 @@ class WatchedFile(Generic[Content]):
     log says why.
 
     Args:
-      path: of the file.
       read: makes content of its text; raises `DalleServeError` where it cannot.
-      clock: seconds; replaced in tests.
 
     Raises:
       DalleServeError: it cannot be read, or makes no sense, to begin with.

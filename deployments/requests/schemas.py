@@ -9,12 +9,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from model_core.sampler.sequence import SEEDS
+
 Scale = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
 Temperature = Annotated[float, Field(ge=1e-6, le=1000, allow_inf_nan=False)]
 Size = Annotated[str, StringConstraints(pattern=r"^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})?$")]
 Name = Annotated[str, StringConstraints(max_length=512)]
 
-SEEDS = 2**32
 MAX_PARTIAL_IMAGES = 3
 
 

@@ -49,12 +49,7 @@ class ScaleOnSlots:
 
 
 class SamplerLoad:
-    """Turns a sampler's counts into the numbers that `ScaleOnSlots` reads; one for each replica.
-
-    Args:
-      codes_per_image: how many codes an image has.
-      clock: seconds; replaced in tests.
-    """
+    """Turns a sampler's counts into the numbers that `ScaleOnSlots` reads; one for each replica."""
 
     def __init__(self, codes_per_image: int, clock: Callable[[], float] = time.monotonic):
         self._codes_per_image = codes_per_image
@@ -73,14 +68,11 @@ class SamplerLoad:
             slot_seconds = (now - then) * (before.active + counts.active) / 2
             drawn = counts.codes_drawn - before.codes_drawn
             if slot_seconds > 0 and drawn > 0:
-                self._learn(drawn / slot_seconds)
+                known = self._codes_per_slot_s or drawn / slot_seconds
+                self._codes_per_slot_s = known + WEIGHT_OF_LATEST * (drawn / slot_seconds - known)
         self._last = now, counts
         seconds = self._codes_per_image / self._codes_per_slot_s if self._codes_per_slot_s else 0.0
         return {"active_slots": counts.active, "waiting_images": counts.waiting, "image_seconds": seconds}
-
-    def _learn(self, codes_per_slot_s: float) -> None:
-        known = self._codes_per_slot_s or codes_per_slot_s
-        self._codes_per_slot_s = known + WEIGHT_OF_LATEST * (codes_per_slot_s - known)
 
 
 def _steady(work: float, context: Any) -> float:

@@ -109,9 +109,6 @@ def plan(costs: list[Cost], *, images_per_second: float, best_of: int = 1, n: in
 
     Args:
       costs: of every stage at one or more batch sizes; of each the size with the most images a second is taken.
-      images_per_second: that clients are to get.
-      best_of: images drawn in a request.
-      n: of them returned.
       wait_s: how long an accepted image may wait, beside the time that it takes.
 
     Raises:

@@ -1,7 +1,4 @@
-"""The stage that scores images against their prompts: a shim over `model_core.stages.ImageScorer`.
-
-The models are imported when a replica starts, not with this module.
-"""
+"""The stage that scores images against their prompts: a shim over `model_core.stages.ImageScorer`."""
 
 import numpy as np
 

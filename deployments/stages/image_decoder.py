@@ -1,7 +1,4 @@
-"""The stage that turns image codes into images, and back: a shim over `model_core.stages.ImageDecoder`.
-
-The models are imported when a replica starts, not with this module.
-"""
+"""The stage that turns image codes into images, and back: a shim over `model_core.stages.ImageDecoder`."""
 
 import numpy as np
 

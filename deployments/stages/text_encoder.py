@@ -1,7 +1,4 @@
-"""The stage that reads prompts: a shim over `model_core.stages.TextEncoder`.
-
-The models are imported when a replica starts, not with this module.
-"""
+"""The stage that reads prompts: a shim over `model_core.stages.TextEncoder`."""
 
 from deployments.config import TextEncoderConfig
 from deployments.stages.batching import batched

@@ -1,7 +1,4 @@
-"""The stage that draws image codes: a shim over `model_core.sampler.engine.Engine`, which draws many images at once.
-
-The models are imported when a replica starts, not with this module.
-"""
+"""The stage that draws image codes: a shim over `model_core.sampler.engine.Engine`, which draws many images at once."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -64,7 +61,6 @@ class TokenSamplerDeployment:
         Args:
           conditions: of what to draw, and of what guidance leads away from; None without guidance.
           seed: of this image, below 2^32; the same seed gives the same codes whatever else is drawn.
-          sampling: how to draw.
           rows: after how many rows of codes; where the engine passes several at once, it shows the last of them.
           shown: the last that another replica yielded of this image. Nothing of it is yielded again. It is taken as it
             is; or, where a seed means the same bits, drawn again, so that what follows is the same as well.

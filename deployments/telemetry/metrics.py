@@ -48,8 +48,6 @@ class MeasuredRequest:
 
     Attributes:
       model: its id, once it is known to be one of ours: a label must not be for the caller to choose.
-      num_drawn: images drawn for it.
-      num_returned: images that went back.
     """
 
     stream: bool

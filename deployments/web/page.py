@@ -1,7 +1,6 @@
 """Serves the page at `/` and its files under `/assets`.
 
-Knows nothing of what the page does, nor of the API that it calls. Paths are relative, so the page also works below a
-route prefix.
+Paths are relative, so the page also works below a route prefix.
 """
 
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""Continuous against static batching: the same engine and images, let in at any time or only when nobody is there.
-
-Knows nothing of threads and clocks.
-"""
+"""Continuous against static batching: the same engine and images, let in at any time or only when nobody is there."""
 
 from collections.abc import Callable
 from collections.abc import Sequence as Values
@@ -56,17 +53,14 @@ def bench_batching(
     """Measures throughput while images wait, in turns, then what a trace of random arrivals sees of each way.
 
     Args:
-      model: "mini" or "mega" for random weights of the public size, else a shipped model's name or a folder.
-      slots: images at a time.
+      model, dtype: as `load_sampler` takes them; its errors are raised here too.
       images: of the trace, with exponential gaps (a Poisson process).
       load: rate of the trace by static batching's throughput, as measured just before.
-      deterministic: as the engine's setting.
       repeats: rounds of the measurement of throughput; the trace is long enough to be sent once.
       seed: of the trace, and of the order of different images.
       report: called with a line for every step.
 
     Raises:
-      DalleServeError: there is no such model or dtype.
       EngineFailed: the engine does not end its images.
     """
     sampler = load_sampler(model, dtype)

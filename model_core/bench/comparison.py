@@ -1,10 +1,7 @@
-"""Two ways of doing the same work, side by side.
-
-Knows nothing of what was measured.
-"""
+"""Two ways of doing the same work, side by side."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -33,7 +30,6 @@ class ComparisonReport:
     """What one command measured.
 
     Attributes:
-      what: as the command is called.
       settings: of the command, as they were given or filled in.
       ways: what the first and the second way are called.
     """
@@ -45,10 +41,6 @@ class ComparisonReport:
     machine: Machine
     ways: tuple[str, str]
     comparisons: tuple[Comparison, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 def compared(what: str, rounds: Sequence[tuple[float, float]]) -> Comparison:

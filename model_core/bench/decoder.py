@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from functools import partial
+from statistics import median
 
 import jax
 import numpy as np
 
 from model_core.bench import machine
-from model_core.bench.measurement import Report, measured, median_seconds
+from model_core.bench.measurement import Report, measured
 from model_core.bench.models import load_codec
 from model_core.bench.work import Work, num_weight_bytes, program_flops
 from model_core.pictures.images import to_uint8
@@ -18,12 +19,7 @@ def bench_decoder(model: str, counts: Sequence[int], *, dtype: str = "float32", 
     """Decodes random codes, for each of `counts` images at a time, as the stage does.
 
     The limit counts the weights once and the arithmetic of every image.
-
-    Args:
-      model: "mini" or "mega" for random weights of the public size, else a shipped model's name or a folder.
-
-    Raises:
-      DalleServeError: there is no such model or dtype.
+    `model`, `dtype` and errors are those of `load_codec`.
     """
     codec, config, params = load_codec(model, dtype)
     grid, decode_codes = config.grid, partial(codec.decode, config)
@@ -37,7 +33,7 @@ def bench_decoder(model: str, counts: Sequence[int], *, dtype: str = "float32", 
         def decode() -> list[np.ndarray]:
             return [to_uint8(np.asarray(decode_codes(params, part))) for part in parts]
 
-        seconds = median_seconds(decode, repeats)
+        seconds = median(machine.times_s(decode, repeats))
         flops = program_flops(jax.jit(decode_codes), params, codes)
         return measured(images, seconds, Work(weight_bytes, flops), here)
 

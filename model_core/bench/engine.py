@@ -11,11 +11,10 @@ from model_core.bench import machine
 from model_core.bench.measurement import Measurement, Report, measured
 from model_core.bench.models import default_guidance_scale, load_sampler
 from model_core.bench.sequences import random_sequence, room_for, rows_of
+from model_core.bench.traffic import CODES_PER_ADVANCE
 from model_core.bench.work import image_work
 from model_core.sampler.rows import Rows
 from model_core.sampler.sequence import Sequence
-
-CODES_PER_ADVANCE = 16  # as the engine's default
 
 
 def bench_engine(
@@ -28,17 +27,14 @@ def bench_engine(
     repeats: int = 3,
     num_codes: int | None = None,
 ) -> Report:
-    """Draws images of random encoder states, for each of `counts` images in flight.
+    """Draws images of random conditions, for each of `counts` images in flight.
 
     Args:
-      model: "mini" or "mega" for random weights of the public size, else a shipped model's name or a folder.
+      model, dtype: as `load_sampler` takes them; its errors are raised here too.
       guidance_scale: of all images; 1 saves half of the work. None takes the model's default.
       deterministic: as the engine's setting: caches are read over all positions.
       num_codes: draw so many from just behind the middle of the image, and scale the time up, which leaves out what
         comes before; None draws all.
-
-    Raises:
-      DalleServeError: there is no such model or dtype.
     """
     sampler = load_sampler(model, dtype)
     numbers, length = sampler.family.step_numbers(sampler.config), sampler.config.grid.num_codes
@@ -61,14 +57,8 @@ def bench_engine(
         itemsize = jax.numpy.dtype(dtype).itemsize
         work = image_work(numbers, itemsize, rows_of(images, scale), np.arange(start, start + drawn))
         whole = length / drawn
-        return measured(
-            images,
-            seconds * whole,
-            work * whole,
-            here,
-            codes_per_s=images * drawn / seconds,
-            first_row_s=median(first for _, first in times),
-        )
+        more = {"codes_per_s": images * drawn / seconds, "first_row_s": median(first for _, first in times)}
+        return measured(images, seconds * whole, work * whole, here, **more)
 
     settings = {"guidance_scale": scale, "deterministic": deterministic, "codes": drawn, "repeats": repeats}
     return Report("engine", model, dtype, settings, here, tuple(map(measure, counts)))
@@ -85,22 +75,16 @@ def _draw(rows: Rows, sequences: list[Sequence], start: int, stop: int) -> tuple
     began = time.perf_counter()
     for sequence in sequences:
         rows.join(sequence)
-    position = sequences[0].position
-
-    def draw_to(end: int) -> None:
-        nonlocal position
+    if start:
+        rows.advance(start - sequences[0].position)
+        rows.read()
+        began = time.perf_counter()
+    position, times = start, []
+    for end in (*range(start + CODES_PER_ADVANCE, stop, CODES_PER_ADVANCE), stop):
         rows.advance(end - position)
         rows.read()
+        times.append(time.perf_counter() - began)
         position = end
-
-    if start:
-        draw_to(start)
-        began = time.perf_counter()
-    draw_to(min(start + CODES_PER_ADVANCE, stop))
-    first = time.perf_counter() - began
-    while position < stop:
-        draw_to(min(position + CODES_PER_ADVANCE, stop))
-    whole = time.perf_counter() - began
     for sequence in sequences:
         rows.leave(sequence)
-    return whole, first
+    return times[-1], times[0]

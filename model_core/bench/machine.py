@@ -1,7 +1,7 @@
 """This machine in numbers: how fast it reads memory, how fast it multiplies, how much memory was used.
 
-Knows nothing of models. Both rates are measured by programs of the same compiler on all threads, as a roofline wants
-them (Williams et al. 2009, "Roofline: an insightful visual performance model").
+Both rates are measured by programs of the same compiler on all threads, as a roofline wants them (Williams et al. 2009,
+"Roofline: an insightful visual performance model").
 """
 
 import os
@@ -18,8 +18,6 @@ from model_core.inspection import peak_bytes
 
 READ_BYTES = 2**30
 REPEATS = 5
-_SIDE = {"cpu": 2048}  # of the square product; accelerators need a larger one to be busy
-_SIDE_ELSEWHERE = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +26,6 @@ class Machine:
 
     Attributes:
       processor: as the operating system names it.
-      device: what JAX computes on.
       threads: that this process may run on.
       read_bytes_per_s: best of five reads of 1 GiB.
       flops_per_s: best of five square matrix products in the dtype of the model; a multiply-add counts two.
@@ -51,47 +48,36 @@ class Machine:
 def measure(dtype: str) -> Machine:
     """Measures both rates. Takes 1 GiB of memory and a few seconds."""
     device = jax.devices()[0]
-    side = _SIDE.get(device.platform, _SIDE_ELSEWHERE)
+    side = 2048 if device.platform == "cpu" else 8192  # of the square product: accelerators need more to be busy
+    rows, read = jnp.zeros((READ_BYTES // 4096, 1024), jnp.float32), jax.jit(lambda rows: rows.max(axis=0))
+    read_s = min(times_s(lambda: read(rows).block_until_ready(), REPEATS))
+    matrix, multiply = jnp.full((side, side), 0.5, dtype), jax.jit(jnp.matmul)
+    multiply_s = min(times_s(lambda: multiply(matrix, matrix).block_until_ready(), REPEATS))
     return Machine(
         processor=_processor(),
         device=f"{len(jax.devices())} x {device.device_kind}" if device.platform != "cpu" else "cpu",
         threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         jax_version=jax.__version__,
-        read_bytes_per_s=READ_BYTES / _best(_reader()),
-        flops_per_s=2 * side**3 / _best(_multiplier(side, dtype)),
+        read_bytes_per_s=READ_BYTES / read_s,
+        flops_per_s=2 * side**3 / multiply_s,
         product_side=side,
     )
 
 
 def peak_memory_bytes() -> int:
     """The most memory used so far: of the accelerator where there is one, else of this process."""
-    stats = jax.devices()[0].memory_stats() or {}
-    if "peak_bytes_in_use" in stats:
-        return stats["peak_bytes_in_use"]
-    return peak_bytes()
+    return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use") or peak_bytes()
 
 
-def _reader() -> Callable[[], object]:
-    rows = jnp.zeros((READ_BYTES // 4096, 1024), jnp.float32)
-    read = jax.jit(lambda rows: rows.max(axis=0))
-    return lambda: read(rows).block_until_ready()
-
-
-def _multiplier(side: int, dtype: str) -> Callable[[], object]:
-    matrix = jnp.full((side, side), 0.5, dtype)
-    multiply = jax.jit(jnp.matmul)
-    return lambda: multiply(matrix, matrix).block_until_ready()
-
-
-def _best(work: Callable[[], object]) -> float:
-    """The shortest of five times, after one for compiling."""
+def times_s(work: Callable[[], object], repeats: int) -> list[float]:
+    """How long `work` takes, which must wait for its own result, after one run that is not counted."""
     work()
     times = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         began = time.perf_counter()
         work()
         times.append(time.perf_counter() - began)
-    return min(times)
+    return times
 
 
 def _processor() -> str:

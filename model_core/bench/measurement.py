@@ -1,12 +1,6 @@
-"""One measurement beside its limit, and what a run of the bench gives.
+"""One measurement beside its limit, and what a run of the bench gives."""
 
-Knows nothing of what was measured.
-"""
-
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from statistics import median
 from typing import Any
 
 from model_core.bench.machine import Machine, peak_memory_bytes
@@ -18,7 +12,6 @@ class Measurement:
     """So many images at a time, in seconds.
 
     Attributes:
-      images: computed together.
       seconds: for all of them, the median of the repeats.
       limit_s: the least time for the same work on this machine.
       bound: which rate sets that limit, "memory" or "arithmetic".
@@ -70,9 +63,6 @@ class Report:
     machine: Machine
     measurements: tuple[Measurement, ...]
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"measurements": [one.as_dict() for one in self.measurements]}
-
 
 def measured(images: int, seconds: float, work: Work, machine: Machine, **more: Any) -> Measurement:
     """Sets a time beside the limit of the same work."""
@@ -85,14 +75,3 @@ def measured(images: int, seconds: float, work: Work, machine: Machine, **more: 
         peak_memory_bytes=peak_memory_bytes(),
         **more,
     )
-
-
-def median_seconds(work: Callable[[], object], repeats: int) -> float:
-    """The median time of `work`, which must wait for its own result, after one run that is not counted."""
-    work()
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return median(times)

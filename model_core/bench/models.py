@@ -1,7 +1,6 @@
 """What is benched: a model on disk, or one of a public model's size with random weights.
 
 Speed does not depend on the weights' values, so random ones tell what a public model will do before it is downloaded.
-Knows nothing of timing.
 
 Sizes are those of the config.json files of dalle-mini, dalle-mega, vqgan_imagenet_f16_16384 and CLIP ViT-B/32.
 """
@@ -24,32 +23,15 @@ from model_core.weights import checkpoint
 
 Params = dict[str, Any]
 
-MINI = dalle_bart.DalleBartConfig(
-    d_model=1024,
-    encoder_layers=12,
-    decoder_layers=12,
-    encoder_attention_heads=16,
-    decoder_attention_heads=16,
-    encoder_ffn_dim=2730,
-    decoder_ffn_dim=2730,
-    encoder_vocab_size=50264,
-    image_vocab_size=16384,
-    image_length=256,
-    max_text_length=64,
-    decoder_start_token_id=16384,
-    eos_token_id=16385,
+MINI = dalle_bart.DalleBartConfig.of_size(
+    width=1024, heads=16, ffn=2730, layers=(12, 12), codes=16384, length=256, words=50264, text=64
 )
-MEGA = replace(
-    MINI,
-    d_model=2048,
-    encoder_layers=24,
-    decoder_layers=24,
-    encoder_attention_heads=32,
-    decoder_attention_heads=32,
-    encoder_ffn_dim=4096,
-    decoder_ffn_dim=4096,
-    encoder_vocab_size=50272,
-    image_vocab_size=16415,
+MEGA = replace(  # whose special ids are those of mini
+    dalle_bart.DalleBartConfig.of_size(
+        width=2048, heads=32, ffn=4096, layers=(24, 24), codes=16415, length=256, words=50272, text=64
+    ),
+    decoder_start_token_id=MINI.decoder_start_token_id,
+    eos_token_id=MINI.eos_token_id,
 )
 VQGAN_F16 = vqgan.VQGANConfig(
     resolution=256,
@@ -61,39 +43,23 @@ VQGAN_F16 = vqgan.VQGANConfig(
     num_res_blocks=2,
     attn_resolutions=(16,),
 )
+
+
+def _tower(width: int) -> dict[str, Any]:
+    sizes = {"hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": width // 64}
+    return sizes | {"num_hidden_layers": 12}
+
+
 CLIP_B32 = clip.CLIPConfig(
-    text_config=clip.TextConfig(
-        hidden_size=512,
-        intermediate_size=2048,
-        num_attention_heads=8,
-        num_hidden_layers=12,
-        vocab_size=49408,
-        max_position_embeddings=77,
-    ),
-    vision_config=clip.VisionConfig(
-        hidden_size=768,
-        intermediate_size=3072,
-        num_attention_heads=12,
-        num_hidden_layers=12,
-        image_size=224,
-        patch_size=32,
-    ),
+    text_config=clip.TextConfig(vocab_size=49408, max_position_embeddings=77, **_tower(512)),
+    vision_config=clip.VisionConfig(image_size=224, patch_size=32, **_tower(768)),
     preprocessor=clip.PreprocessorConfig(shortest_edge=224, crop_size=224),
     projection_dim=512,
 )
-
-
-class Size(NamedTuple):
-    """A public model's parts by role: the module that computes each, and its configuration."""
-
-    sampler: tuple[Any, Any]
-    codec: tuple[Any, Any]
-    scorer: tuple[Any, Any]
-
-
-SIZES = {
-    "mini": Size((dalle_bart, MINI), (vqgan, VQGAN_F16), (clip, CLIP_B32)),
-    "mega": Size((dalle_bart, MEGA), (vqgan, VQGAN_F16), (clip, CLIP_B32)),
+# Of each public model, by role: the module that computes a part, and its configuration.
+SIZES: dict[str, dict[str, tuple[Any, Any]]] = {
+    name: {"sampler": (dalle_bart, config), "codec": (vqgan, VQGAN_F16), "scorer": (clip, CLIP_B32)}
+    for name, config in (("mini", MINI), ("mega", MEGA))
 }
 
 
@@ -115,14 +81,14 @@ def load_sampler(model: str, dtype: str) -> Sampler:
     """Gives what draws codes.
 
     Args:
-      model: a name in `SIZES` for random weights, else a shipped model's name or a folder.
+      model: "mini" or "mega" for random weights of the public size, else a shipped model's name or a folder.
       dtype: float32, float16 or bfloat16.
 
     Raises:
       DalleServeError: there is no such model or dtype.
     """
     if model in SIZES:
-        family, config = SIZES[model].sampler
+        family, config = SIZES[model]["sampler"]
         shapes: dict[str, Any] = dict(traverse_util.flatten_dict(family.param_shapes(config), sep="/"))
         of_sampler = {name: leaf for name, leaf in shapes.items() if family.role_of(name) == "sampler"}
         params = random_params(traverse_util.unflatten_dict(of_sampler, sep="/"), dtype)
@@ -134,7 +100,7 @@ def load_sampler(model: str, dtype: str) -> Sampler:
 def load_codec(model: str, dtype: str) -> tuple[Any, Any, Params]:
     """As `load_sampler`, for (codec, config, params)."""
     if model in SIZES:
-        codec, config = SIZES[model].codec
+        codec, config = SIZES[model]["codec"]
         return codec, config, random_params(codec.param_shapes(config), dtype)
     return codecs.load(bundles.resolve(model).codec, dtype)
 
@@ -146,7 +112,7 @@ def load_scorer(model: str, dtype: str) -> tuple[Any, Any, Params]:
       InvalidValue: the model has none.
     """
     if model in SIZES:
-        scorer, config = SIZES[model].scorer
+        scorer, config = SIZES[model]["scorer"]
         return scorer, config, random_params(scorer.param_shapes(config), dtype)
     folder = bundles.resolve(model).scorer
     if folder is None:
@@ -162,10 +128,8 @@ def random_params(shapes: Params, dtype: str) -> Params:
     """
     checkpoint.float_dtype(dtype)
     named: dict[str, Any] = dict(traverse_util.flatten_dict(shapes, sep="/"))
-    leaves = {name: _noise(zlib.crc32(name.encode()), leaf.shape, dtype) for name, leaf in named.items()}
+    leaves = {}
+    for name, leaf in named.items():
+        key = jax.random.key(zlib.crc32(name.encode()), impl="rbg")  # several times as fast as the default on a CPU
+        leaves[name] = (jax.random.normal(key, leaf.shape, dtype) * 0.02).block_until_ready()
     return traverse_util.unflatten_dict(leaves, sep="/")
-
-
-def _noise(seed: int, shape: tuple[int, ...], dtype: str) -> jax.Array:
-    key = jax.random.key(seed, impl="rbg")  # several times as fast as the default on a CPU
-    return (jax.random.normal(key, shape, dtype) * 0.02).block_until_ready()

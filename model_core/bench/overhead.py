@@ -6,6 +6,7 @@ the same programs; without, it reads only as much state as a turn comes to, whic
 
 import time
 from collections.abc import Sequence as Values
+from functools import partial
 
 from model_core.bench import machine
 from model_core.bench.comparison import Comparison, ComparisonReport, compared, in_turns
@@ -21,11 +22,10 @@ def bench_overhead(
     """Draws guided images both ways in turns, for each of `counts` images at a time.
 
     Args:
-      model: a public size's name for random weights, else a shipped model's name or a folder.
+      model, dtype: as `load_sampler` takes them; its errors are raised here too.
       deterministic: as the engine's setting.
 
     Raises:
-      DalleServeError: there is no such model or dtype.
       EngineFailed: the engine does not end its sequences.
     """
     sampler = load_sampler(model, dtype)
@@ -39,11 +39,8 @@ def bench_overhead(
             visits = [Visit(sequence=random_sequence(sampler, seed), arrival_s=0.0) for seed in range(images)]
             return max(one.latency_s() for one in visit_all(rows, visits))
 
-        def bare() -> float:
-            return _draw(bare_rows, sampler, images)
-
-        engine()
-        bare()  # the first of each may be slower
+        bare = partial(_draw, bare_rows, sampler, images)
+        in_turns(bare, engine, 1)  # the first of each may be slower
         return compared(f"{images} at a time, s", in_turns(bare, engine, repeats))
 
     settings = {"deterministic": deterministic, "repeats": repeats}

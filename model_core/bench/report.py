@@ -1,16 +1,14 @@
-"""A report as a table for people, JSON for programs, and a plot.
-
-Knows nothing of how anything was measured.
-"""
+"""A report as a table for people, JSON for programs, and a plot."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from model_core.bench.comparison import Comparison, ComparisonReport
+from model_core.bench.comparison import ComparisonReport
 from model_core.bench.measurement import Measurement, Report
 from model_core.errors import DalleServeError
 
@@ -29,7 +27,10 @@ def show(report: Report | ComparisonReport, console: Console) -> None:
     )
     console.print("\n".join(head), soft_wrap=True)
     if isinstance(report, ComparisonReport):
-        console.print(_comparisons(report.ways, report.comparisons))
+        table = _table("", *report.ways, "ratio")
+        for one in report.comparisons:
+            table.add_row(one.what, f"{one.first:.4g}", f"{one.second:.4g}", f"{one.ratio:.3f}")
+        console.print(table)
     else:
         console.print(_measurements(report.measurements))
 
@@ -41,23 +42,9 @@ def _measurements(measurements: tuple[Measurement, ...]) -> Table:
     table = _table(*names, "limit,\ns/image", "of the\nlimit", "bound by", "peak,\nGiB")
     for one in measurements:
         drawing = (f"{one.codes_per_s:.1f}", f"{one.first_row_s:.3g}") if draws else ()
-        table.add_row(
-            str(one.images),
-            f"{one.s_per_image:.3g}",
-            f"{one.images_per_s:.3g}",
-            *drawing,
-            f"{one.limit_s / one.images:.3g}",
-            f"{one.limit_fraction:.0%}",
-            one.bound,
-            f"{one.peak_memory_bytes / GIB:.2f}",
-        )
-    return table
-
-
-def _comparisons(ways: tuple[str, str], comparisons: tuple[Comparison, ...]) -> Table:
-    table = _table("", *ways, "ratio")
-    for one in comparisons:
-        table.add_row(one.what, f"{one.first:.4g}", f"{one.second:.4g}", f"{one.ratio:.3f}")
+        limit = (f"{one.limit_s / one.images:.3g}", f"{one.limit_fraction:.0%}", one.bound)
+        speed = (str(one.images), f"{one.s_per_image:.3g}", f"{one.images_per_s:.3g}")
+        table.add_row(*speed, *drawing, *limit, f"{one.peak_memory_bytes / GIB:.2f}")
     return table
 
 
@@ -69,7 +56,10 @@ def _table(*names: str) -> Table:
 
 
 def write_json(report: Report | ComparisonReport, path: Path) -> None:
-    path.write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+    content = asdict(report)
+    if isinstance(report, Report):
+        content["measurements"] = [one.as_dict() for one in report.measurements]
+    path.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def write_plot(report: Report, path: Path) -> None:
@@ -89,14 +79,7 @@ def write_plot(report: Report, path: Path) -> None:
     counts = [one.images for one in report.measurements]
     axes.plot(counts, [one.images_per_s for one in report.measurements], "o-", label="measured")
     axes.plot(counts, [one.images / one.limit_s for one in report.measurements], "k--", label="limit")
-    axes.set(
-        title=f"{report.what}, {report.model}, {report.dtype}",
-        xlabel="images at a time",
-        ylabel="images/s",
-        xscale="log",
-        yscale="log",
-        xticks=counts,
-        xticklabels=counts,
-    )
+    axes.set(title=f"{report.what}, {report.model}, {report.dtype}", xlabel="images at a time", ylabel="images/s")
+    axes.set(xscale="log", yscale="log", xticks=counts, xticklabels=counts)
     axes.legend()
     figure.savefig(path)

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from functools import partial
+from statistics import median
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from model_core.bench import machine
-from model_core.bench.measurement import Report, measured, median_seconds
+from model_core.bench.measurement import Report, measured
 from model_core.bench.models import load_scorer
 from model_core.bench.work import Work, num_weight_bytes, program_flops
 from model_core.stages import computed_together
@@ -25,11 +26,8 @@ def bench_scorer(
     time and not in the limit.
 
     Args:
-      model: "mini" or "mega" for random weights of ViT-B/32, else a shipped model's name or a folder.
+      model, dtype: as `load_scorer` takes them; its errors are raised here too.
       size: side of the pictures, in pixels.
-
-    Raises:
-      DalleServeError: there is no such model or dtype, or the model has no CLIP.
     """
     scorer, config, params = load_scorer(model, dtype)
     here = machine.measure(dtype)
@@ -47,7 +45,7 @@ def bench_scorer(
 
     def measure(images: int):
         pictures = np.random.default_rng(images).integers(256, size=(images, size, size, 3), dtype=np.uint8)
-        seconds = median_seconds(lambda: score(list(pictures)), repeats)
+        seconds = median(machine.times_s(lambda: score(list(pictures)), repeats))
         pixels = jax.ShapeDtypeStruct((images, side, side, 3), np.float32)
         image_flops = program_flops(jax.jit(partial(scorer.embed_pixels, config)), params, pixels)
         return measured(images, seconds, Work(weight_bytes, text_flops + image_flops), here)

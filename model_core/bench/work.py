@@ -2,7 +2,6 @@
 
 Least amounts, from the model's sizes alone: what a better program could not avoid, not what this one does. Anything
 more than this (copies, padding, caches read further than needed) is lost against the limit.
-Knows nothing of machines.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """VQGAN: pixels to image codes and image codes to pixels.
 
-Knows nothing of text, sampling or ranking. The architecture and its key tree are those of the published Flax
-checkpoints (Esser et al., "Taming Transformers", arXiv:2012.09841; vqgan-jax): convolutional encoder and decoder with
-single-head attention at the coarse resolutions, between them the nearest of `n_embed` codebook vectors.
+The architecture and its key tree are those of the published Flax checkpoints (Esser et al., "Taming Transformers",
+arXiv:2012.09841; vqgan-jax): convolutional encoder and decoder with single-head attention at the coarse resolutions,
+between them the nearest of `n_embed` codebook vectors.
 """
 
 from functools import partial

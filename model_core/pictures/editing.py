@@ -1,14 +1,13 @@
 """Drawing on a picture that is there: which of its codes stay, and which are drawn anew.
 
 A code stands for a square of pixels. Codes that stay are fixed, so that the model draws the others in their sight.
-Knows nothing of files, of HTTP, or of how codes are drawn.
 """
 
 import numpy as np
 from jaxtyping import Bool, Int, Int32, UInt8
 from PIL import Image
 
-FREE = -1  # in the place of a code that is to be drawn
+from model_core.families.conditions import FREE
 
 
 def repaint_clear(alpha: UInt8[np.ndarray, "height width"], grid: tuple[int, int]) -> Bool[np.ndarray, "rows columns"]:

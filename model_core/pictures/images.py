@@ -1,7 +1,4 @@
-"""Images: pixels become finished uint8 pictures and picture files, picture files become uint8 arrays.
-
-Knows nothing of models or of HTTP.
-"""
+"""Images: pixels become finished uint8 pictures and picture files, picture files become uint8 arrays."""
 
 import io
 from collections.abc import Mapping, Sequence

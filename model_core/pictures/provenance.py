@@ -1,7 +1,7 @@
 """What a picture file says of itself: the software, the model, the seed and the parameters it was drawn with.
 
 PNG files hold it as text chunks, JPEG and WebP files as EXIF; all three say in XMP that a model made the picture, with
-the word that the press uses for it (IPTC's digital source type). Knows nothing of models or of HTTP.
+the word that the press uses for it (IPTC's digital source type).
 """
 
 import io

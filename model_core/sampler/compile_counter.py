@@ -1,7 +1,6 @@
 """Counts what XLA compiles for one thread: after a warm-up it should be nothing.
 
-Knows nothing of what is compiled. A program that comes from the compilation cache on disk counts too, for it also makes
-its caller wait.
+A program that comes from the compilation cache on disk counts too, for it also makes its caller wait.
 """
 
 import threading
@@ -16,20 +15,18 @@ _EVENT = "/jax/core/compile/backend_compile_duration"
 class CompileCounter:
     """How many programs were compiled inside `watch`, by the thread that was there."""
 
-    def __init__(self) -> None:
-        self.count = 0
-        self._thread: int | None = None
+    count = 0
 
     @contextmanager
     def watch(self) -> Iterator[None]:
         """Counts until the end of the block."""
-        self._thread = threading.get_ident()
-        jax.monitoring.register_event_duration_secs_listener(self._listen)
+        thread = threading.get_ident()
+
+        def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
+            self.count += event == _EVENT and threading.get_ident() == thread
+
+        jax.monitoring.register_event_duration_secs_listener(listen)
         try:
             yield
         finally:
-            jax.monitoring.unregister_event_duration_listener(self._listen)
-
-    def _listen(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
-        if event == _EVENT and threading.get_ident() == self._thread:
-            self.count += 1
+            jax.monitoring.unregister_event_duration_listener(listen)

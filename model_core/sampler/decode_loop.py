@@ -38,8 +38,6 @@ class Images:
         always.
       row: of each image, under its own text.
       uncond: the row that guidance leads away from; `row` where there is no guidance.
-      settings: of each image.
-      seed: of each image.
       noise: to use in place of the seed's, or None.
       of_row: the image whose codes a row takes.
     """

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Int32
@@ -22,33 +22,12 @@ from model_core.families.conditions import FREE
 from model_core.sampler.fair_queue import FairQueue
 from model_core.sampler.sequence import Sequence
 
+if TYPE_CHECKING:
+    from model_core.sampler.rows import Rows
+else:
+    Rows = Any  # tests have rows that compute nothing
+
 logger = logging.getLogger(__name__)
-
-Listener = Callable[[Any], None]
-
-
-@runtime_checkable
-class Device(Protocol):
-    """What the engine needs of `rows.Rows`; tests have one that computes nothing."""
-
-    max_rows: int
-    runs_ahead: bool
-
-    @property
-    def num_taken(self) -> int: ...
-    @property
-    def num_turns(self) -> int: ...
-    @property
-    def num_compiles(self) -> int: ...
-    @property
-    def num_near_ties(self) -> int: ...
-    def warm_up(self) -> None: ...
-    def check(self, sequence: Sequence) -> None: ...
-    def has_room(self, sequence: Sequence) -> bool: ...
-    def join(self, sequence: Sequence) -> None: ...
-    def leave(self, sequence: Sequence) -> None: ...
-    def advance(self, steps: int) -> None: ...
-    def read(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,16 +38,13 @@ class EngineStats:
       rows: that it can draw at a time; a sequence under guidance takes two.
       rows_taken: by the sequences that run.
       near_ties: codes that another batch composition might have drawn otherwise; see `sampling.NEAR_TIE`.
-      compiles: of programs while sequences waited; anything but 0 is a fault.
     """
 
     rows: int
     rows_taken: int
-    running: int
     waiting: int
     codes_drawn: int
     near_ties: int
-    compiles: int
 
 
 class Engine:
@@ -79,12 +55,11 @@ class Engine:
       codes_per_advance: after so many steps sequences come, go and report. The first turns after a pause are shorter:
         who asks for several images sends them one after another, and the later ones should not wait for the first.
       max_stall_s: an advance that takes longer makes the engine unhealthy.
-      clock: seconds that only grow.
     """
 
     def __init__(
         self,
-        rows: Device,
+        rows: Rows,
         *,
         codes_per_advance: int = 16,
         max_stall_s: float = 120.0,
@@ -121,7 +96,7 @@ class Engine:
     def submit(
         self,
         sequence: Sequence,
-        listener: Listener,
+        listener: Callable[[Any], None],
         *,
         request_id: str = "",
         timeout_s: float | None = None,
@@ -198,11 +173,9 @@ class Engine:
             return EngineStats(
                 rows=self._rows.max_rows,
                 rows_taken=self._rows.num_taken,
-                running=len(self._running),
                 waiting=len(self._queue),
                 codes_drawn=self._codes_drawn,
                 near_ties=self._rows.num_near_ties,
-                compiles=self._rows.num_compiles,
             )
 
     def check_health(self) -> None:
@@ -220,15 +193,16 @@ class Engine:
             raise EngineFailed(f"The engine has made no progress for {self._clock() - since:.0f} s.")
 
     def _run(self) -> None:
-        while self._wait_for_work():
+        while True:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: (
+                        self._is_closed or self._failure or self._running or len(self._queue) or self._rows.num_turns
+                    )
+                )
+                if self._is_closed or self._failure:
+                    return
             self._turn()
-
-    def _wait_for_work(self) -> bool:
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._is_closed or self._failure or self._running or len(self._queue) or self._rows.num_turns
-            )
-            return not (self._is_closed or self._failure)
 
     def _turn(self) -> None:
         """Begins a turn and reads one: on a device that runs ahead the one before, so that it never waits for us."""

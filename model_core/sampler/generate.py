@@ -54,15 +54,16 @@ def generate(
     nothing = [None] * batch if unconditions is None else _listed(unconditions)
     if len(nothing) != batch:
         raise InvalidValue(f"There are {batch} conditions and {len(nothing)} unconditions; give one for each.")
-    given = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-    if greedy:
-        given, gumbel = {}, np.zeros((batch, grid.num_codes, num_codes), np.float32)
+    given = {"guidance_scale": guidance_scale}
     wanted = batch, grid.num_codes, num_codes
+    if greedy:
+        gumbel = np.zeros(wanted, np.float32)
+    else:
+        given |= {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     if gumbel is not None and (gumbel.shape[:2] != wanted[:2] or gumbel.shape[2] < num_codes):
         raise InvalidValue(f"gumbel has the shape {gumbel.shape}; it must be {wanted}, or longer at its end.", "gumbel")
     if seeds is None:
         seeds = np.random.SeedSequence().generate_state(batch)
-    given = {"guidance_scale": guidance_scale, **given}
     settings = {name: _spread(name, value, batch) for name, value in given.items()}
     seeds = _spread("seeds", seeds, batch)
     fixed = np.full((batch, grid.num_codes), FREE, np.int32)
@@ -82,15 +83,9 @@ def generate(
         )
         for i in range(batch)
     ]
-    is_guided = any(sequence.sampling.is_guided for sequence in sequences)
-    rows = Rows(
-        family,
-        config,
-        family.step_weights(params),
-        max_rows=max(2, batch * (2 if is_guided else 1)),
-        deterministic=True,
-        num_codes=num_codes,
-    )
+    max_rows = max(2, batch * (2 if any(sequence.sampling.is_guided for sequence in sequences) else 1))
+    weights = family.step_weights(params)
+    rows = Rows(family, config, weights, max_rows=max_rows, deterministic=True, num_codes=num_codes)
     for _ in draw_all(rows, sequences):
         pass
     return np.stack([sequence.codes for sequence in sequences])

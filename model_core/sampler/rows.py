@@ -40,6 +40,7 @@ class Rows:
 
     Attributes:
       runs_ahead: whether the next turn is to be begun before the last one is read.
+      compiles: counts programs that `advance` had to compile, or to load: none, where `warm_up` did its work.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Rows:
         self._counts = [max_rows] if deterministic else [*powers, max_rows]
         self._reaches = [self._length] if deterministic else parts
         self._parts = len(self._reaches)
-        self._compiles = CompileCounter()
+        self.compiles = CompileCounter()
         self.num_near_ties = 0
         self._running: list[Sequence] = []
         self._turns: deque[Turn] = deque()
@@ -127,15 +128,14 @@ class Rows:
         Those that come to their end give their rows back at once.
         """
         steps = min(steps, max(self._length - sequence.slot.position for sequence in self._running if sequence.slot))
-        with self._compiles.watch():
+        with self.compiles.watch():
             reach = self._fit(steps)
             self._drawing, packed = take_turn(
                 self._model, self._weights, self._drawing, self._images, steps, reach, as_loop=self._as_loop
             )
         turn = Turn(packed, [])
         for sequence in list(self._running):
-            slot = sequence.slot
-            assert slot is not None
+            slot = _slot(sequence)
             before, slot.position = slot.position, min(slot.position + steps, self._length)
             turn.drawn.append((sequence, slot.rows[0], before, slot.position))
             if slot.position == self._length:
@@ -155,15 +155,10 @@ class Rows:
             self.num_near_ties += int(near_ties[row, before:position].sum())
         return sum(position - before for _, _, before, position in turn.drawn)
 
-    @property
-    def num_compiles(self) -> int:
-        """Programs that `advance` had to compile, or to load; 0 where `warm_up` did its work."""
-        return self._compiles.count
-
     def warm_up(self) -> None:
         """Compiles all that `advance` can run; sequences that are here stay as they are."""
         shape = self._model.config.condition_shape
-        kind = np.float32 if len(shape) > 1 else np.int32  # encoder states, or ids
+        kind = np.float32 if len(shape) > 1 else np.int32  # states, or ids
         text = self._read_text(Condition(np.zeros(shape, kind), np.ones(shape[:1], np.int32)))
         codes = np.zeros(self._length, np.int32)
         rows = [self._row(text, codes, length) for length in self._prefixes]
@@ -293,14 +288,12 @@ def _slot(sequence: Sequence) -> Slot:
 _to_device = jax.jit(lambda tree: tree)  # takes a fifth of the time that jnp.asarray takes for each leaf
 
 
+_take_leaf = jax.jit(lambda leaf, which: leaf[which])
+
+
 def _take(tree: Any, which: Int[np.ndarray, " count"]) -> Any:
     """Leaf by leaf: leaves of one shape share a program."""
     return jax.tree.map(lambda leaf: _take_leaf(leaf, which), tree)
-
-
-@jax.jit
-def _take_leaf(leaf, which):
-    return leaf[which]
 
 
 @partial(jax.jit, static_argnums=0)

@@ -75,7 +75,6 @@ class Sequence:
     """One image to draw.
 
     Attributes:
-      condition: of the prompt.
       uncondition: what guidance leads away from; None where `sampling` has no guidance.
       seed: below 2³²; position p draws with fold_in(key(seed, impl="threefry2x32"), p).
       fixed_codes: what the image has to have; -1 where codes are drawn. None fixes none.

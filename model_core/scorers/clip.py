@@ -1,7 +1,7 @@
 """CLIP: a prompt and a picture become unit vectors, whose dot product says how well they match.
 
-Knows nothing of ranking. Paper: Radford et al. 2021, "Learning Transferable Visual Models From Natural Language
-Supervision". In the shapes P is projection_dim.
+Paper: Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision". In the shapes P is
+projection_dim.
 """
 
 from collections.abc import Sequence

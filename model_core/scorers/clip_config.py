@@ -104,7 +104,6 @@ class CLIPConfig:
         """Reads config.json, and preprocessor_config.json where there is one.
 
         Args:
-          raw: the content of config.json.
           preprocessor: the content of preprocessor_config.json; None means the published normalisation at `image_size`.
 
         Raises:

@@ -112,11 +112,9 @@ class TextTower(nn.Module):
         x = TextEmbeddings(self.config, self.dtype, name="embeddings")(text_tokens)
         x = Encoder(self.config, self.dtype, name="encoder")(x, mask)
         x = nn.LayerNorm(epsilon=self.config.layer_norm_eps, dtype=self.dtype, name="final_layer_norm")(x)
-        return x[jnp.arange(len(x)), self._pooled_position(text_tokens)]
-
-    def _pooled_position(self, text_tokens: Int[Array, "B T"]) -> Int[Array, " B"]:
         eos = self.config.eos_token_id
-        return jnp.argmax(text_tokens if eos == LARGEST_ID else text_tokens == eos, axis=-1)
+        pooled = jnp.argmax(text_tokens if eos == LARGEST_ID else text_tokens == eos, axis=-1)
+        return x[jnp.arange(len(x)), pooled]
 
 
 class VisionEmbeddings(nn.Module):

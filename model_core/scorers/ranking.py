@@ -1,4 +1,4 @@
-"""Finished images and their order, best first. Knows nothing of what scored them; imports no JAX."""
+"""Finished images and their order, best first. Imports no JAX."""
 
 import math
 from collections.abc import Iterable

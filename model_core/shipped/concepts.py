@@ -1,6 +1,6 @@
 """The list of things to draw, and how people ask for them.
 
-`concepts.txt` holds them, most iconic first. Knows nothing of pictures.
+`concepts.txt` holds them, most iconic first.
 """
 
 import re
@@ -26,7 +26,6 @@ class Concept:
 
     Attributes:
       hexcode: its code point(s).
-      name: what a person would type.
       synonyms: other words for it.
       has_signs: whether letters, digits or notes are on it, which a mirror image would show the wrong way round.
       tags: looser words.

@@ -1,7 +1,6 @@
 """Builds the emoji data set: openly licensed picture sets, drawn alike, with prompts from a fixed list.
 
-Knows how the sets become a data set with its splits; knows nothing of models. Words: emojibase (labels and tags of
-CLDR).
+Words: emojibase (labels and tags of CLDR).
 """
 
 import random
@@ -57,7 +56,6 @@ def build_emoji(
     in the split "unseen", on white.
 
     Args:
-      out: folder of the new data set.
       size: side of the square pictures, in pixels.
       cache: folder for the fetched packages.
       num_concepts: takes the first so many of the list; None takes all, and nothing is unseen.
@@ -90,17 +88,15 @@ def build_emoji(
     (out / "licences.md").write_text(_licences(archives, words), encoding="utf-8")
     dropped: Counter[str] = Counter()
     codes = {concept.hexcode for concept in every}
-    pictures: Pictures = {
-        (code, each.style): picture
-        for each, archive in archives.items()
-        for code, picture in draw_set(each, archive, codes, size, dropped)
-    }
-    leaning: Pictures = {
-        (code, each.style): picture
-        for each, archive in archives.items()
-        if tilted
-        for code, picture in draw_set(each, archive, codes, size, Counter(), tilted=True)
-    }
+
+    def draw(dropped: Counter[str], *, tilted: bool) -> Pictures:
+        return {
+            (code, each.style): picture
+            for each, archive in archives.items()
+            for code, picture in draw_set(each, archive, codes, size, dropped, tilted=tilted)
+        }
+
+    pictures, leaning = draw(dropped, tilted=False), draw(Counter(), tilted=True) if tilted else {}
     concepts = with_own_tags(every[:num_concepts], read_tags(words))
     names = [each.style for each in sets]
     items = [

@@ -1,7 +1,7 @@
 """Fetches packages of pictures and words with the npm client, and reads files out of them.
 
 Needs npm and the network once for each package; afterwards its archive comes from the cache folder. Nothing of a
-package is unpacked or run. Does not know what the files mean.
+package is unpacked or run.
 """
 
 import json
@@ -11,9 +11,10 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+from model_core.cache import cache_folder
 from model_core.errors import DalleServeError
 
-CACHE = Path.home() / ".cache" / "dalle-serve" / "packages"
+CACHE = cache_folder() / "packages"
 FETCH_TIMEOUT_S = 300
 
 

@@ -1,6 +1,6 @@
 """Openly licensed sets of pictures: where they come from, how they are drawn alike, and under which licence.
 
-Knows neither prompts nor models. The sets are Iconify collections: Fluent Emoji, Noto Emoji and Twemoji.
+The sets are Iconify collections: Fluent Emoji, Noto Emoji and Twemoji.
 """
 
 import hashlib
@@ -26,7 +26,6 @@ class PictureSet:
     """A set of pictures.
 
     Attributes:
-      style: the word for it.
       border: width of the empty edge its artists left, as a share of the side.
       tilt: which way its tilted drawings lean: degrees clockwise.
     """

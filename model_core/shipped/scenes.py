@@ -1,7 +1,4 @@
-"""Small scenes made of pictures without a background: on a colour, or two side by side.
-
-Knows nothing of what the pictures show.
-"""
+"""Small scenes made of pictures without a background: on a colour, or two side by side."""
 
 from PIL import Image
 

@@ -27,7 +27,6 @@ def canonical_codes(items: Sequence[Item], pixels: Pixels, encode: Encode) -> In
     Args:
       items: what the pictures show; drawings are only compared within a concept and a style.
       pixels: pictures, bytes 0…255.
-      encode: pictures to codes.
     """
     codes = encode(pixels)
     side = round(codes.shape[1] ** 0.5)

@@ -110,10 +110,8 @@ def export(
 def train_all(data: DataFolder, run: RunFolder, preset: PresetName = "emoji") -> None:
     """Everything after the data: vqgan, decoder, dalle-bart, clip, export."""
     training = _open(data, run, preset)
-    training.train_vqgan()
-    training.train_decoder()
-    training.train_dalle_bart()
-    training.train_clip()
+    for train in (training.train_vqgan, training.train_decoder, training.train_dalle_bart, training.train_clip):
+        train()
     console.print(f"model in {training.export()}")
 
 

@@ -81,10 +81,9 @@ def augment(image: UInt8[np.ndarray, "h w 3"], max_shift: float, rng: np.random.
     side = image.shape[0]
     left, top, right, bottom = rng.uniform(-max_shift, max_shift, 4) * side
     box = (left, top, side + right, side + bottom)
-    padded = Image.new("RGB", (side, side), "white")
-    padded.paste(Image.fromarray(image).transform((side, side), Image.Transform.EXTENT, box, Image.Resampling.BILINEAR))
-    outside = Image.new("L", (side, side), 255).transform((side, side), Image.Transform.EXTENT, box)
-    return np.asarray(Image.composite(padded, Image.new("RGB", (side, side), "white"), outside))
+    moved = Image.fromarray(image).transform((side, side), Image.Transform.EXTENT, box, Image.Resampling.BILINEAR)
+    inside = Image.new("L", (side, side), 255).transform((side, side), Image.Transform.EXTENT, box)
+    return np.asarray(Image.composite(moved, Image.new("RGB", (side, side), "white"), inside))
 
 
 def make_batch(
@@ -117,13 +116,12 @@ def train_clip(
     folder: Path,
     config: CLIPConfig,
     recipe: CLIPRecipe,
-    loop: LoopConfig | None = None,
     params: Params | None = None,
 ) -> Params:
     """Trains `params`, or random ones, on `pixels[i]` (and `reconstructed[i]`) described by `items[i]`."""
     return train(
         folder,
-        loop or LoopConfig(steps=recipe.steps, seed=recipe.seed),
+        LoopConfig(steps=recipe.steps, seed=recipe.seed),
         initial_state(config, recipe, params),
         lambda rng, _step: make_batch(items, pixels, reconstructed, tokenizer, config, recipe, rng),
         partial(train_step, config=config, recipe=recipe),

@@ -197,13 +197,10 @@ def train_dalle_bart(
     folder: Path,
     config: DalleBartConfig,
     recipe: DalleBartRecipe,
-    loop: LoopConfig | None = None,
     params: Params | None = None,
     **hooks: Any,
 ) -> Params:
-    """Trains on `codes[i]` described by `items[i]` until `recipe.steps`; returns the averaged parameters.
-
-    Starts with `params`, or with random ones.
+    """Trains `params`, or random ones, on `codes[i]` described by `items[i]`; returns the averaged parameters.
 
     Raises:
       InvalidValue: `pictures_per_prompt` is less than one.
@@ -215,7 +212,7 @@ def train_dalle_bart(
     pictures = pictures_of_prompts(items)
     return train(
         folder,
-        loop or LoopConfig(steps=recipe.steps, seed=recipe.seed),
+        LoopConfig(steps=recipe.steps, seed=recipe.seed),
         initial_state(config, recipe, params),
         lambda rng, _step: make_batch(items, pictures, codes, tokenizer, recipe, config.max_text_length, rng),
         partial(train_step, config=config, recipe=recipe),

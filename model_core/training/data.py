@@ -1,7 +1,7 @@
 """The training set on disk: pictures, the prompts that describe them, and the folder both live in.
 
 A data set is a folder with `dataset.jsonl` (one item a line) and the pictures it names. Every picture is square RGB of
-one size, stored without loss. Knows neither where the pictures came from nor which model learns from them.
+one size, stored without loss.
 """
 
 import json
@@ -107,9 +107,6 @@ def write_index(folder: Path, items: Iterable[Item]) -> None:
 
 def read_picture(source: Path | bytes, name: str) -> UInt8[np.ndarray, "height width 3"]:
     """Reads a picture, or its bytes, upright and laid on white.
-
-    Args:
-      name: what to call it in an error.
 
     Raises:
       InvalidValue: there is no such file, or it is no picture that can be read.

@@ -2,7 +2,7 @@
 
 Every process makes the whole batch, which depends on seed and step alone, and hands its own devices their rows; XLA
 adds up the gradients. So the curve is that of one process with the same batch. Processes share the run's folder, and
-the first of them writes. Knows nothing of models.
+the first of them writes.
 """
 
 from typing import Any

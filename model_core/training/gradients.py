@@ -1,7 +1,4 @@
-"""Gradients of a mean loss in less memory: piece by piece, and in half of the bits.
-
-Knows nothing of what is trained.
-"""
+"""Gradients of a mean loss in less memory: piece by piece, and in half of the bits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +25,10 @@ def mean_gradient(
     Raises:
       InvalidValue: the rows cannot be shared out equally, or there is no such dtype.
     """
-    compute = jnp.bfloat16 if _is_half(dtype) else jnp.float32
+    if dtype not in DTYPES:
+        raise InvalidValue(f"dtype is {dtype!r}; there are {', '.join(DTYPES)}.", "dtype")
+    is_half = dtype == "bfloat16" or (dtype == "auto" and jax.default_backend() != "cpu")
+    compute = jnp.bfloat16 if is_half else jnp.float32
 
     def computed(params: Any, batch: Any) -> Float[Array, ""]:
         return loss_fn(jax.tree.map(lambda leaf: leaf.astype(compute), params), batch).astype(jnp.float32)
@@ -47,9 +47,3 @@ def mean_gradient(
     nothing = jnp.zeros(()), jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), params)
     total, _ = jax.lax.scan(add, nothing, cut)
     return jax.tree.map(lambda leaf: leaf / pieces, total)
-
-
-def _is_half(dtype: str) -> bool:
-    if dtype not in DTYPES:
-        raise InvalidValue(f"dtype is {dtype!r}; there are {', '.join(DTYPES)}.", "dtype")
-    return dtype == "bfloat16" or (dtype == "auto" and jax.default_backend() != "cpu")

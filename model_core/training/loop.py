@@ -1,8 +1,7 @@
 """The training loop that all three models share: step, log, save, resume.
 
-Knows nothing of models or losses: a task brings a jittable step and a function that makes batch number i. A batch
-depends on (seed, i) alone, so a run that was killed and resumed sees the same batches, and draws the same curve, as one
-that was not.
+A task brings a jittable step and a function that makes batch number i. A batch depends on (seed, i) alone, so a run
+that was killed and resumed sees the same batches, and draws the same curve, as one that was not.
 """
 
 import contextlib
@@ -118,9 +117,7 @@ def train(
     curves, and a signal to any of them stops all after the same step.
 
     Args:
-      make_batch: (generator, step) -> batch.
       step: (state, batch, key) -> (state, metrics); the loop counts `state["step"]` itself.
-      name: what the progress bar says.
       on_save: called with the state, on the host, whenever it was time to save it, for pictures of progress.
 
     Raises:

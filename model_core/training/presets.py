@@ -24,24 +24,6 @@ class Preset:
     sampling: dict[str, float] = field(hash=False)
 
 
-def _dalle_bart(*, width: int, heads: int, ffn: int, layers: tuple[int, int], codes: int, length: int, words: int):
-    return DalleBartConfig(
-        encoder_vocab_size=words,
-        image_vocab_size=codes,
-        image_length=length,
-        max_text_length=32,
-        d_model=width,
-        encoder_layers=layers[0],
-        encoder_attention_heads=heads,
-        encoder_ffn_dim=ffn,
-        decoder_layers=layers[1],
-        decoder_attention_heads=heads,
-        decoder_ffn_dim=ffn,
-        decoder_start_token_id=codes,  # special ids as in the public mini
-        eos_token_id=codes + 1,
-    )
-
-
 def _clip(*, image: int, patch: int, width: int, layers: tuple[int, int], words: int) -> CLIPConfig:
     tower: dict[str, Any] = {
         "hidden_size": width,
@@ -69,7 +51,9 @@ EMOJI = Preset(  # the shipped model
         resamp_with_conv=False,
         norm_num_groups=4,
     ),
-    dalle_bart=_dalle_bart(width=256, heads=8, ffn=512, layers=(2, 6), codes=1024, length=256, words=1536),
+    dalle_bart=DalleBartConfig.of_size(
+        width=256, heads=8, ffn=512, layers=(2, 6), codes=1024, length=256, words=1536, text=32
+    ),
     clip=_clip(image=64, patch=8, width=128, layers=(3, 4), words=1536),
     vqgan_recipe=VQGANRecipe(
         steps=3000, batch_size=8, learning_rate=2.5e-3, whole_fraction=0.15, decoder_steps=3500, decoder_batch_size=8
@@ -90,7 +74,9 @@ SMOKE = Preset(  # proves that training works from end to end; draws nothing wor
         resamp_with_conv=False,
         norm_num_groups=4,
     ),
-    dalle_bart=_dalle_bart(width=32, heads=2, ffn=64, layers=(1, 1), codes=64, length=64, words=768),
+    dalle_bart=DalleBartConfig.of_size(
+        width=32, heads=2, ffn=64, layers=(1, 1), codes=64, length=64, words=768, text=32
+    ),
     clip=_clip(image=16, patch=4, width=32, layers=(1, 1), words=768),
     vqgan_recipe=VQGANRecipe(steps=60, decoder_steps=30, batch_size=4, crop=16, whole_fraction=0.0, warm_up_steps=10),
     dalle_bart_recipe=DalleBartRecipe(steps=60, batch_size=4, warm_up_steps=10),

@@ -14,15 +14,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from model_core import codecs
-from model_core.batches import in_batches
 from model_core.bundles import FOLDERS, ROLES
 from model_core.errors import InvalidValue
 from model_core.families.dalle_bart.family import Params
 from model_core.families.dalle_bart.normalize import normalize
 from model_core.families.dalle_bart.text import open_tokenizer
-from model_core.pictures.images import to_pixels, to_uint8
 from model_core.scorers import clip as clip_scorer
+from model_core.stages import ImageDecoder
 from model_core.training import clip, dalle_bart, devices, tokenizer
 from model_core.training import vqgan as vqgan_training
 from model_core.training.canonical_codes import canonical_codes
@@ -61,16 +59,14 @@ class TrainingRun:
 
     def encode(self) -> Int[np.ndarray, "M N"]:
         """The training pictures as canonical codes."""
-        return canonical_codes(self.items, self._load_pixels(), self._encode)
+        return canonical_codes(self.items, self._load_pixels(), self._codec().encode)
 
     def train_decoder(self) -> None:
         """Codes to pixels, better, with the codes fixed; rewrites `model/vqgan`."""
-        _, config, params = self._load_codec()
-        canonical = self.encode()
-        pixels = self._load_pixels()
-        folder = self.folder / "vqgan_decoder"
-        recipe = self.preset.vqgan_recipe
-        params = vqgan_training.train_decoder(params, self._encode(pixels), canonical, pixels, folder, config, recipe)
+        codec, pixels = self._codec(), self._load_pixels()
+        codes, canonical = codec.encode(pixels), canonical_codes(self.items, pixels, codec.encode)
+        folder, recipe = self.folder / "vqgan_decoder", self.preset.vqgan_recipe
+        params = vqgan_training.train_decoder(codec.params, codes, canonical, pixels, folder, codec.config, recipe)
         self._save("codec", params)
 
     def train_dalle_bart(self) -> None:
@@ -100,7 +96,7 @@ class TrainingRun:
             on_save=sampler(
                 config,
                 words,
-                self._reconstruct,
+                self._codec().decode,
                 example_prompts(self.items, NUM_SAMPLES),
                 self.preset.vqgan.n_embed,
                 self.preset.sampling,
@@ -125,7 +121,7 @@ class TrainingRun:
         params = clip.train_clip(
             self.items,
             self._load_pixels(),
-            self._reconstruct(self.encode()),
+            self._codec().decode(self.encode()),
             clip_scorer.open_text(folder),
             self.folder / "clip",
             config,
@@ -174,19 +170,12 @@ class TrainingRun:
             raise InvalidValue(f"the data set's pictures are {pixels.shape[1]} pixels wide; this model needs {side}.")
         return pixels
 
-    def _encode(self, images: UInt8[np.ndarray, "M height width 3"]) -> Int[np.ndarray, "M N"]:
-        codec, config, params = self._load_codec()
-        return in_batches(lambda rows: codec.encode(config, params, to_pixels(rows)), images, BATCH)
-
-    def _reconstruct(self, codes: Int[np.ndarray, "M N"]) -> UInt8[np.ndarray, "M height width 3"]:
-        codec, config, params = self._load_codec()
-        return in_batches(lambda rows: to_uint8(np.asarray(codec.decode(config, params, rows))), codes, BATCH)
-
-    def _load_codec(self) -> tuple[codecs.Codec, Any, Params]:
+    def _codec(self) -> ImageDecoder:
+        """As it is now."""
         folder = self.model / FOLDERS["codec"]
         if not folder.is_dir():
             raise InvalidValue(f"{self.folder} holds no trained VQGAN yet: run `dalle-serve train vqgan` first.")
-        return codecs.load(folder)
+        return ImageDecoder(folder, batch_size=BATCH)
 
     def _start_params(self, role: str) -> Params | None:
         """The parameters of a part that the starting model has; None where they are drawn at random."""

@@ -1,7 +1,7 @@
 """Trains the text tokenizers of the shipped models, in exactly the files that the public models come with.
 
 Both are byte-level BPE: every text can be written with the alphabet of 256 bytes, so an unseen word falls into pieces,
-never into an unknown token. Knows nothing of the normaliser: what it learns from should look as the model will see it.
+never into an unknown token. What it learns from should look as the model will see it.
 
 Formats: BART's tokenizer as in the public dalle-mini folder; CLIP's as in the public ViT-B/32 folder.
 """
@@ -68,14 +68,8 @@ def train_clip_tokenizer(prompts: Iterable[str], folder: Path, vocab_size: int =
 
     Args:
       prompts: as a user types them.
-      vocab_size: upper limit, special tokens and bytes included. The end token has the largest id: CLIP pools there.
-      max_length: most tokens of a prompt, start and end included.
-
-    Returns:
-      the number of tokens, which is less than `vocab_size` where the text is short of repeated pairs.
-
-    Raises:
-      InvalidValue: `vocab_size` does not hold the special tokens and the bytes.
+      vocab_size, max_length: as for `train_tokenizer`, whose number and errors it gives too. The end token has the
+        largest id: CLIP pools there.
     """
     first = [*ALPHABET, *(letter + CLIP_SUFFIX for letter in ALPHABET)]
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix=CLIP_SUFFIX))

@@ -19,6 +19,7 @@ import optax
 from jaxtyping import Array, Float, Int, UInt8
 
 from model_core.codecs.vqgan import VQGAN, Params, VQGANConfig
+from model_core.pictures.images import to_pixels
 from model_core.training.loop import LoopConfig, Metrics, State, batch_rng, check_warm_up, train
 
 DECODER_PARTS = ("decoder", "post_quant_conv")
@@ -57,7 +58,9 @@ def optimizer(recipe: VQGANRecipe) -> optax.GradientTransformation:
 
 def initial_state(config: VQGANConfig, recipe: VQGANRecipe, params: Params | None = None) -> State:
     """The parameters given, or random ones, and a codebook that nothing has used yet."""
-    start: Params = _random_params(config, recipe) if params is None else params
+    pixels, key = jnp.zeros((1, *config.size, 3)), jax.random.key(recipe.seed)
+    random = jax.jit(VQGAN(config).init)  # one program, not hundreds
+    start: Params = random(key, pixels)["params"] if params is None else params
     return {
         "step": jnp.int32(0),
         "params": start,
@@ -65,11 +68,6 @@ def initial_state(config: VQGANConfig, recipe: VQGANRecipe, params: Params | Non
         "uses": jnp.ones(config.n_embed),  # [C] moving average of each code's uses in a batch
         "sums": jnp.array(start["quantize"]["embedding"]["embedding"]),  # [C, E] of the features that chose it
     }
-
-
-def _random_params(config: VQGANConfig, recipe: VQGANRecipe) -> Params:
-    pixels = jnp.zeros((1, config.resolution, config.resolution, 3))
-    return jax.jit(VQGAN(config).init)(jax.random.key(recipe.seed), pixels)["params"]  # one program, not hundreds
 
 
 def edge_loss(got: Float[Array, "B h w 3"], want: Float[Array, "B h w 3"]) -> Float[Array, ""]:
@@ -198,8 +196,8 @@ def train_vqgan(
 
     def make_batch(rng: np.random.Generator, step: int) -> np.ndarray:
         if step >= whole_from:
-            return _scale(pixels[rng.integers(len(pixels), size=max(recipe.batch_size // 4, 1))])
-        return _scale(_crops(pixels, recipe, rng))
+            return to_pixels(pixels[rng.integers(len(pixels), size=max(recipe.batch_size // 4, 1))])
+        return to_pixels(_crops(pixels, recipe, rng))
 
     def step(state: State, batch: np.ndarray, key: Array) -> tuple[State, Metrics]:
         number = int(state["step"])
@@ -218,7 +216,6 @@ def train_decoder(
     folder: Path,
     config: VQGANConfig,
     recipe: VQGANRecipe,
-    loop: LoopConfig | None = None,
 ) -> Params:
     """Trains the decoder alone, for `recipe.decoder_steps`, to draw `pixels[i]` from `codes[i]` or `canonical[i]`.
 
@@ -231,10 +228,10 @@ def train_decoder(
         chosen = rng.integers(len(pixels), size=recipe.decoder_batch_size)
         either = rng.random((len(chosen), 1)) < ENCODED_SHARE
         grids = np.where(either, codes[chosen], canonical[chosen]).reshape(-1, config.grid.rows, config.grid.columns)
-        return grids, _scale(pixels[chosen])
+        return grids, to_pixels(pixels[chosen])
 
     step = partial(decoder_step, fixed=fixed, config=config, recipe=recipe)
-    loop = loop or LoopConfig(steps=recipe.decoder_steps, seed=recipe.seed)
+    loop = LoopConfig(steps=recipe.decoder_steps, seed=recipe.seed)
     return fixed | train(folder, loop, state, make_batch, step, name="VQGAN decoder")["params"]
 
 
@@ -274,21 +271,13 @@ def decoder_step(
     return state, {"loss": loss, "psnr": -10 * jnp.log10(squared)}
 
 
-def _scale(pixels: np.ndarray) -> np.ndarray:
-    return pixels.astype(np.float32) / 255
-
-
 def _crops(pixels: np.ndarray, recipe: VQGANRecipe, rng: np.random.Generator) -> np.ndarray:
     """Random squares of random pictures."""
     count, height, width, _ = pixels.shape
     rows = rng.integers(height - recipe.crop + 1, size=recipe.batch_size)
     columns = rng.integers(width - recipe.crop + 1, size=recipe.batch_size)
-    return np.stack(
-        [
-            pixels[i, row : row + recipe.crop, column : column + recipe.crop]
-            for i, row, column in zip(rng.integers(count, size=recipe.batch_size), rows, columns, strict=True)
-        ]
-    )
+    places = zip(rng.integers(count, size=recipe.batch_size), rows, columns, strict=True)
+    return np.stack([pixels[i, row : row + recipe.crop, column : column + recipe.crop] for i, row, column in places])
 
 
 def _some_features(
@@ -297,6 +286,5 @@ def _some_features(
     """Encoder features of a few thousand places, [N, E], for starting the codebook."""
     encode = jax.jit(lambda crops: VQGAN(config).apply({"params": params}, crops, method=VQGAN.features))
     rngs = (batch_rng(recipe.seed, recipe.steps + i) for i in range(batches))
-    return np.concatenate([np.asarray(encode(_scale(_crops(pixels, recipe, rng)))) for rng in rngs]).reshape(
-        -1, config.embed_dim
-    )
+    features = [np.asarray(encode(to_pixels(_crops(pixels, recipe, rng)))) for rng in rngs]
+    return np.concatenate(features).reshape(-1, config.embed_dim)

@@ -1,7 +1,7 @@
 """Files on disk → (config, params): strict, streaming, never unpickling.
 
 One array at a time goes from the file through a small buffer to the device, in the dtype asked for; the whole file is
-never in memory. Knows no network: what belongs into a file it is told.
+never in memory.
 
 Provenance: config.json, flax_model.msgpack and model.safetensors as the public repositories hold them.
 """
@@ -88,13 +88,15 @@ def load_params(
       CorruptCheckpoint, CheckpointMismatch, InvalidValue: as in `load`.
     """
     path, target = Path(path), float_dtype(dtype)
-    expected = {name: leaf.shape for name, leaf in _named(shapes).items()}
+    named: dict[str, Any] = dict(traverse_util.flatten_dict(dict(shapes), sep="/"))
+    expected = {name: leaf.shape for name, leaf in named.items()}
     index = index_safetensors(path) if path.suffix == ".safetensors" else index_msgpack(path)
     index = layout(path, index, expected)
     check_index(path, index, expected)
     with path.open("rb") as file:
+        place = place or (lambda name, array: jax.device_put(array))
         wanted = filter(is_wanted, expected) if is_wanted else expected
-        leaves = {name: _load_leaf(file, name, index[name], target, place or _put) for name in wanted}
+        leaves = {name: _load_leaf(file, name, index[name], target, place) for name in wanted}
     return traverse_util.unflatten_dict(leaves, sep="/")
 
 
@@ -128,14 +130,6 @@ def _weights_path(folder: Path, names: tuple[str, ...]) -> Path:
         f"{folder} holds no {' or '.join(names)} (found: {found}). Weights in other formats, pickles above all, are "
         "not read; take the repository's Flax weights."
     )
-
-
-def _named(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return traverse_util.flatten_dict(dict(tree), sep="/")
-
-
-def _put(name: str, array: np.ndarray) -> jax.Array:
-    return jax.device_put(array)
 
 
 def _load_leaf(file: BinaryIO, name: str, stored: StoredArray, dtype: np.dtype, place: Place) -> Any:

@@ -1,6 +1,6 @@
 """Reads the index of a Flax msgpack file and writes such files, one array at a time.
 
-Knows nothing of models or of JAX; reading the arrays themselves is `weight_files.read_array`.
+Reading the arrays themselves is `weight_files.read_array`.
 
 Format (`flax.serialization`): nested maps; an array is an extension of type 1 holding a packed (shape, dtype name,
 bytes); arrays above 1 GiB may be split into flat chunks.

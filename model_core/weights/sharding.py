@@ -40,7 +40,6 @@ def param_sharding(mesh: Mesh, cut_axes: CutAxes, name: str, shape: Sequence[int
     """Says how an array is cut. One whose axis does not divide by the number of devices is whole on each of them.
 
     Args:
-      cut_axes: the network's table.
       name: its path in the published tree, joined with "/"; leading axes, such as that of stacked layers, stay whole.
 
     Raises:

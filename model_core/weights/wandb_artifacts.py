@@ -1,7 +1,7 @@
 """Models kept as Weights & Biases artifacts, `entity/project/name:version`: fetched when asked for, then on disk.
 
 Needs the package `wandb`, which is not installed by default. Files that a broken download left whole are not fetched
-again; all are checked against the artifact's digests before they are used. Knows nothing of what is in them.
+again; all are checked against the artifact's digests before they are used.
 """
 
 import importlib

@@ -1,7 +1,7 @@
 """Says where the arrays lie inside a weights file, and reads one at a time: a file is never in memory as a whole.
 
 A file is indexed first (names, shapes, places) and read afterwards; nothing is ever unpickled. The index of Flax's own
-format is in `flax_msgpack`. Knows nothing of models or of JAX: what should be there it is told.
+format is in `flax_msgpack`.
 
 Format: safetensors (huggingface.co/docs/safetensors): 8 bytes of length, a JSON header, the arrays' bytes.
 """

@@ -118,6 +118,36 @@ class DalleBartConfig:
         return self.d_model, self.decoder_attention_heads, self.decoder_ffn_dim, self.init_std
 
     @classmethod
+    def of_size(
+        cls,
+        *,
+        width: int,
+        heads: int,
+        ffn: int,
+        layers: tuple[int, int],
+        codes: int,
+        length: int,
+        words: int,
+        text: int,
+    ) -> "DalleBartConfig":
+        """Both sides alike but for their numbers of layers; special ids as in the public mini."""
+        return cls(
+            encoder_vocab_size=words,
+            image_vocab_size=codes,
+            image_length=length,
+            max_text_length=text,
+            d_model=width,
+            encoder_layers=layers[0],
+            encoder_attention_heads=heads,
+            encoder_ffn_dim=ffn,
+            decoder_layers=layers[1],
+            decoder_attention_heads=heads,
+            decoder_ffn_dim=ffn,
+            decoder_start_token_id=codes,
+            eos_token_id=codes + 1,
+        )
+
+    @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> "DalleBartConfig":
         """Reads a parsed config.json; keys that do not change the computation are passed over.
 

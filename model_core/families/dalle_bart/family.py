@@ -16,36 +16,13 @@ from jaxtyping import Array, Float, Int
 
 from model_core.errors import InvalidValue
 from model_core.families.conditions import Role
-from model_core.families.dalle_bart.config import DalleBartConfig, read_config
-from model_core.families.dalle_bart.layout import layout
+from model_core.families.dalle_bart.config import DalleBartConfig, read_config  # noqa: F401  passed on, as all below
+from model_core.families.dalle_bart.layout import layout  # noqa: F401
 from model_core.families.dalle_bart.network import DalleBart
-from model_core.families.dalle_bart.sharding import CUT_AXES
-from model_core.families.dalle_bart.step import cutting, empty, prefill, read_text, step, step_numbers, step_weights
-from model_core.families.dalle_bart.text import open_text
+from model_core.families.dalle_bart.sharding import CUT_AXES  # noqa: F401
+from model_core.families.dalle_bart.step import cutting, empty, prefill, read_text, step, step_numbers, step_weights  # noqa: F401
+from model_core.families.dalle_bart.text import open_text  # noqa: F401
 from model_core.weights.weight_files import FLAX_WEIGHTS
-
-__all__ = [
-    "CUT_AXES",
-    "WEIGHTS",
-    "DalleBartConfig",
-    "cutting",
-    "decoder_logits",
-    "empty",
-    "encode",
-    "forward",
-    "init_params",
-    "layout",
-    "logits",
-    "open_text",
-    "param_shapes",
-    "prefill",
-    "read_config",
-    "read_text",
-    "role_of",
-    "step",
-    "step_numbers",
-    "step_weights",
-]
 
 WEIGHTS: tuple[str, ...] = (FLAX_WEIGHTS,)
 
@@ -71,6 +48,7 @@ def role_of(name: str) -> Role:
     return "text" if name.startswith("model/encoder/") else "sampler"
 
 
+@partial(jax.jit, static_argnums=0, static_argnames="remat")
 def encode(
     config: DalleBartConfig, params: Params, text_tokens: TextTokens, text_mask: TextMask, *, remat: bool = False
 ) -> Float[Array, "B T D"]:
@@ -84,13 +62,18 @@ def encode(
     Raises:
       InvalidValue: the text is too long, or mask and tokens differ in shape.
     """
-    _check_text(config, text_tokens, text_mask)
-    return _encode(config, remat, params, text_tokens, text_mask)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _encode(config, remat, params, text_tokens, text_mask):
-    return DalleBart(config, remat).bind({"params": params}).encode(text_tokens, text_mask.astype(bool))
+    if text_tokens.shape[1] > config.max_text_length:
+        raise InvalidValue(
+            f"text_tokens has {text_tokens.shape[1]} positions; this model reads {config.max_text_length}.",
+            "text_tokens",
+        )
+    if text_tokens.shape != text_mask.shape:
+        raise InvalidValue(
+            f"text_mask has the shape {text_mask.shape}; text_tokens {text_tokens.shape}. They must agree.", "text_mask"
+        )
+    return (
+        DalleBart(config, remat).bind({"params": params}).encode(jnp.asarray(text_tokens), jnp.asarray(text_mask, bool))
+    )
 
 
 def logits(
@@ -100,19 +83,12 @@ def logits(
     mask: TextMask,
     codes: Int[AnyArray, "B L"],
 ) -> Float[Array, "B L+1 C"]:
-    """Scores every code of images given those before it: row i is for code i. Float32, raw, without guidance.
-
-    Args:
-      values: encoder states, with their `mask`.
-      codes: the first L codes, at most N - 1.
-
-    Raises:
-      InvalidValue: more codes than an image has.
-    """
+    """Scores every code of images given those before it: row i is for code i. Raises as `decoder_logits`."""
     fed = jnp.pad(jnp.asarray(codes), ((0, 0), (1, 0)), constant_values=config.decoder_start_token_id)
     return decoder_logits(config, params, fed, values, mask)[..., : config.image_vocab_size]
 
 
+@partial(jax.jit, static_argnums=0, static_argnames="remat")
 def decoder_logits(
     config: DalleBartConfig,
     params: Params,
@@ -136,12 +112,8 @@ def decoder_logits(
             f"There are {decoder_codes.shape[1]} positions to score; an image of this model has {config.image_length}.",
             "codes",
         )
-    return _logits(config, remat, params, decoder_codes, states, text_mask)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _logits(config, remat, params, decoder_codes, states, text_mask):
-    return DalleBart(config, remat).bind({"params": params}).logits(decoder_codes, states, text_mask.astype(bool))
+    network = DalleBart(config, remat).bind({"params": params})
+    return network.logits(jnp.asarray(decoder_codes), jnp.asarray(states), jnp.asarray(text_mask, bool))
 
 
 def forward(
@@ -156,15 +128,3 @@ def forward(
     """`encode`, then `decoder_logits`: what training differentiates."""
     states = encode(config, params, text_tokens, text_mask, remat=remat)
     return decoder_logits(config, params, decoder_codes, states, text_mask, remat=remat)
-
-
-def _check_text(config, text_tokens, text_mask):
-    if text_tokens.shape[1] > config.max_text_length:
-        raise InvalidValue(
-            f"text_tokens has {text_tokens.shape[1]} positions; this model reads {config.max_text_length}.",
-            "text_tokens",
-        )
-    if text_tokens.shape != text_mask.shape:
-        raise InvalidValue(
-            f"text_mask has the shape {text_mask.shape}; text_tokens {text_tokens.shape}. They must agree.", "text_mask"
-        )

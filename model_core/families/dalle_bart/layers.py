@@ -1,7 +1,7 @@
 """The transformer blocks of DALL·E mini: attention, gated feed-forward, encoder layer, decoder layer.
 
-Knows nothing of vocabularies, embeddings, checkpoints or sampling. Blocks compute in the dtype of their parameters;
-softmax and layer norm run in float32. Attribute names read well, `name=` keeps the keys of the published checkpoints.
+Blocks compute in the dtype of their parameters; softmax and layer norm run in float32. Attribute names read well,
+`name=` keeps the keys of the published checkpoints.
 
 After NormFormer (arXiv:2110.09456) for the places of the layer norms and GLU variants (arXiv:2002.05202) for the
 feed-forward, as dalle-mini (github.com/borisdayma/dalle-mini) combines them: no biases in products, and no scale in a

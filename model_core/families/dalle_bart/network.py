@@ -1,7 +1,7 @@
 """The DALL·E mini network: its linen module, from token ids to logits.
 
-Knows nothing of sampling, caching drivers or files. Layers are stacked on a leading axis and run by a scan.
-The key tree is that of the published checkpoints: embeddings of each side, `layers`, `final_ln`, `lm_head`.
+Layers are stacked on a leading axis and run by a scan. The key tree is that of the published checkpoints: embeddings of
+each side, `layers`, `final_ln`, `lm_head`.
 
 After dalle-mini 0.1.5 (github.com/borisdayma/dalle-mini), the settings that the public mini and mega use. Positions
 count from 0 (no offset for padding), encoder and decoder have their own embeddings, and the head is not tied.

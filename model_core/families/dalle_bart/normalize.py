@@ -1,7 +1,7 @@
 """Prompt → plain lower-case words, as the DALL·E mini models saw their captions in training.
 
-Knows nothing of tokens. Gives the same text as the reference in all but one case: a lone `<person>` always becomes
-"a person", where the reference draws among three words at random.
+Gives the same text as the reference in all but one case: a lone `<person>` always becomes "a person", where the
+reference draws among three words at random.
 
 Provenance: dalle-mini 0.1.5, `TextNormalizer`; hashtags are split after wordninja, where a word costs the
 logarithm of its rank.
@@ -138,11 +138,7 @@ def _apply(rules: list[tuple[str, str]], text: str) -> str:
 def _as_word_list(source: WordList | str | os.PathLike | Iterable[str]) -> WordList:
     if isinstance(source, WordList):
         return source
-    if isinstance(source, str | os.PathLike):
-        return _word_list_at(Path(source))
-    return WordList(source)
+    return _word_list_at(Path(source)) if isinstance(source, str | os.PathLike) else WordList(source)
 
 
-@lru_cache(maxsize=1)
-def _word_list_at(path: Path) -> WordList:
-    return WordList.from_file(path)
+_word_list_at = lru_cache(maxsize=1)(WordList.from_file)

@@ -2,7 +2,7 @@
 
 Rows are independent, each at its own position. Layers run unrolled over weights cut out of the stack once: inside a
 scan over stacked weights, XLA's CPU backend copies every layer's weights at every step. The modules are those of the
-full forward pass.
+full forward pass. What the functions that a family offers promise stands in `families.protocol`.
 """
 
 from collections.abc import Callable
@@ -138,56 +138,49 @@ def read_text(
     config: DalleBartConfig, weights: StepWeights, values: Float[AnyArray, "R T D"], mask: Shaped[AnyArray, "R T"]
 ) -> Text:
     """Encoder states become keys and values of every layer."""
-    layer = DecoderLayer(*config.decoder_sizes)  # attention over the text is never fused
-    _, layers = weights.unpacked()
     states = jnp.asarray(values, weights.shared["lm_head"]["kernel"].dtype)
-    made = tuple(layer.bind({"params": params}).text_keys_values(states) for params in layers)
+    made = tuple(layer.text_keys_values(states) for layer in _modules(config, weights)[1])
     return Text(keys_values=made, mask=jnp.asarray(mask, bool))
 
 
+def _modules(config: DalleBartConfig, weights: StepWeights) -> tuple[DalleBart, list[DecoderLayer]]:
+    """The network without its layers, and the decoder's layers, with their parameters."""
+    shared, layers = weights.unpacked()
+    layer = DecoderLayer(*config.decoder_sizes, not weights.is_turned)
+    return DalleBart(config).bind({"params": shared}), [layer.bind({"params": params}) for params in layers]
+
+
 def empty(config: DalleBartConfig, weights: StepWeights, rows: int, parts: int = 1) -> State:
-    """The state of rows that nobody has: finite, and of the right shapes, in so many parts that may be read alone."""
-    length = config.max_text_length
-    of_text = tuple(_no_keys_values(config, weights, rows, length) for _ in range(config.decoder_layers))
-    text = Text(keys_values=of_text, mask=jnp.ones((rows, length), bool))
-    return State(text=text, cache=_no_cache(config, weights, rows, parts))
+    """The state of rows that nobody has."""
+    of_text = tuple(kept for (kept,) in _no_keys_values(config, weights, rows, config.max_text_length))
+    text = Text(keys_values=of_text, mask=jnp.ones((rows, config.max_text_length), bool))
+    return State(text=text, cache=_no_keys_values(config, weights, rows, config.image_length, parts))
 
 
-def _no_cache(config, weights, rows, parts):
-    size = -(-config.image_length // parts)
-    lengths = [min(size, config.image_length - start) for start in range(0, config.image_length, size)]
+def _no_keys_values(config, weights, rows, length, parts=1):
+    """For every layer, in parts. Arrays of their own each time: what is used up must not be there twice."""
+    heads, size, dtype = config.decoder_attention_heads, -(-length // parts), weights.shared["lm_head"]["kernel"].dtype
+    shapes = [(rows, heads, min(size, length - start), config.d_model // heads) for start in range(0, length, size)]
     return tuple(
-        tuple(_no_keys_values(config, weights, rows, length) for length in lengths)
+        tuple(KeysValues(keys=jnp.zeros(shape, dtype), values=jnp.zeros(shape, dtype)) for shape in shapes)
         for _ in range(config.decoder_layers)
     )
-
-
-def _no_keys_values(config, weights, rows, length):
-    """Arrays of their own each time: what is used up must not be there twice."""
-    heads = config.decoder_attention_heads
-    shape, dtype = (rows, heads, length, config.d_model // heads), weights.shared["lm_head"]["kernel"].dtype
-    return KeysValues(keys=jnp.zeros(shape, dtype), values=jnp.zeros(shape, dtype))
 
 
 def prefill(
     config: DalleBartConfig, weights: StepWeights, text: Text, codes: Int[AnyArray, "R L"], parts: int = 1
 ) -> State:
-    """The state after steps 0…L-1, which feed the start token and all of `codes` but the last, in one pass.
-
-    What it holds of a position does not depend on what `codes` says there and later.
-    """
+    """The state after steps 0…L-1, which feed the start token and all of `codes` but the last, in one pass."""
     rows, length = codes.shape
-    empty_cache = _no_cache(config, weights, rows, parts)
+    empty_cache = _no_keys_values(config, weights, rows, config.image_length, parts)
     if length == 0:
         return State(text=text, cache=empty_cache)
-    shared, layers = weights.unpacked()
-    network = DalleBart(config).bind({"params": shared})
-    layer = DecoderLayer(*config.decoder_sizes, not weights.is_turned)
+    network, layers = _modules(config, weights)
     fed = jnp.pad(jnp.asarray(codes)[:, :-1], ((0, 0), (1, 0)), constant_values=config.decoder_start_token_id)
     x = network.embed_codes(fed, jnp.broadcast_to(jnp.arange(length), fed.shape))  # [R, L, D]
     start, cache = jnp.zeros(rows, jnp.int32), []
-    for params, kept, empty_parts in zip(layers, text.keys_values, empty_cache, strict=True):
-        x, seen = layer.bind({"params": params}).read(x, kept, text.mask[:, None, None])
+    for layer, kept, empty_parts in zip(layers, text.keys_values, empty_cache, strict=True):
+        x, seen = layer.read(x, kept, text.mask[:, None, None])
         size = empty_parts[0].keys.shape[2]
         cache.append(tuple(part.write(seen, start - i * size) for i, part in enumerate(empty_parts)))
     return State(text=text, cache=tuple(cache))
@@ -201,27 +194,16 @@ def step(
     position: Int[AnyArray, " R"],
     reach: int,
 ) -> tuple[Float[Array, "R L C"], State]:
-    """Scores the codes at L positions of each row, from `position` on, and keeps what later positions need.
-
-    Args:
-      codes: the code before each of these positions; what stands for the one before position 0 does not matter.
-      reach: no position lies at or beyond it.
-
-    Returns:
-      float32 logits, -inf for what is no code; and the state. What it holds of positions beyond the codes that turn
-      out right is written over by the steps that come there.
-    """
-    shared, layers = weights.unpacked()
-    network = DalleBart(config).bind({"params": shared})
-    layer = DecoderLayer(*config.decoder_sizes, not weights.is_turned)
+    """Scores the codes at L positions of each row, from `position` on, and keeps what later positions need."""
+    network, layers = _modules(config, weights)
     position = jnp.asarray(position)
     places = position[:, None] + jnp.arange(codes.shape[1])  # [R, L]
     fed = jnp.where(places == 0, config.decoder_start_token_id, codes)
     x = network.embed_codes(fed, places)  # [R, L, D]
     text_mask = state.text.mask[:, None, None]
     cache = []
-    for params, kept, text in zip(layers, state.cache, state.text.keys_values, strict=True):
-        x, kept = layer.bind({"params": params}).step(x, kept, position, reach, text, text_mask)
+    for layer, kept, text in zip(layers, state.cache, state.text.keys_values, strict=True):
+        x, kept = layer.step(x, kept, position, reach, text, text_mask)
         cache.append(kept)
     logits = network.head(x)[..., : config.image_vocab_size]
     if config.eos_token_id < config.image_vocab_size:

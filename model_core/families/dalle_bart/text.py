@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
 
+from model_core.batches import batches
 from model_core.errors import UnsupportedConfig
 from model_core.families.conditions import Condition, EncodedPrompt
 from model_core.families.dalle_bart.normalize import normalize
@@ -35,9 +35,13 @@ def open_text(
       batch_size: texts in one call of the encoder, whatever their number.
       place: as in `checkpoint.load_params`.
 
-    Raises: as `open_tokenizer`, and as `families.load`.
+    Raises: as `open_tokenizer` and `families.load`.
     """
-    return DalleBartText(open_tokenizer(folder), _load_encoder(folder, dtype, place), batch_size)
+    from model_core import families
+
+    tokenizer = open_tokenizer(folder)
+    family, config, params = families.load(folder, dtype, role="text", place=place)
+    return DalleBartText(tokenizer, partial(family.encode, config, params), batch_size)
 
 
 def open_tokenizer(folder: str | os.PathLike) -> Tokenizer:
@@ -64,19 +68,8 @@ def open_tokenizer(folder: str | os.PathLike) -> Tokenizer:
     )
 
 
-def _load_encoder(folder: str | os.PathLike, dtype: str, place: Any) -> Encode:
-    from model_core import families
-
-    family, config, params = families.load(folder, dtype, role="text", place=place)
-    return partial(family.encode, config, params)
-
-
 class DalleBartText:
-    """Turns prompts into conditions: encoder states. What comes out for a text depends on no other.
-
-    Attributes:
-      tokenizer: prompts → text tokens.
-    """
+    """Turns prompts into conditions: encoder states. What comes out for a text depends on no other."""
 
     def __init__(self, tokenizer: Tokenizer, encode: Encode, batch_size: int):
         """`open_text` is the usual way."""
@@ -101,7 +94,11 @@ class DalleBartText:
         texts = dict.fromkeys(text for pair in pairs for text in pair if text is not None)
         words = {text: text and self.tokenizer.normalize(text) for text in texts}
         tokens, mask = self.tokenizer.encode(list(words.values()))
-        states = self._states(tokens, mask)
+        parts = [
+            np.asarray(self._encode(tokens[rows], mask[rows]), np.float32)[:count]
+            for rows, count in batches(len(tokens), self._batch_size)
+        ]
+        states = np.concatenate(parts)
         conditions = {text: Condition(states[row], mask[row]) for row, text in enumerate(texts)}
         return [
             EncodedPrompt(
@@ -113,9 +110,3 @@ class DalleBartText:
             )
             for prompt, negative in pairs
         ]
-
-    def _states(self, tokens: TextTokens, mask: TextTokens) -> Float32[np.ndarray, "B T D"]:
-        full = -(-len(tokens) // self._batch_size) * self._batch_size
-        rows = np.arange(full).clip(max=len(tokens) - 1).reshape(-1, self._batch_size)
-        parts = [np.asarray(self._encode(tokens[part], mask[part]), np.float32) for part in rows]
-        return np.concatenate(parts)[: len(tokens)]

@@ -1,6 +1,6 @@
 """Whether drawn pictures show what was asked for, as an independent judge sees it, and what choosing among draws buys.
 
-Choosing is done by the model's own CLIP, judging by a judge that knows nothing of it. All draws of a prompt are used
+Choosing is done by the model's own scorer, judging by a judge that knows nothing of it. All draws of a prompt are used
 for every `best_of`: 16 draws are sixteen times the best of one, four times the best of four, once the best of 16.
 """
 
@@ -50,7 +50,8 @@ def adherence(
     single = top[1].mean(axis=1)
     found = []
     for best_of in best_ofs:
-        top_1, top_5 = (_of_the_best(top[k], scores, best_of) for k in (1, 5))
+        chosen = best_draws(scores, best_of)
+        top_1, top_5 = (np.take_along_axis(top[k], chosen, axis=1).mean(axis=1) for k in (1, 5))
         found.append(
             Adherence(
                 best_of=best_of,
@@ -70,12 +71,6 @@ def best_draws(scores: Float32[np.ndarray, "P M"], best_of: int) -> Int[np.ndarr
     groups = scores.shape[1] // best_of
     grouped = scores[:, : groups * best_of].reshape(len(scores), groups, best_of)
     return grouped.argmax(axis=2) + np.arange(groups) * best_of
-
-
-def _of_the_best(
-    top: Float[np.ndarray, "P M"], scores: Float32[np.ndarray, "P M"], best_of: int
-) -> Float[np.ndarray, " P"]:
-    return np.take_along_axis(top, best_draws(scores, best_of), axis=1).mean(axis=1)
 
 
 def share_of_blanks(images: UInt8[np.ndarray, "M h w 3"]) -> float:

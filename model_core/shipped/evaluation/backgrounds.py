@@ -1,7 +1,4 @@
-"""What a picture's background is, as its border tells: its colour, and where it is.
-
-Knows nothing of what is drawn on it.
-"""
+"""What a picture's background is, as its border tells: its colour, and where it is."""
 
 import numpy as np
 from jaxtyping import Bool, UInt8

@@ -27,9 +27,12 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure a model: each network by itself, and its pictures before a judge that took no part in them."""
+    import jax
+
     from model_core.errors import InvalidValue
     from model_core.pipeline import Pipeline
-    from model_core.shipped.evaluation.evaluation import measure_networks, measure_pictures
+    from model_core.shipped.evaluation.evaluation import measure_pictures
+    from model_core.shipped.evaluation.networks import Networks
     from model_core.shipped.evaluation.prompts import PROMPTS, read_questions
     from model_core.shipped.evaluation.report import write_report
     from model_core.shipped.evaluation.wishes import measure_wishes
@@ -43,10 +46,10 @@ def evaluate(
     about = {
         "model": pipeline.bundle.id,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {_device()}",
+        "machine": f"{platform.machine()}, {jax.device_count()} × {jax.devices()[0].device_kind}",
         "sampling": ", ".join(f"{name} {value}" for name, value in pipeline.bundle.sampling.items()),
     }
-    networks = measure_networks(pipeline, dataset) if dataset else []
+    networks = Networks(pipeline.bundle).measure(dataset) if dataset else []
     pictures, sheets, wishes = None, None, []
     with Progress(console=Console(stderr=True)) as progress:
         if draws:
@@ -60,10 +63,3 @@ def evaluate(
     for each in pictures.adherence if pictures else ():
         print(f"best of {each.best_of}: top-1 {each.top_1:.1%}, top-5 {each.top_5:.1%}")
     print(report)
-
-
-def _device() -> str:
-    import jax
-
-    device = jax.devices()[0]
-    return f"{jax.device_count()} × {device.device_kind}"

@@ -25,7 +25,7 @@ class Draws:
 
     Attributes:
       codes: of P prompts, M draws each.
-      scores: CLIP's, by which the best are chosen.
+      scores: the scorer's, by which the best are chosen.
     """
 
     codes: Int32[np.ndarray, "P M N"]
@@ -38,12 +38,12 @@ def draw_all(
     """Draws what is not yet in `folder`; calls `on_prompt` after each prompt.
 
     Raises:
-      InvalidValue: more draws than a pipeline gives at once, or the model has no CLIP to choose by.
+      InvalidValue: more draws than a pipeline gives at once, or the model has no scorer to choose by.
     """
     if not 1 <= num_draws <= MAX_IMAGES:
         raise InvalidValue(f"draws must be 1 to {MAX_IMAGES}; got {num_draws}.", "draws")
     if pipeline.scorer is None:
-        raise InvalidValue(f"{pipeline.bundle.id} has no CLIP: there is nothing to choose the best draws by.")
+        raise InvalidValue(f"{pipeline.bundle.id} has no scorer: there is nothing to choose the best draws by.")
     found = []
     for prompt in prompts:
         file = folder / f"{hashlib.sha256(prompt.encode()).hexdigest()[:16]}.npz"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,9 @@ from model_core.shipped.evaluation.draws import Draws, draw_all, fingerprint
 from model_core.shipped.evaluation.judge import Judge, train_judge
 from model_core.shipped.evaluation.judge_art import Art, art_licences, draw_art, draw_real
 from model_core.shipped.evaluation.measures import hits
-from model_core.shipped.evaluation.networks import GroupScores, Networks
 from model_core.shipped.evaluation.prompts import Question
 from model_core.shipped.evaluation.variety import Variety, variety
 from model_core.shipped.packages import CACHE
-from model_core.training.data import Dataset
 
 GUIDANCE_SCALES = (1.0, 2.0, 4.0)
 TEMPERATURES = (0.25, 0.5, 1.0, 1.5, 2.0)
@@ -61,11 +60,6 @@ class Sheets:
     settings: UInt8[np.ndarray, "scales temperatures h w 3"]
 
 
-def measure_networks(pipeline: Pipeline, dataset: Dataset) -> list[GroupScores]:
-    """Scores of every group of the data set's pictures."""
-    return Networks(pipeline.bundle).measure(dataset)
-
-
 def measure_pictures(
     pipeline: Pipeline,
     questions: list[Question],
@@ -77,7 +71,7 @@ def measure_pictures(
     """Draws every prompt `num_draws` times, keeping the draws in `folder`, and has them judged.
 
     Raises:
-      InvalidValue: more draws than can be had, or the model has no CLIP.
+      InvalidValue: more draws than can be had, or the model has no scorer.
       PackageError: the judge's art cannot be fetched.
     """
     concepts = [question.concept for question in questions]
@@ -126,15 +120,11 @@ def _judged_real(judge: Judge, concepts: list[str], real: dict[str, Art], tilted
 
 def draw_settings(pipeline: Pipeline, prompt: str) -> UInt8[np.ndarray, "scales temperatures h w 3"]:
     """The prompt with seed 0 at every guidance scale and temperature."""
-    return np.stack(
-        [
-            [
-                pipeline.generate(prompt, seed=0, guidance_scale=scale, temperature=value)[0].image
-                for value in TEMPERATURES
-            ]
-            for scale in GUIDANCE_SCALES
-        ]
-    )
+    draw = partial(pipeline.generate, prompt, seed=0)
+    rows = [
+        [draw(guidance_scale=scale, temperature=each)[0].image for each in TEMPERATURES] for scale in GUIDANCE_SCALES
+    ]
+    return np.stack(rows)
 
 
 def _sheets(

@@ -2,8 +2,7 @@
 
 A linear discriminant (Fisher's, with a shrunk pooled covariance) over colours and edges of the drawn area. Colours are
 averages of a coarse and a fine grid; edges are histograms of gradient orientations (Dalal & Triggs, CVPR 2005). Nothing
-is drawn by chance but the augmentation, and there is no iteration: it trains in seconds on one core. Knows nothing of
-the models it judges.
+is drawn by chance but the augmentation, and there is no iteration: it trains in seconds on one core.
 """
 
 from collections.abc import Sequence
@@ -38,7 +37,8 @@ class Judge:
 
     def __call__(self, images: UInt8[np.ndarray, "B h w 3"]) -> Float[np.ndarray, "B classes"]:
         """Logits of every class; the largest is the judgement."""
-        return (features(np.stack([_cut(image) for image in images])) - self.mean) @ self.weights + self.bias
+        cut = np.stack([_resized(Image.fromarray(image), _drawn_area(image)) for image in images])
+        return (features(cut) - self.mean) @ self.weights + self.bias
 
 
 def train_judge(
@@ -101,10 +101,6 @@ def _drawn_area(image: UInt8[np.ndarray, "h w 3"]) -> tuple[float, float, float,
     half = (max(bottom - top, right - left) + 1) / 2
     row, column = (top + bottom + 1) / 2, (left + right + 1) / 2
     return column - half, row - half, column + half, row + half
-
-
-def _cut(image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "48 48 3"]:
-    return _resized(Image.fromarray(image), _drawn_area(image))
 
 
 def _augmented(image: UInt8[np.ndarray, "h w 3"], rng: np.random.Generator) -> Float[np.ndarray, "48 48 3"]:

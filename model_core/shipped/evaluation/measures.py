@@ -1,6 +1,6 @@
 """Measures of pictures and rankings as plain functions of arrays.
 
-Knows nothing of models. SSIM is that of Wang et al. (2004), on luma, with their 11-pixel Gaussian window.
+SSIM is that of Wang et al. (2004), on luma, with their 11-pixel Gaussian window.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """Each network by itself, on pictures of a data set: how well it spells, predicts and matches them.
 
 Pictures are taken group by group (split and style), since a number over pictures that were learned says little about
-those that were not. Knows nothing of drawing.
+those that were not.
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ import numpy as np
 import optax
 from jaxtyping import Float, Int, UInt8
 
-from model_core import codecs, families, scorers
-from model_core.batches import batches, in_batches
+from model_core import families, scorers
+from model_core.batches import batches
 from model_core.bundles import Bundle
 from model_core.families.dalle_bart import family as dalle_bart
 from model_core.families.dalle_bart.text import open_tokenizer
-from model_core.pictures.images import to_pixels, to_uint8
 from model_core.shipped.evaluation.measures import hits, psnr, ssim
+from model_core.stages import ImageDecoder
 from model_core.training.canonical_codes import canonical_codes
 from model_core.training.data import Dataset, Item
 
@@ -36,7 +36,7 @@ class GroupScores:
       codes_used: share of the codebook that the group's codes use.
       nll: of a code given those before it and the prompt, in nats, mean over codes of `PREDICTED` pictures at most.
       nll_wrong_prompt: the same with another picture's prompt: the difference is what the text tells the model.
-      recall_at_1, recall_at_5: how often CLIP finds a prompt's picture among the group's concepts; None without CLIP.
+      recall_at_1, recall_at_5: how often the scorer finds a prompt's picture among the group's; None without one.
     """
 
     split: str
@@ -55,7 +55,7 @@ class Networks:
     """The networks of a model, loaded to be measured."""
 
     def __init__(self, bundle: Bundle):
-        self._codec = codecs.load(bundle.codec)
+        self._codec = ImageDecoder(bundle.codec, batch_size=BATCH)
         _, *self._dalle_bart = families.load(bundle.sampler)
         self._tokenizer = open_tokenizer(bundle.text)
         self._scorer = None
@@ -77,10 +77,10 @@ class Networks:
         self, split: str, style: str, items: Sequence[Item], pixels: UInt8[np.ndarray, "M h w 3"]
     ) -> GroupScores:
         """Scores of pictures that share a split and a style."""
-        codes = self.encode(pixels)
-        got = self.reconstruct(codes)
+        codes = self._codec.encode(pixels)
+        got = self._codec.decode(codes)
         recalls = self.recalls(items, pixels)
-        canonical = canonical_codes(items, pixels, self.encode)  # as in training
+        canonical = canonical_codes(items, pixels, self._codec.encode)  # as in training
         chosen = np.linspace(0, len(items) - 1, min(len(items), PREDICTED)).round().astype(int)
         prompts, canonical = [items[row].prompts[0][0] for row in chosen], canonical[chosen]
         return GroupScores(
@@ -89,22 +89,12 @@ class Networks:
             num_pictures=len(items),
             psnr=float(np.mean([psnr(one, want) for one, want in zip(got, pixels, strict=True)])),
             ssim=float(np.mean([ssim(one, want) for one, want in zip(got, pixels, strict=True)])),
-            codes_used=len(np.unique(codes)) / self._codec[1].grid.codebook,
+            codes_used=len(np.unique(codes)) / self._codec.config.grid.codebook,
             nll=self.nll(prompts, canonical),
             nll_wrong_prompt=self.nll(prompts[1:] + prompts[:1], canonical),
             recall_at_1=recalls and recalls[0],
             recall_at_5=recalls and recalls[1],
         )
-
-    def encode(self, images: UInt8[np.ndarray, "M h w 3"]) -> Int[np.ndarray, "M N"]:
-        """Pictures to codes."""
-        codec, config, params = self._codec
-        return in_batches(lambda rows: codec.encode(config, params, to_pixels(rows)), images, BATCH)
-
-    def reconstruct(self, codes: Int[np.ndarray, "M N"]) -> UInt8[np.ndarray, "M h w 3"]:
-        """Codes to pictures."""
-        codec, config, params = self._codec
-        return in_batches(lambda rows: to_uint8(np.asarray(codec.decode(config, params, rows))), codes, BATCH)
 
     def nll(self, prompts: list[str], codes: Int[np.ndarray, "M N"]) -> float:
         """Mean negative log-likelihood of the codes, in nats a code, each given the true codes before it."""

@@ -47,7 +47,8 @@ def write_report(
         "wishes": [dataclasses.asdict(each) for each in wishes],
     }
     (out / "evaluation.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    parts = [_head(about)]
+    lines = "\n".join(f"| {name} | {value} |" for name, value in about.items())
+    parts = [f"# Evaluation\n\n| | |\n|---|---|\n{lines}\n"]
     if networks:
         parts.append(_networks_section(networks))
     if pictures and sheets:
@@ -73,12 +74,10 @@ def plot_adherence(pictures: PictureScores, path: Path) -> None:
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
     best_ofs = [each.best_of for each in pictures.adherence]
-    for name, values, intervals in (
-        ("top-1", [e.top_1 for e in pictures.adherence], [e.top_1_interval for e in pictures.adherence]),
-        ("top-5", [e.top_5 for e in pictures.adherence], [e.top_5_interval for e in pictures.adherence]),
-    ):
-        errors = np.abs(np.array(intervals).T - values)
-        axes.errorbar(best_ofs, values, yerr=errors, marker="o", capsize=4, label=f"drawn, {name}")
+    for k in (1, 5):
+        values = [getattr(each, f"top_{k}") for each in pictures.adherence]
+        errors = np.abs(np.array([getattr(each, f"top_{k}_interval") for each in pictures.adherence]).T - values)
+        axes.errorbar(best_ofs, values, yerr=errors, marker="o", capsize=4, label=f"drawn, top-{k}")
     upright = [each for each in pictures.judge if not each.is_tilted]
     for style, line in zip(upright, (":", "--", "-."), strict=False):
         axes.axhline(style.top_1, color="gray", linestyle=line, label=f"real, {style.style}, top-1")
@@ -88,11 +87,6 @@ def plot_adherence(pictures: PictureScores, path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize="small")
     figure.savefig(path, dpi=100)
-
-
-def _head(about: dict[str, Any]) -> str:
-    lines = [f"| {name} | {value} |" for name, value in about.items()]
-    return "# Evaluation\n\n| | |\n|---|---|\n" + "\n".join(lines) + "\n"
 
 
 def _networks_section(networks: list[GroupScores]) -> str:
@@ -154,7 +148,7 @@ def _pictures_section(pictures: PictureScores) -> str:
 def _wishes_section(wishes: Sequence[WishScores]) -> str:
     rows = [
         f"| {each.kind} | {'yes' if each.is_seen else 'no'} | {each.num_prompts} "
-        f"| {each.right:.1%} {_range(each.right_interval)} | {each.thing:.1%} | {_share(each.whole)} "
+        f"| {each.right:.1%} {_range(each.right_interval)} | {each.thing:.1%} | {_percent(each.whole, 1)} "
         f"| {each.num_different:.1f} |"
         for each in wishes
     ]
@@ -196,12 +190,8 @@ def _listed(values: Sequence[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}"
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1%}"
+def _percent(value: float | None, digits: int = 0) -> str:
+    return "–" if value is None else f"{value:.{digits}%}"
 
 
 def _range(bounds: tuple[float, float]) -> str:

@@ -18,7 +18,7 @@ from model_core.shipped.evaluation.backgrounds import background_of, border_colo
 from model_core.shipped.evaluation.draws import draw_all, fingerprint
 from model_core.shipped.evaluation.measures import interval
 from model_core.shipped.evaluation.prompts import Question
-from model_core.shipped.evaluation.variety import DRAWS, Images, Variety, variety
+from model_core.shipped.evaluation.variety import DRAWS, Images, variety
 from model_core.shipped.scenes import COLORS
 from model_core.training.data import Dataset, Item
 
@@ -93,8 +93,20 @@ def measure_wishes(
     for kind, is_new in sorted({(wish.kind, not wish.is_seen) for wish in wishes}):
         places = [place for place, wish in enumerate(wishes) if (wish.kind, wish.is_seen) == (kind, not is_new)]
         varied = variety(draw([wishes[place] for place in places[::VARIED_EVERY]], DRAWS))
-        judged = [came_true[place] for place in places]
-        scores.append(_score(kind, not is_new, judged, [whole[place] for place in places], varied))
+        right, thing = np.array([came_true[place] for place in places], float).T
+        known = [is_whole for place in places if (is_whole := whole[place]) is not None]
+        scores.append(
+            WishScores(
+                kind=kind,
+                is_seen=not is_new,
+                num_prompts=len(places),
+                right=float(right.mean()),
+                right_interval=interval(right),
+                thing=float(thing.mean()),
+                whole=float(np.mean(known)) if known else None,
+                num_different=varied.num_different,
+            )
+        )
     return scores
 
 
@@ -174,24 +186,3 @@ def _missing(image: UInt8[np.ndarray, "h w 3"], real: UInt8[np.ndarray, "h w 3"]
 
 def _squared_distance(one: UInt8[np.ndarray, "h w 3"], other: UInt8[np.ndarray, "h w 3"]) -> float:
     return float(((_small(one) - _small(other)) ** 2).sum())
-
-
-def _score(
-    kind: str,
-    is_seen: bool,
-    came_true: Sequence[tuple[bool, bool]],
-    whole: Sequence[bool | None],
-    varied: Variety,
-) -> WishScores:
-    right, thing = np.array(came_true, float).T
-    known = [is_whole for is_whole in whole if is_whole is not None]
-    return WishScores(
-        kind=kind,
-        is_seen=is_seen,
-        num_prompts=len(came_true),
-        right=float(right.mean()),
-        right_interval=interval(right),
-        thing=float(thing.mean()),
-        whole=float(np.mean(known)) if known else None,
-        num_different=varied.num_different,
-    )

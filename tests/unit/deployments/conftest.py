@@ -14,7 +14,8 @@ with warnings.catch_warnings():  # here once, so that the tests may import it wi
     warnings.simplefilter("ignore", PydanticDeprecatedSince20)  # Ray's settings use a keyword that pydantic gave up
     import ray.serve  # noqa: F401 - for what its import does
 
-TINY = Path(__file__).parents[2] / "parity" / "fixtures" / "dalle-tiny"  # 64 codes an image
+FIXTURES = Path(__file__).parents[2] / "parity" / "fixtures"
+TINY = FIXTURES / "dalle-tiny"  # 64 codes an image
 
 
 @pytest.fixture
@@ -23,6 +24,7 @@ def model_folder(tmp_path: Path) -> Path:
     shutil.copytree(TINY, folder / "dalle_bart", ignore=shutil.ignore_patterns("*.msgpack", "*.npz"))
     for part in ("vqgan", "clip"):
         (folder / part).mkdir()
+    shutil.copy(FIXTURES / "vqgan-tiny" / "config.json", folder / "vqgan")
     sampling = {"guidance_scale": 4.0, "temperature": 1.0, "top_k": 50, "top_p": 1.0}
     card = {"id": "fake", "licence": "Apache-2.0", "size": 2, "sampling": sampling, "description": "a fake"}
     (folder / "model.json").write_text(json.dumps(card))

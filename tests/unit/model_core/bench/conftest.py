@@ -52,7 +52,7 @@ def small_models(monkeypatch) -> dalle_bart.DalleBartConfig:
         attn_resolutions=(),
         norm_num_groups=2,
     )
-    parts = models.SIZES["mini"]._replace(sampler=(dalle_bart, config), codec=(vqgan, image))
+    parts = models.SIZES["mini"] | {"sampler": (dalle_bart, config), "codec": (vqgan, image)}
     monkeypatch.setitem(models.SIZES, "mini", parts)
     return config
 

@@ -122,7 +122,7 @@ def test_whoever_comes_and_goes_draws_what_it_draws_alone(sampler_rows, sequence
                 del here[sequence]
         if not (waiting or here or rows.num_turns):
             break
-    assert rows.num_taken == rows.num_compiles == 0
+    assert rows.num_taken == rows.compiles.count == 0
 
 
 @pytest.mark.parametrize("length", [1, 3, 8])
@@ -199,7 +199,7 @@ def test_nothing_is_compiled_after_the_warm_up(sampler_rows, draw, sequences):
     primed = replace(sequences[0], fixed_codes=np.array([3, 4] + [-1] * 7, np.int32))
     for steps in range(1, 10):
         draw(sampler_rows, [primed, sequences[5]], steps=steps)
-    assert sampler_rows.num_compiles == 0
+    assert sampler_rows.compiles.count == 0
 
 
 def test_a_warm_up_leaves_what_is_being_drawn(sampler_rows, sequences, alone):

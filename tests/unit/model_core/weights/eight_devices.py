@@ -111,7 +111,7 @@ def main(folder: Path) -> None:
                 "devices_of_stages": devices_of_stages(),
                 "codes": draw(rows_of(whole, deterministic=True), states, mask).tolist(),
                 "sharded_codes": draw(sharded_rows, states, mask).tolist(),
-                "compiles_after_warm_up": sharded_rows.num_compiles,
+                "compiles_after_warm_up": sharded_rows.compiles.count,
                 "share_of_a_layer": kernel.addressable_shards[0].data.nbytes / kernel.nbytes,
                 "largest_difference_of_states": float(abs(encoded[0] - encoded[1]).max()),
             }

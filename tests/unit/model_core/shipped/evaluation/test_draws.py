@@ -51,7 +51,7 @@ def test_a_number_of_draws_out_of_range_is_refused(tmp_path: Path, draws: int):
 
 
 def test_a_model_without_clip_is_refused(tmp_path: Path):
-    with pytest.raises(InvalidValue, match="counting has no CLIP"):
+    with pytest.raises(InvalidValue, match="counting has no scorer"):
         draw_all(CountingPipeline(clip=False), ["cat"], 1, tmp_path, lambda: None)
 
 

@@ -80,7 +80,7 @@ class World:
         rng = self._chance("description", index)
         for _ in range(ATTEMPTS):
             description = self._imagine(rng)
-            if self._is_allowed(description) and self._is_visible(description):
+            if self.may_show(description):
                 return description
         raise InvalidValue(f"no scene with {', '.join(self.kinds)} held out: there are too few things.", "kinds")
 
@@ -99,6 +99,10 @@ class World:
     def scenes(self, first: int, last: int) -> Iterator[Scene]:
         """Scenes `first`, …, `last` - 1."""
         return (self.scene(index) for index in range(first, last))
+
+    def may_show(self, description: Description) -> bool:
+        """Whether a scene may be among these: held out or not, and everything in it visible."""
+        return self._is_allowed(description) and self._is_visible(description)
 
     def _chance(self, purpose: str, index: int) -> random.Random:
         return random.Random(f"{purpose} {self.seed} {index}")

@@ -26,6 +26,7 @@ from model_core.training.files import write_atomically
 SHARD = 2048  # scenes
 BATCH = 32  # pictures at a time
 FLAT = (WHITE, *COLOR_NAMES)
+TOLD_BY = 100  # scenes
 MADE_BY = "made_by.txt"
 
 
@@ -33,12 +34,14 @@ def write_codes(folder: Path, world: World, config: VQGANConfig, params: Params,
     """Encodes scenes shard by shard, passing over those that are there.
 
     Raises:
-      InvalidValue: the folder holds codes of another VQGAN.
+      InvalidValue: the folder holds codes of another VQGAN or of other scenes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    digest, made_by = _digest(params), folder / MADE_BY
+    digest, made_by = _digest(world, params), folder / MADE_BY
     if made_by.exists() and made_by.read_text(encoding="utf-8") != digest:
-        raise InvalidValue(f"{folder} holds codes of another VQGAN: delete it, and what was trained on it.")
+        raise InvalidValue(
+            f"{folder} holds codes of another VQGAN, or other scenes: delete it and what learned from it."
+        )
     made_by.write_text(digest, encoding="utf-8")
     alone = _codes_of_flat_grounds(config, params)
     for number in range(num_shards):
@@ -96,6 +99,9 @@ def _encode(config: VQGANConfig, params: Params, pixels: UInt8[np.ndarray, "B si
     return np.asarray(vqgan.encode_pixels(config, params, pixels[rows].astype(np.float32) / 255))[: len(pixels)]
 
 
-def _digest(params: Params) -> str:
-    """What tells the codes of one VQGAN from another's."""
-    return hashlib.sha256(np.asarray(params["quantize"]["embedding"]["embedding"]).tobytes()).hexdigest()[:16]
+def _digest(world: World, params: Params) -> str:
+    """What tells the codes of one VQGAN from another's, and scenes from those that other code makes of the numbers."""
+    digest = hashlib.sha256(np.asarray(params["quantize"]["embedding"]["embedding"]).tobytes())
+    for scene in world.scenes(0, TOLD_BY):
+        digest.update(repr(scene.description).encode() + scene.pixels.tobytes())
+    return digest.hexdigest()[:16]

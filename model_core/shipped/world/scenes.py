@@ -41,6 +41,7 @@ GROUNDS = {WHITE: 0.46, "color": 0.26, "place": 0.28}
 RELATION_WEIGHTS = dict.fromkeys(RELATIONS, 1.0) | {"next to": 2.5, "in front of": 0.7, "on top of": 0.8}
 UPRIGHT, LEAN = 5.0, 20.0  # degrees: most lean so much at the most, the others so much
 LEANING_SHARE = 0.3
+DEEPEST = 0.3  # of its height: nothing comes to rest further down in something
 ATTEMPTS = 10_000  # evaluation scenes are one of several; this many tries find none only where there is none
 
 
@@ -113,10 +114,12 @@ class World:
 
     def _is_visible(self, description: Description) -> bool:
         ground, style = description.ground, description.style
-        colors = {subject.color for subject in description.subjects}
-        framed = description.relation == INSIDE
-        return ground not in colors and (
-            framed or all(self.sprites.is_seen(each.name, style, each.color, ground) for each in description.subjects)
+        colors = [subject.color for subject in description.subjects]
+        framed, touching = description.relation == INSIDE, description.relation in TOUCHING
+        if ground in colors or (touching and colors[0] == colors[1] != ""):
+            return False
+        return framed or all(
+            self.sprites.is_seen(each.name, style, each.color, ground) for each in description.subjects
         )
 
     def _imagine(self, rng: random.Random) -> Description:
@@ -184,4 +187,5 @@ def _landing(drawing: Image.Image) -> float:
     """Where something comes to rest on a drawing: its highest point near the middle, as a share of its height."""
     alpha = np.asarray(drawing.getchannel("A"))
     middle = alpha[:, round(0.3 * drawing.width) : round(0.7 * drawing.width) + 1]
-    return float(np.flatnonzero((middle > 128).any(axis=1))[0]) / drawing.height
+    highest = float(np.flatnonzero((middle > 128).any(axis=1))[0]) / drawing.height
+    return min(highest, DEEPEST)

@@ -8,7 +8,7 @@ import pytest
 
 from model_core.errors import InvalidValue
 from model_core.shipped.world.color import nearest_name, to_lab
-from model_core.shipped.world.description import INSIDE, Description, Subject
+from model_core.shipped.world.description import INSIDE, TOUCHING, Description, Subject
 from model_core.shipped.world.grounds import SIDE
 from model_core.shipped.world.held_out import KINDS, held_out_kinds
 from model_core.shipped.world.scenes import World, draw_scene
@@ -80,6 +80,14 @@ def test_things_never_have_the_colour_of_the_ground():
     for index in range(1000):
         description = world(seed=6).describe(index)
         assert description.ground not in {subject.color for subject in description.subjects}
+
+
+def test_things_that_touch_never_have_one_colour():
+    for index in range(1000):
+        description = world(seed=6).describe(index)
+        if description.relation in TOUCHING:
+            one, other = (subject.color for subject in description.subjects)
+            assert not one or one != other
 
 
 @pytest.mark.parametrize("color", COLOR_NAMES)

@@ -1,7 +1,7 @@
 """The deployment graph on one screen: a gateway in the middle, the stages of each model around it.
 
-                     ┌─▶ <model>.text_encoder    prompt → encoder states
-    HTTP,            ├─▶ <model>.token_sampler   encoder states → image codes
+                     ┌─▶ <model>.text_encoder    prompt → conditions
+    HTTP,            ├─▶ <model>.token_sampler   conditions → image codes
     handle ─▶ gateway┼─▶ <model>.image_decoder   image codes → pixels
                      └─▶ <model>.clip_scorer     prompt, pixels → score
 
@@ -12,18 +12,19 @@ No stage knows another. In a Serve YAML: `import_path: deployments.app:build_app
 from ray import serve
 from ray.serve import Application
 
+from deployments.api.routes import build_api
 from deployments.config import AppConfig, ModelConfig
 from deployments.gateway.gateway import Gateway
-from deployments.stages.clip_scorer import ClipScorer
-from deployments.stages.image_decoder import ImageDecoder
-from deployments.stages.text_encoder import TextEncoder
-from deployments.stages.token_sampler import TokenSampler
+from deployments.stages.clip_scorer import ClipScorerDeployment
+from deployments.stages.image_decoder import ImageDecoderDeployment
+from deployments.stages.text_encoder import TextEncoderDeployment
+from deployments.stages.token_sampler import TokenSamplerDeployment
 
 STAGES = {
-    "text_encoder": TextEncoder,
-    "token_sampler": TokenSampler,
-    "image_decoder": ImageDecoder,
-    "clip_scorer": ClipScorer,
+    "text_encoder": TextEncoderDeployment,
+    "token_sampler": TokenSamplerDeployment,
+    "image_decoder": ImageDecoderDeployment,
+    "clip_scorer": ClipScorerDeployment,
 }
 
 
@@ -31,7 +32,7 @@ def build_app(config: AppConfig) -> Application:
     """Turns settings into the application that `serve.run` takes."""
     stages = {model.id: _bind_stages(model) for model in config.models}
     ingress = serve.deployment(serve.ingress()(Gateway))
-    return ingress.options(name="gateway", **config.gateway.deployment_options()).bind(config, stages)
+    return ingress.options(name="gateway", **config.gateway.deployment_options()).bind(config, stages, build_api)
 
 
 def _bind_stages(model: ModelConfig) -> dict[str, Application]:

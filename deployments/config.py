@@ -140,7 +140,7 @@ NUM_DEVICES = Field(
 
 
 class TextEncoderConfig(StageConfig):
-    """Prompt → encoder states."""
+    """Prompt → conditions: what the sampler takes in its place."""
 
     batch_size: int = Field(default=2, ge=1, description="Prompts encoded together; a request has two.")
     batch_wait_timeout_s: float = Field(
@@ -150,7 +150,7 @@ class TextEncoderConfig(StageConfig):
 
 
 class TokenSamplerConfig(DeploymentConfig):
-    """Encoder states → image codes: the stage that takes the time."""
+    """Conditions → image codes: the stage that takes the time."""
 
     slots: int = Field(
         default=5, ge=1, description="Images under guidance drawn at a time; one without guidance takes half a slot."
@@ -160,7 +160,7 @@ class TokenSamplerConfig(DeploymentConfig):
     )
     deterministic: bool | None = Field(
         default=None,
-        description="Always compute all slots, so that no bit of an image depends on its company; else on CPUs only.",
+        description="Always compute all slots: no bit of an image depends on the batch composition; else on CPUs only.",
     )
     dtype: DType = Field(default="float32", description="Number format of the weights and of most of the arithmetic.")
     num_devices: int = NUM_DEVICES
@@ -220,19 +220,13 @@ class ModelConfig(Settings):
 
     @property
     def location(self) -> str:
-        """What `model_core.weights.bundles.resolve` is asked for."""
+        """What `model_core.bundles.resolve` is asked for."""
         return self.source or self.id
 
     @property
     def stages(self) -> dict[str, DeploymentConfig]:
         """The stages that this model has, by name, in the order of the data."""
-        stages = {
-            "text_encoder": self.text_encoder,
-            "token_sampler": self.token_sampler,
-            "image_decoder": self.image_decoder,
-            "clip_scorer": self.clip_scorer,
-        }
-        return {name: stage for name, stage in stages.items() if stage is not None}
+        return {name: value for name, value in self if isinstance(value, DeploymentConfig)}
 
     def deployment_name(self, stage: str) -> str:
         """The name under which a Serve YAML overrides the stage's options."""

@@ -1,14 +1,12 @@
 """A service on this machine: starts Ray and the application, waits until it can draw, and stops both.
 
-Knows nothing of the command line. Ray is imported when a service starts, with its environment in place.
+Ray is imported when a service starts, with its environment in place.
 """
 
 import contextlib
-import ipaddress
 import logging
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -18,9 +16,10 @@ from threading import Thread
 from types import TracebackType
 from typing import Any, Self
 
-from deployments.cli.terminal import stoppable
 from deployments.config import APP_NAME, AppConfig
 from deployments.errors import ServiceStartError
+from deployments.host import stoppable
+from model_core.cache import cache_folder
 from model_core.errors import DalleServeError
 
 START_TIMEOUT_S = 600.0
@@ -29,14 +28,6 @@ POLL_S = 0.5
 MIN_CPUS = 2  # what the laptop's settings reserve; only a number to Ray, so that a machine with one core works too
 OUR_ERRORS = ("model_core.errors.", "deployments.errors.")
 FAILED = {"DEPLOY_FAILED", "UNHEALTHY"}
-
-
-def cache_folder() -> Path:
-    """Where this user's programs keep what they can make again."""
-    if root := os.environ.get("XDG_CACHE_HOME"):
-        return Path(root) / "dalle-serve"
-    home = Path.home()
-    return (home / "Library" / "Caches" if sys.platform == "darwin" else home / ".cache") / "dalle-serve"
 
 
 def set_environment() -> None:
@@ -55,34 +46,6 @@ def set_environment() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "jax"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-
-
-def is_loopback(host: str) -> bool:
-    """True if nobody but this machine can reach what listens on `host`."""
-    try:
-        addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
-    except socket.gaierror:
-        return False
-    return all(ipaddress.ip_address(address).is_loopback for address in addresses)
-
-
-def is_free(host: str, port: int) -> bool:
-    """True if a service could listen there."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-        except OSError:
-            return False
-    return True
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as listener:
-        listener.bind((host, 0))
-        return listener.getsockname()[1]
 
 
 class LocalService:

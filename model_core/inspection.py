@@ -8,18 +8,21 @@ import json
 import resource
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from model_core import bundles, codecs, families, scorers
 from model_core.errors import DalleServeError
-from model_core.weights import bundles, checkpoint
 
-LOADERS = {
-    "dalle_bart": checkpoint.load_dalle_bart,
-    "vqgan": checkpoint.load_vqgan,
-    "clip": checkpoint.load_clip,
+# What the stage of each role loads.
+LOAD = {
+    "text": partial(families.load, role="text"),
+    "sampler": partial(families.load, role="sampler"),
+    "codec": codecs.load,
+    "scorer": scorers.load,
 }
 
 
@@ -35,14 +38,14 @@ def describe_devices() -> list[dict[str, Any]]:
     ]
 
 
-def describe_part(name: str, folder: Path, dtype: str = "float32") -> dict[str, Any]:
-    """Loads one part of a model: `num_params`, `bytes` in memory, `seconds` it took.
+def describe_part(role: str, folder: Path, dtype: str = "float32") -> dict[str, Any]:
+    """Loads what one stage needs of a model: `num_params`, `bytes` in memory, `seconds` it took.
 
     Raises:
       CheckpointError: it cannot be used.
     """
     began = time.monotonic()
-    _, params = LOADERS[name](folder, dtype)
+    _, _, params = LOAD[role](folder, dtype)
     leaves = jax.tree.leaves(params)
     return {
         "num_params": sum(leaf.size for leaf in leaves),
@@ -52,16 +55,17 @@ def describe_part(name: str, folder: Path, dtype: str = "float32") -> dict[str, 
 
 
 def describe(model: str) -> dict[str, Any]:
-    """Devices, parts, and `process_bytes`: the memory of a process before it has loaded anything."""
+    """Devices, parts by role, and `process_bytes`: the memory of a process before it has loaded anything."""
     bundle = bundles.resolve(model)
-    found: dict[str, Any] = {"devices": describe_devices(), "process_bytes": _peak_bytes(), "parts": {}}
-    for name in LOADERS:
-        if folder := getattr(bundle, name):
-            found["parts"][name] = describe_part(name, folder)
+    found: dict[str, Any] = {"devices": describe_devices(), "process_bytes": peak_bytes(), "parts": {}}
+    for role in LOAD:
+        if folder := getattr(bundle, role):
+            found["parts"][role] = describe_part(role, folder)
     return found
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
+    """The most memory that this process has had so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

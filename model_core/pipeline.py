@@ -1,41 +1,24 @@
 """The whole flow in one process: a prompt becomes ranked images.
 
-prompt → text tokens → encoder states → image codes → pixels → scores → order. Knows nothing of Ray or HTTP; the service
-runs the same stages as deployments.
+prompt → conditions → image codes → pixels → scores → order. The service runs the same stages as deployments.
 """
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from os import PathLike
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int32
 
-from model_core.errors import CheckpointMismatch, InvalidValue
-from model_core.sampler.sampling import sampling_params
-from model_core.scorers.ranking import rank
-from model_core.stages import ClipScorer, ImageDecoder, SamplerJob, TextEncoder, TokenSampler
-from model_core.weights import bundles
+from model_core import bundles, families
+from model_core.errors import InvalidValue
+from model_core.families.conditions import common_grid
+from model_core.sampler.sequence import SEEDS, Sampling, Sequence
+from model_core.scorers.ranking import RankedImage, rank
+from model_core.stages import ImageDecoder, ImageScorer, TextEncoder, TokenSampler
 
 MAX_IMAGES = 64
 MAX_BEST_OF = 128
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RankedImage:
-    """A finished image.
-
-    Attributes:
-      codes: what it was decoded from.
-      seed: asking for it with `n=1`, all else equal, draws the same image.
-      score: CLIP's logit of the prompt, higher is better; None where the model has no CLIP.
-    """
-
-    image: UInt8[np.ndarray, "height width 3"]
-    codes: Int32[np.ndarray, " N"]
-    seed: int
-    score: float | None
 
 
 class Pipeline:
@@ -52,14 +35,12 @@ class Pipeline:
           CheckpointError: a part cannot be used, or the parts do not fit together.
         """
         self.bundle = bundle
-        self.image_decoder = ImageDecoder(bundle.vqgan, dtype, batch_size)
-        self.text_encoder = TextEncoder(bundle.dalle_bart, dtype, batch_size=2)  # a prompt, and a negative one
-        num_codes = self.image_decoder.config.n_embed
-        self.token_sampler = TokenSampler(bundle.dalle_bart, dtype, batch_size, num_codes)
-        self.clip_scorer = ClipScorer(bundle.clip, dtype, batch_size) if bundle.clip else None
-        drawn, decoded = self.token_sampler.config.image_length, self.image_decoder.config.grid**2
-        if drawn != decoded:
-            raise CheckpointMismatch(f"{bundle.id}: DalleBart draws {drawn} codes an image, the VQGAN takes {decoded}.")
+        drawn = families.read_config(bundle.sampler).grid
+        self.image_decoder = ImageDecoder(bundle.codec, dtype, batch_size)
+        self.grid = common_grid(bundle.id, drawn, self.image_decoder.config.grid)
+        self.text_encoder = TextEncoder(bundle.text, dtype, batch_size=2)  # a prompt, and a negative one
+        self.token_sampler = TokenSampler(bundle.sampler, dtype, batch_size, self.grid.codebook)
+        self.scorer = ImageScorer(bundle.scorer, dtype, batch_size) if bundle.scorer else None
 
     @classmethod
     def from_model(
@@ -80,20 +61,21 @@ class Pipeline:
     def from_parts(
         cls,
         *,
-        dalle_bart: str | PathLike,
-        vqgan: str | PathLike,
-        clip: str | PathLike | None = None,
+        sampler: str | PathLike,
+        codec: str | PathLike,
+        text: str | PathLike | None = None,
+        scorer: str | PathLike | None = None,
         dtype: str = "float32",
         batch_size: int = 4,
         download: bool = False,
     ) -> "Pipeline":
-        """Loads a model from two or three folders or ids; raises as `from_model`. Without CLIP nothing is ranked."""
-        bundle = bundles.from_parts(dalle_bart=dalle_bart, vqgan=vqgan, clip=clip, download=download)
+        """Loads a model from folders or ids; raises as `from_model`. Without a scorer nothing is ranked."""
+        bundle = bundles.from_parts(sampler=sampler, codec=codec, text=text, scorer=scorer, download=download)
         return cls(bundle, dtype, batch_size)
 
     def warm_up(self) -> None:
         """Compiles every stage, so that the first image takes no longer than the next."""
-        for stage in (self.text_encoder, self.token_sampler, self.image_decoder, self.clip_scorer):
+        for stage in (self.text_encoder, self.token_sampler, self.image_decoder, self.scorer):
             if stage:
                 stage.warm_up()
 
@@ -114,7 +96,7 @@ class Pipeline:
 
         Args:
           n: how many images to return.
-          best_of: how many to draw; the best `n` by CLIP's score are returned. None draws `n`.
+          best_of: how many to draw; the best `n` by their scores are returned. None draws `n`.
           seed: of the first image; image i has (seed + i) mod 2³². None draws a fresh one.
           negative_prompt: what guidance leads away from; "" is no text at all.
           guidance_scale: how hard to follow the prompt; 1.0 is not at all beyond the plain model.
@@ -131,46 +113,36 @@ class Pipeline:
         self._check(prompt, negative_prompt, n, best_of, first_seed)
         given = {"guidance_scale": guidance_scale, "temperature": temperature, "top_k": top_k, "top_p": top_p}
         settings = self.bundle.sampling | {name: value for name, value in given.items() if value is not None}
-        sampling_params(1, num_codes=1, **settings)  # raises before any work is done
-
-        is_guided = settings["guidance_scale"] != 1.0
-        text = self.text_encoder.encode([prompt, negative_prompt] if is_guided else [prompt])
-        jobs = [
-            SamplerJob(
-                states=text.states[0],
-                mask=text.mask[0],
-                uncond_states=text.states[1] if is_guided else None,
-                uncond_mask=text.mask[1] if is_guided else None,
-                seed=(first_seed + i) % 2**32,
-                **settings,
-            )
-            for i in range(best_of)
+        sampling = Sampling(**settings)
+        (text,) = self.text_encoder.encode([(prompt, negative_prompt if sampling.is_guided else None)])
+        seeds = [(first_seed + i) % SEEDS for i in range(best_of)]
+        sequences = [
+            Sequence(condition=text.condition, uncondition=text.uncondition, seed=seed, sampling=sampling)
+            for seed in seeds
         ]
-        codes = self.token_sampler.sample(jobs, on_progress and self._counter(best_of, on_progress))
+        codes = self.token_sampler.sample(sequences, on_progress and self._counter(best_of, on_progress))
         images = self.image_decoder.decode(codes)
-        if self.clip_scorer is None:
-            return [RankedImage(images[i], codes[i], jobs[i].seed, None) for i in range(n)]
-        scores = self.clip_scorer.score(prompt, images)
-        return [RankedImage(images[i], codes[i], jobs[i].seed, float(scores[i])) for i in rank(scores)[:n]]
+        scores = self.scorer.score(prompt, images).tolist() if self.scorer else [None] * best_of
+        return rank(map(RankedImage, images, codes, seeds, scores))[:n]
 
     def _check(self, prompt, negative_prompt, n, best_of, seed) -> None:
         for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
             if not isinstance(text, str):
                 raise InvalidValue(f"{name} must be a string; got {text!r}.", name)
-        ranges = (("n", n, 1, MAX_IMAGES), ("best_of", best_of, n, MAX_BEST_OF), ("seed", seed, 0, 2**32 - 1))
+        ranges = (("n", n, 1, MAX_IMAGES), ("best_of", best_of, n, MAX_BEST_OF), ("seed", seed, 0, SEEDS - 1))
         for name, value, low, high in ranges:
             if type(value) is not int or not low <= value <= high:
                 raise InvalidValue(f"{name} must be an integer from {low} to {high}; got {value!r}.", name)
-        if best_of > n and self.clip_scorer is None:
+        if best_of > n and self.scorer is None:
             raise InvalidValue(
-                f"best_of is {best_of}, but {self.bundle.id} has no CLIP to choose by; leave best_of out.", "best_of"
+                f"best_of is {best_of}, but {self.bundle.id} has no scorer to choose by; leave best_of out.", "best_of"
             )
 
     def _counter(self, num_images: int, on_progress: Callable[[int, int], None]):
         drawn = np.zeros(num_images, int)
 
-        def count(images: list[int], codes: Int32[np.ndarray, "rows drawn"]) -> None:
-            drawn[images] = codes.shape[1]
-            on_progress(int(drawn.sum()), num_images * self.token_sampler.config.image_length)
+        def count(place: int, codes: Int32[np.ndarray, " drawn"]) -> None:
+            drawn[place] = codes.size
+            on_progress(int(drawn.sum()), num_images * self.grid.num_codes)
 
         return count

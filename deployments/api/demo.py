@@ -1,7 +1,7 @@
 """The protocol of the backend that the DALL·E mini demo's front ends talk to: a prompt in, nine pictures out.
 
 `POST /generate {"prompt": …}` → `{"images": [base64, …], "version": …}`, and `GET /version` → `{"version": …}`. A key,
-where one is needed, comes as HTTP Basic or as a bearer's. Knows nothing of how images are drawn.
+where one is needed, comes as HTTP Basic or as a bearer's.
 
 Provenance: the demo application of the dalle-mini repository.
 """
@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from deployments.api.body import read_json_object
-from deployments.api.keys import Caller
+from deployments.api.keys import Caller, Keys
 from deployments.api.service import Service
 from deployments.errors import UnknownParameter
 from deployments.requests.parsing import parse, plain
@@ -23,21 +23,21 @@ from deployments.requests.schemas import GenerationRequest
 NUM_IMAGES = 9
 
 
-def demo_routes(service: Service) -> APIRouter:
+def demo_routes(service: Service, keys: Keys) -> APIRouter:
     """Makes the routes."""
     router = APIRouter()
     limits = service.config.limits
     software = f"dalle-serve {version('dalle-serve')}, {service.config.default_model_id}"
 
     @router.post("/generate")
-    async def generate_nine(request: Request, caller: Annotated[Caller, Depends(service.keys)]) -> JSONResponse:
-        fields = await read_json_object(request, limits.max_body_bytes)
+    async def generate_nine(http: Request, caller: Annotated[Caller, Depends(keys)]) -> JSONResponse:
+        fields = await read_json_object(http, limits.max_body_bytes)
         for name in fields.keys() - {"prompt"}:
             raise UnknownParameter(f"Unknown parameter: {plain(name)}. Known is: prompt.", plain(name))
         nine = {"n": min(NUM_IMAGES, limits.max_n), "output_format": "jpeg"}
-        asked = parse(GenerationRequest, fields | nine, limits)
-        with caller.charged(asked.num_drawn):
-            reply = await service.draw(asked)
+        request = parse(GenerationRequest, fields | nine, limits)
+        with caller.charged(request.num_drawn):
+            reply = await service.draw(request)
         images = [base64.b64encode(image["image"]).decode("ascii") for image in reply["data"]]
         return JSONResponse({"images": images, "version": software})
 

@@ -1,7 +1,4 @@
-"""The routes that draw: generations, edits, variations, and the files behind image URLs.
-
-Knows nothing of how images are drawn.
-"""
+"""The routes that draw: generations, edits, variations, and the files behind image URLs."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -14,41 +11,40 @@ from starlette.exceptions import HTTPException
 from deployments.api.body import read_json_object
 from deployments.api.errors import late_error
 from deployments.api.events import event_stream
-from deployments.api.keys import Caller
+from deployments.api.keys import Caller, Keys
 from deployments.api.service import Service
 from deployments.api.uploads import read_form
-from deployments.gateway.canvas import Upload
 from deployments.gateway.image_store import SUFFIXES
 from deployments.gateway.replies import Event, Publish, wire_event, wire_reply
 from deployments.requests.parsing import parse
-from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, VariationRequest
+from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, Upload, VariationRequest
 from model_core.errors import InvalidValue
 
 FILES = "/images"  # short-lived and open: the name is the key
 
 
-def image_routes(service: Service) -> APIRouter:
+def image_routes(service: Service, keys: Keys) -> APIRouter:
     """Makes the routes."""
     router = APIRouter()
     limits = service.config.limits
 
     @router.post("/v1/images/generations")
-    async def create_image(request: Request, caller: Annotated[Caller, Depends(service.keys)]) -> Response:
-        fields = await read_json_object(request, limits.max_body_bytes)
-        asked = parse(GenerationRequest, fields, limits)
-        return await _answer(service, request, caller, asked, None, "image_generation")
+    async def create_image(http: Request, caller: Annotated[Caller, Depends(keys)]) -> Response:
+        fields = await read_json_object(http, limits.max_body_bytes)
+        request = parse(GenerationRequest, fields, limits)
+        return await _answer(service, http, caller, request, None, "image_generation")
 
     @router.post("/v1/images/edits")
-    async def edit_image(request: Request, caller: Annotated[Caller, Depends(service.keys)]) -> Response:
-        texts, upload = await read_form(request, limits, may_mask=True)
-        asked = parse(EditRequest, texts, limits, as_text=True)
-        return await _answer(service, request, caller, asked, upload, "image_edit")
+    async def edit_image(http: Request, caller: Annotated[Caller, Depends(keys)]) -> Response:
+        texts, upload = await read_form(http, limits, may_mask=True)
+        request = parse(EditRequest, texts, limits, as_text=True)
+        return await _answer(service, http, caller, request, upload, "image_edit")
 
     @router.post("/v1/images/variations")
-    async def vary_image(request: Request, caller: Annotated[Caller, Depends(service.keys)]) -> Response:
-        texts, upload = await read_form(request, limits, may_mask=False)
-        asked = parse(VariationRequest, texts, limits, as_text=True)
-        return await _answer(service, request, caller, asked, upload, "image_generation")
+    async def vary_image(http: Request, caller: Annotated[Caller, Depends(keys)]) -> Response:
+        texts, upload = await read_form(http, limits, may_mask=False)
+        request = parse(VariationRequest, texts, limits, as_text=True)
+        return await _answer(service, http, caller, request, upload, "image_generation")
 
     @router.get(FILES + "/{name}")
     async def image_file(name: str) -> Response:
@@ -62,18 +58,18 @@ def image_routes(service: Service) -> APIRouter:
 
 
 async def _answer(
-    service: Service, request: Request, caller: Caller, asked: DrawingRequest, upload: Upload | None, event_prefix: str
+    service: Service, http: Request, caller: Caller, request: DrawingRequest, upload: Upload | None, event_prefix: str
 ) -> Response:
-    publish = _publisher(service, request, asked)
-    with caller.charged(asked.num_drawn):
-        if asked.stream:
-            return await _stream(service, asked, upload, event_prefix)
-        reply = await service.draw(asked, upload)
-    return JSONResponse(await asyncio.to_thread(wire_reply, reply, asked.response_format, publish))
+    publish = _publisher(service, http, request)
+    with caller.charged(request.num_drawn):
+        if request.stream:
+            return await _stream(service, request, upload, event_prefix)
+        reply = await service.draw(request, upload)
+    return JSONResponse(await asyncio.to_thread(wire_reply, reply, request.response_format, publish))
 
 
-async def _stream(service: Service, asked: DrawingRequest, upload: Upload | None, prefix: str) -> StreamingResponse:
-    events = service.stream(asked, upload)
+async def _stream(service: Service, request: DrawingRequest, upload: Upload | None, prefix: str) -> StreamingResponse:
+    events = service.stream(request, upload)
 
     async def on_the_wire() -> AsyncGenerator[Event, None]:
         try:
@@ -85,7 +81,7 @@ async def _stream(service: Service, asked: DrawingRequest, upload: Upload | None
     return await event_stream(on_the_wire(), late_error)
 
 
-def _publisher(service: Service, request: Request, asked: DrawingRequest) -> Publish | None:
+def _publisher(service: Service, http: Request, request: DrawingRequest) -> Publish | None:
     """Makes URLs on the origin that the client called, or the public one; None where they cannot be had.
 
     Raises:
@@ -93,12 +89,12 @@ def _publisher(service: Service, request: Request, asked: DrawingRequest) -> Pub
     """
     store = service.images
     if store is None:
-        if asked.response_format == "url":
+        if request.response_format == "url":
             raise InvalidValue(
                 "response_format 'url' is not offered here: there are several gateways, and no folder that they share "
                 "(files.url_folder). Ask for 'b64_json'.",
                 "response_format",
             )
         return None
-    origin = (service.config.files.public_url or str(request.base_url)).rstrip("/")
-    return lambda file: f"{origin}{FILES}/{store.put(file, asked.file_format)}"
+    origin = (service.config.files.public_url or str(http.base_url)).rstrip("/")
+    return lambda file: f"{origin}{FILES}/{store.put(file, request.file_format)}"

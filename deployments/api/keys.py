@@ -20,6 +20,7 @@ from deployments.config import AccessConfig
 from deployments.errors import AccessDenied, InvalidKey, Overloaded
 from deployments.gateway.admission import whole_seconds
 from deployments.gateway.watched_file import WatchedFile
+from deployments.host import is_loopback
 from model_core.errors import DalleServeError, InvalidValue
 
 KEYS_VARIABLE = "DALLE_SERVE_API_KEYS"  # the same lines as in the file, or separated by commas
@@ -177,8 +178,6 @@ def check_exposure(host: str, access: AccessConfig) -> None:
     Raises:
       DalleServeError: there are neither keys nor `allow_remote`; says what to do.
     """
-    from deployments.local import is_loopback
-
     if is_loopback(host) or access.allow_remote or Keys(access).keys:
         return
     raise DalleServeError(

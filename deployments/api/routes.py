@@ -11,13 +11,19 @@ from deployments.api import errors
 from deployments.api.demo import demo_routes
 from deployments.api.docs_page import docs_page
 from deployments.api.images import image_routes
+from deployments.api.keys import Keys
 from deployments.api.openapi import document
 from deployments.api.service import Service
 from deployments.web.page import mount_page
 
 
 def build_api(service: Service) -> FastAPI:
-    """Makes the HTTP app in front of a service."""
+    """Makes the HTTP app in front of a service.
+
+    Raises:
+      DalleServeError: the API keys cannot be read.
+    """
+    keys = Keys(service.config.access)
     api = FastAPI(
         title="dalle-serve",
         openapi_url=None,
@@ -32,14 +38,14 @@ def build_api(service: Service) -> FastAPI:
             CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=shown
         )
     errors.install(api)
-    for routes in (image_routes(service), demo_routes(service), _model_routes(service), _state_routes(service)):
-        api.include_router(routes)
+    for make_routes in (image_routes, demo_routes, _model_routes, _state_routes):
+        api.include_router(make_routes(service, keys))
     mount_page(api)
     return api
 
 
-def _model_routes(service: Service) -> APIRouter:
-    router = APIRouter(dependencies=[Depends(service.keys)])
+def _model_routes(service: Service, keys: Keys) -> APIRouter:
+    router = APIRouter(dependencies=[Depends(keys)])
 
     @router.get("/v1/models")
     async def list_models() -> JSONResponse:
@@ -52,7 +58,7 @@ def _model_routes(service: Service) -> APIRouter:
     return router
 
 
-def _state_routes(service: Service) -> APIRouter:
+def _state_routes(service: Service, keys: Keys) -> APIRouter:
     """Open to all, keys or not: what load balancers and readers of the documentation ask for."""
     router = APIRouter()
 
@@ -69,10 +75,10 @@ def _state_routes(service: Service) -> APIRouter:
 
     @router.get("/openapi.json")
     async def openapi() -> JSONResponse:
-        return JSONResponse(document(service.config.limits, bool(service.keys.keys)))
+        return JSONResponse(document(service.config.limits, bool(keys.keys)))
 
     @router.get("/docs")
     async def docs() -> HTMLResponse:
-        return HTMLResponse(docs_page(document(service.config.limits, bool(service.keys.keys))))
+        return HTMLResponse(docs_page(document(service.config.limits, bool(keys.keys))))
 
     return router

@@ -3,12 +3,10 @@
 from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
-from deployments.api.keys import Keys
 from deployments.config import AppConfig
-from deployments.gateway.canvas import Upload
 from deployments.gateway.image_store import ImageStore
 from deployments.gateway.replies import Event
-from deployments.requests.schemas import DrawingRequest
+from deployments.requests.schemas import DrawingRequest, Upload
 
 
 class Service(Protocol):
@@ -16,19 +14,17 @@ class Service(Protocol):
 
     Attributes:
       config: of the whole service.
-      keys: who is let in.
       images: the files behind URLs; None where URLs are not offered.
     """
 
     config: AppConfig
-    keys: Keys
     images: ImageStore | None
 
-    async def draw(self, asked: DrawingRequest, upload: Upload | None = None) -> dict[str, Any]:
+    async def draw(self, request: DrawingRequest, upload: Upload | None = None) -> dict[str, Any]:
         """Draws images."""
         ...
 
-    def stream(self, asked: DrawingRequest, upload: Upload | None = None) -> AsyncGenerator[Event, None]:
+    def stream(self, request: DrawingRequest, upload: Upload | None = None) -> AsyncGenerator[Event, None]:
         """Draws images, and shows them while it does."""
         ...
 

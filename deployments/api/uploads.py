@@ -15,8 +15,8 @@ from starlette.types import Message
 from deployments.api.body import check_media_type
 from deployments.config import Limits
 from deployments.errors import MissingParameter, UnknownParameter
-from deployments.gateway.canvas import Upload
 from deployments.requests.parsing import plain
+from deployments.requests.schemas import Upload
 from model_core.errors import InvalidValue
 
 MAX_IMAGES = 16

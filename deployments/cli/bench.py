@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.cli.options import Model as ServedModel
-from deployments.cli.terminal import results, steps, stoppable
+from deployments.cli.terminal import results, steps
+from deployments.host import stoppable
 
 if TYPE_CHECKING:
     from model_core.bench.comparison import ComparisonReport
@@ -118,7 +119,7 @@ def scorer(
 def batching(
     model: Model = "emoji",
     slots: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 16,
-    jobs: Annotated[int, typer.Option(min=1, help="That arrive at random times.")] = 300,
+    images: Annotated[int, typer.Option(min=1, help="That arrive at random times.")] = 300,
     load: Annotated[float, typer.Option(min=0.01, help="Their rate, by what static batching can do.")] = 0.8,
     dtype: DType = "float32",
     deterministic: Deterministic = False,
@@ -126,7 +127,7 @@ def batching(
     seed: Annotated[int, typer.Option(min=0, help="Of the times and the order.")] = 0,
     json_file: Json = None,
 ) -> None:
-    """Continuous beside static batching: throughput while jobs wait, latency of jobs that arrive at random times."""
+    """Continuous beside static batching: throughput while images wait, latency of those that arrive at random times."""
     from deployments.local import set_environment
 
     set_environment()
@@ -136,7 +137,7 @@ def batching(
         report = bench_batching(
             model,
             slots=slots,
-            jobs=jobs,
+            images=images,
             load=load,
             dtype=dtype,
             deterministic=deterministic,

@@ -48,7 +48,8 @@ def bench_serve(model: str, *, images: int, repeats: int, report: Callable[[str]
     import httpx
 
     from deployments.cli.serve import config_for
-    from deployments.local import LocalService, free_port
+    from deployments.host import free_port
+    from deployments.local import LocalService
     from model_core.pictures.images import encode_png
     from model_core.pipeline import Pipeline
 

@@ -21,13 +21,13 @@ from typing import Any, Literal
 import psutil
 from packaging.requirements import Requirement
 
-from deployments.local import free_port, is_free, set_environment
+from deployments.host import free_port, is_free
+from deployments.local import set_environment
+from model_core import bundles
 from model_core.errors import DalleServeError
-from model_core.weights import bundles
 
 PACKAGE = "dalle-serve"
 INSPECTION_TIMEOUT_S = 300.0
-STAGES_WITH = {"dalle_bart": 2, "vqgan": 1, "clip": 1}  # text encoder and token sampler both load DalleBart
 RAY_BYTES = 1.5e9  # Ray's own processes, Serve's controller and proxy, and the gateway: measured on an idle service
 SHARED_MEMORY_BYTES = 0.2e9
 DISK_BYTES = 2e9
@@ -123,7 +123,7 @@ def check_model(model: str) -> Iterator[Finding]:
     except DalleServeError as error:
         yield Finding("model", "bad", str(error))
         return
-    sizes = ", ".join(f"{name} {part['num_params'] / 1e6:.1f} M parameters" for name, part in found["parts"].items())
+    sizes = ", ".join(f"{role} {part['num_params'] / 1e6:.1f} M parameters" for role, part in found["parts"].items())
     yield Finding("model", "good", f"{bundle.id} loads: {sizes}")
     yield check_devices(found["devices"])
     yield check_memory(found)
@@ -167,9 +167,7 @@ def check_devices(devices: list[dict[str, Any]]) -> Finding:
 
 def check_memory(found: dict[str, Any]) -> Finding:
     """Compares what one replica of each stage needs with what is free, within a container's limit."""
-    needed = RAY_BYTES
-    for name, part in found["parts"].items():
-        needed += STAGES_WITH[name] * (found["process_bytes"] + part["bytes"])
+    needed = RAY_BYTES + sum(found["process_bytes"] + part["bytes"] for part in found["parts"].values())
     free = _free_memory()
     words = f"{_gib(free)} free; one replica of each stage takes about {_gib(needed)}"
     if free >= needed:

@@ -27,8 +27,9 @@ def convert(
     if destination.exists():
         raise InvalidValue(f"{destination} exists already: name a folder that does not, or remove it.", "destination")
     set_environment()
-    from model_core.inspection import LOADERS
-    from model_core.weights import bundles, checkpoint
+    from model_core import bundles
+    from model_core.weights import checkpoint
+    from model_core.weights.weight_files import FLAX_WEIGHTS
 
     checkpoint.float_dtype(dtype)  # raises before anything is read
     bundle = bundles.resolve(source)
@@ -36,14 +37,13 @@ def convert(
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
-        _copy(bundle.vqgan.parent, unfinished)
-        for part, load in LOADERS.items():
-            if folder := getattr(bundle, part):
-                _, params = load(folder)
-                _copy(folder, unfinished / part)
-                checkpoint.save_params(unfinished / part / checkpoint.FLAX_WEIGHTS, params, dtype)
-                size = (unfinished / part / checkpoint.FLAX_WEIGHTS).stat().st_size
-                results.print(f"{destination / part}: {size / 1e6:.1f} MB")
+        _copy(bundle.codec.parent, unfinished)
+        for role, folder in bundle.parts.items():
+            _, _, params = bundles.ROLES[role].load(folder)
+            _copy(folder, unfinished / folder.name)
+            weights = unfinished / folder.name / FLAX_WEIGHTS
+            checkpoint.save_params(weights, params, dtype)
+            results.print(f"{destination / folder.name}: {weights.stat().st_size / 1e6:.1f} MB")
         unfinished.rename(destination)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

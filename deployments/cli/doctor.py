@@ -1,4 +1,4 @@
-"""`dalle-serve doctor`: prints what `doctor.py` finds, and fails where something is bad."""
+"""`dalle-serve doctor`: prints what `checks.py` finds, and fails where something is bad."""
 
 import dataclasses
 import json

@@ -58,8 +58,8 @@ def generate(
         else:
             from deployments.cli.client import draw
 
-            asked = fields | {"model": model}
-            drawn = draw(url, asked, timeout_s=timeout, api_key=api_key, on_progress=bar.drawn, on_wait=bar.say)
+            fields["model"] = model
+            drawn = draw(url, fields, timeout_s=timeout, api_key=api_key, on_progress=bar.drawn, on_wait=bar.say)
     from deployments.cli.gallery import write_gallery
 
     show(drawn, write_gallery(out, drawn), as_json)

@@ -6,6 +6,7 @@ What is heavy is imported only in the command that needs it, so that `--help` is
 
 import typer
 
+import model_core.shipped.cli  # noqa: F401  adds its commands to those of training
 from deployments.cli import bench, convert, doctor, generate, models, plan, serve
 from deployments.cli.terminal import ExplainingGroup
 from model_core.shipped.evaluation.cli import evaluate

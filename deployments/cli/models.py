@@ -15,7 +15,7 @@ def list_models(context: typer.Context) -> None:
     """Lists the models that come with the package, unless a subcommand says otherwise."""
     if context.invoked_subcommand is not None:
         return
-    from model_core.weights import bundles
+    from model_core import bundles
 
     table = Table("id", "size", "licence", "description")
     for name in bundles.shipped():
@@ -27,6 +27,6 @@ def list_models(context: typer.Context) -> None:
 @app.command()
 def download(hub_id: Annotated[str, typer.Argument(metavar="ID", help="A Hugging Face id, org/name.")]) -> None:
     """Downloads a model, or one part of a model, from Hugging Face."""
-    from model_core.weights import bundles
+    from model_core import bundles
 
     print(bundles.fetch(hub_id))

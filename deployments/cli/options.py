@@ -8,7 +8,7 @@ import typer
 
 def shipped_models() -> list[str]:
     """What a shell completes after `--model`."""
-    from model_core.weights import bundles
+    from model_core import bundles
 
     return bundles.shipped()
 

@@ -12,7 +12,8 @@ import typer
 
 from deployments.cli.generate import show
 from deployments.cli.options import BestOf, Model, NumImages, Out, Port, Prompt, Seed
-from deployments.cli.terminal import DrawingBar, errors, steps, stoppable
+from deployments.cli.terminal import DrawingBar, errors, steps
+from deployments.host import free_port, is_free, stoppable
 from model_core.errors import DalleServeError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def serve(
     """Runs the service until Ctrl-C. Other machines are let in with keys only, or with --allow-remote."""
     from deployments.api.keys import Keys, check_exposure
     from deployments.config import AccessConfig
-    from deployments.local import LocalService, is_free
+    from deployments.local import LocalService
 
     access = AccessConfig(keys_file=str(keys_file.resolve()) if keys_file else None, allow_remote=allow_remote)
     Keys(access)  # raises where the file has none
@@ -64,7 +65,7 @@ def demo(
     """Starts the service, draws a prompt over HTTP, writes the pictures, and stops the service."""
     from deployments.cli.client import draw
     from deployments.cli.gallery import write_gallery
-    from deployments.local import LocalService, free_port
+    from deployments.local import LocalService
 
     step = steps()
     config = config_for(model)
@@ -85,11 +86,11 @@ def config_for(model: str) -> "AppConfig":
     """Settings for one model on this machine; raises before anything is started where there is no such model."""
     from deployments.config import AppConfig, ClipScorerConfig, ModelConfig
     from deployments.local import set_environment
-    from model_core.weights import bundles
+    from model_core import bundles
 
     set_environment()
     bundle = bundles.resolve(model)
     source = str(Path(model).expanduser().resolve()) if Path(model).expanduser().is_dir() else model
     model_id = bundle.id.replace("/", "--").replace("@", "--")  # Serve's names have no slashes
-    scorer = ClipScorerConfig() if bundle.clip else None
+    scorer = ClipScorerConfig() if bundle.scorer else None
     return AppConfig(models=[ModelConfig(id=model_id, source=source, clip_scorer=scorer)])

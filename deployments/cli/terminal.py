@@ -3,10 +3,8 @@
 Knows nothing of any command.
 """
 
-import contextlib
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import typer
 from rich.console import Console
@@ -65,22 +63,3 @@ class DrawingBar:
     def say(self, words: str) -> None:
         """Shows what goes on in place of drawing."""
         self._progress.update(self._task, description=words, completed=0, total=None)
-
-
-@contextlib.contextmanager
-def stoppable() -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM interrupts what goes on; later ones must not interrupt the cleaning up."""
-    interrupted = False
-
-    def interrupt(number: int, frame: object) -> None:
-        nonlocal interrupted
-        if not interrupted:
-            interrupted = True
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,13 +1,13 @@
 """Calls of stages through Serve's handles: made again where the replica died, cancelled where given up.
 
 Stages are pure functions of their inputs and the seed, so a second attempt gives what the first would have given.
-Knows nothing of what the stages do, and of Ray only what a handle returns and which errors mean that a replica died.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
+import ray
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 
@@ -31,6 +31,21 @@ async def result(response: Any) -> Any:
     except BaseException:
         response.cancel()
         raise
+
+
+def put_once(value: Any) -> Any:
+    """Puts what many calls take where all stages can read it; gives what each call passes in its place.
+
+    Ray replaces it by the value where it is an argument of its own, not inside of another. Without Ray, as in Serve's
+    local testing mode, it is the value itself.
+    """
+    return ray.put(value) if ray.is_initialized() else value
+
+
+async def wake(stage: Any) -> None:
+    """Brings a stage back where it has scaled to zero: asks Serve for one of its replicas, and leaves it alone."""
+    async with stage.choose_replica():
+        pass
 
 
 async def retried(attempt: Callable[[], Awaitable[Result]], on_retry: Callable[[], None] = lambda: None) -> Result:

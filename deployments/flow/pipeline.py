@@ -1,7 +1,7 @@
-"""One request's way through the stages: prompt → encoder states → image codes → pixels → ranked images.
+"""One request's way through the stages: prompt → conditions → image codes → pixels → ranked images.
 
 The one owner of deadlines, of the number of images in flight, and of cancellation: what a request has started ends with
-it. Knows nothing of HTTP; how a call is made again is in `calls.py`, how a picture is shown early in `previews.py`.
+it. How a call is made again is in `calls.py`, how a picture is shown early in `previews.py`.
 """
 
 import asyncio
@@ -14,35 +14,26 @@ from typing import Any, NotRequired, TypedDict, Unpack
 import numpy as np
 
 from deployments.errors import DeadlineExceeded, StageUnavailable
-from deployments.flow.calls import Result, all_of, result, retried
+from deployments.flow.calls import Result, all_of, put_once, result, retried, wake
 from deployments.flow.circuit import Circuit
 from deployments.flow.previews import Preview, Previews
-from deployments.stages.text_encoder import EncodedPrompt
-from deployments.stages.token_sampler import Sampling
 from deployments.telemetry.metrics import PipelineMetrics
+from model_core.families.conditions import EncodedPrompt, Grid
+from model_core.sampler.sequence import Sampling
+from model_core.scorers.ranking import RankedImage, rank
 
-SEEDS = 2**32
+OnCodes = Callable[[int, np.ndarray], None]  # takes the place of an image's seed, and its codes so far
+
 SCORER_PATIENCE_S = 10.0  # once the image is there, and where images may go unranked
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class RankedImage:
-    """One finished image, uint8 [height, width, 3], its codes, the seed that draws it again, and its score or None."""
-
-    image: np.ndarray
-    codes: np.ndarray
-    seed: int
-    score: float | None
-
-
-class Wishes(TypedDict):
+class GenerateOptions(TypedDict):
     """What is to be drawn, beside the prompt.
 
     Attributes:
       n: images to return.
       best_of: images to draw.
       seeds: one for each image drawn, below 2^32.
-      negative_prompt: what guidance leads away from; "" is no text at all.
       timeout_s: how long it may take, all in all.
       fixed_codes: int32 [N], what every image has to have, and -1 where codes are drawn; None fixes none.
     """
@@ -50,58 +41,84 @@ class Wishes(TypedDict):
     n: int
     best_of: int
     seeds: Sequence[int]
-    negative_prompt: str
     sampling: Sampling
     timeout_s: float
     fixed_codes: NotRequired[np.ndarray | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Job:
+class _Shared:
     """What the images of a request share on their way."""
 
-    prompt: str
-    text: EncodedPrompt
-    negative: EncodedPrompt | None  # without guidance there is none
+    conditions: Any  # a pair of a `Condition` and another or None, or a reference to it
     sampling: Sampling
     fixed_codes: np.ndarray | None
     request_id: str
     time_left_s: Callable[[], float]
 
 
-class Pipeline:
+class StagePipeline:
     """Draws ranked images with the stages of one model.
 
     Args:
       stages: handles by stage name; without `clip_scorer` images come unranked, in the order of their seeds.
+      grid: of the codes of an image.
       images_in_flight: how many images of one request are in the stages at a time.
       model: its id, for what is counted.
       sleepy: stages that may have scaled to zero; a request wakes them all at once, not each when its turn comes.
       unranked_if_scorer_down: whether images are then returned without scores, rather than an error.
+      put: gives what calls pass in place of a value that many of them take; replaced in tests.
     """
 
     def __init__(
         self,
         stages: Mapping[str, Any],
+        grid: Grid,
         images_in_flight: int,
         model: str = "",
         *,
         sleepy: Sequence[str] = (),
         unranked_if_scorer_down: bool = False,
+        put: Callable[[Any], Any] = put_once,
     ):
         self._encoder = stages["text_encoder"]
-        self._sampler = stages["token_sampler"]
-        self._streaming_sampler = self._sampler.options(stream=True)
+        self._sampler = stages["token_sampler"].options(stream=True)
         self._decoder = stages["image_decoder"]
         self._scorer = stages.get("clip_scorer")
+        self._grid = grid
         self._images_in_flight = images_in_flight
         self._sleepy = [stages[name] for name in sleepy]
+        self._waking: asyncio.Future[Any] | None = None
+        self._put = put
         self._scorer_may_fail = unranked_if_scorer_down
         self._circuits = {stage: Circuit() for stage in stages}
         self._metrics = PipelineMetrics(model)
 
-    async def generate(self, prompt: str, **wishes: Unpack[Wishes]) -> list[RankedImage]:
+    async def encode_prompt(self, prompt: str, negative_prompt: str | None, *, timeout_s: float) -> EncodedPrompt:
+        """Reads a request's text, once; raises as `generate` does.
+
+        Args:
+          negative_prompt: what guidance leads away from; "" is no text at all, None where there is no guidance.
+        """
+        if self._waking is None or self._waking.done():
+            self._waking = asyncio.gather(*map(wake, self._sleepy), return_exceptions=True)
+        async with _deadline(timeout_s):
+            return await self._call(
+                "text_encoder", lambda: result(self._encoder.encode.remote(prompt, negative_prompt))
+            )
+
+    async def encode_image(self, image: np.ndarray, *, timeout_s: float) -> np.ndarray:
+        """Turns an image of the model's size, uint8 [height, width, 3], into codes int32 [N]; raises as `generate`."""
+        async with _deadline(timeout_s):
+            return await self._call("image_decoder", lambda: result(self._decoder.encode.remote(image)))
+
+    async def generate(
+        self, prompt: str, encoded: EncodedPrompt, **options: Unpack[GenerateOptions]
+    ) -> list[RankedImage]:
         """Draws `best_of` images and returns the best `n`, best first.
+
+        Args:
+          encoded: the prompt, as `encode_prompt` returned it.
 
         Raises:
           DeadlineExceeded: it took longer than `timeout_s`.
@@ -109,10 +126,16 @@ class Pipeline:
           StageUnavailable: a stage is down, or its replicas died again and again.
           InvalidValue: a stage refused a value.
         """
-        return await self._generate(prompt, wishes, self._sample)
+        return await self._generate(prompt, encoded, options)
 
     async def stream(
-        self, prompt: str, *, preview_rows: tuple[int, ...], preview_images: int, **wishes: Unpack[Wishes]
+        self,
+        prompt: str,
+        encoded: EncodedPrompt,
+        *,
+        preview_rows: tuple[int, ...],
+        preview_images: int,
+        **options: Unpack[GenerateOptions],
     ) -> AsyncGenerator[Preview | list[RankedImage], None]:
         """Draws as `generate` does, and raises what it raises; shows pictures while they are drawn.
 
@@ -126,14 +149,9 @@ class Pipeline:
         Yields:
           Previews, those of one image with more and more codes, and at the end the ranked images.
         """
-        async with Previews(lambda codes: result(self._decoder.decode.remote(codes))) as previews:
-
-            async def sample(job: _Job, index: int, seed: int) -> np.ndarray:
-                if index >= preview_images:
-                    return await self._sample(job, index, seed)
-                return await self._sample_rows(job, seed, preview_rows, lambda codes: previews.offer(index, codes))
-
-            drawing = asyncio.create_task(self._generate(prompt, wishes, sample))
+        async with Previews(lambda codes: result(self._decoder.decode.remote(codes)), self._grid.columns) as previews:
+            rows = [preview_rows] * preview_images
+            drawing = asyncio.create_task(self._generate(prompt, encoded, options, rows, previews.offer))
             drawing.add_done_callback(lambda _: previews.close())
             try:
                 while (preview := await previews.next()) is not None:
@@ -143,26 +161,20 @@ class Pipeline:
                 drawing.cancel()
                 await asyncio.gather(drawing, return_exceptions=True)
 
-    async def encode_image(self, image: np.ndarray, *, timeout_s: float) -> np.ndarray:
-        """Turns an image of the model's size, uint8 [height, width, 3], into codes int32 [N]; raises as `generate`."""
-        async with _deadline(timeout_s):
-            return await self._call("image_decoder", lambda: result(self._decoder.encode.remote(image)))
-
     async def _generate(
-        self, prompt: str, wishes: Wishes, sample: Callable[[_Job, int, int], Awaitable[np.ndarray]]
+        self,
+        prompt: str,
+        encoded: EncodedPrompt,
+        options: GenerateOptions,
+        rows: Sequence[tuple[int, ...]] = (),
+        on_codes: OnCodes = lambda index, codes: None,
     ) -> list[RankedImage]:
-        for stage in self._sleepy:
-            stage.wake.remote()
-        async with _deadline(wishes["timeout_s"]) as time_left_s:
-            is_guided = wishes["sampling"].guidance_scale != 1.0
-            words = (prompt, wishes["negative_prompt"]) if is_guided else (prompt,)
-            text, *negative = await self._call("text_encoder", lambda: result(self._encoder.encode.remote(words)))
-            job = _Job(
-                prompt=prompt,
-                text=text,
-                negative=negative[0] if negative else None,
-                sampling=wishes["sampling"],
-                fixed_codes=wishes.get("fixed_codes"),
+        """Draws; shows the codes of the first images after so many `rows` each."""
+        async with _deadline(options["timeout_s"]) as time_left_s:
+            shared = _Shared(
+                conditions=self._put((encoded.condition, encoded.uncondition)),
+                sampling=options["sampling"],
+                fixed_codes=options.get("fixed_codes"),
                 request_id=secrets.token_hex(8),
                 time_left_s=time_left_s,
             )
@@ -170,49 +182,33 @@ class Pipeline:
 
             async def draw(index: int, seed: int) -> RankedImage:
                 async with window:
-                    codes = await sample(job, index, seed)
+                    shown_rows = rows[index] if index < len(rows) else ()
+                    codes = await self._sample(shared, seed, shown_rows, lambda codes: on_codes(index, codes))
                     image, score = await self._finish(codes, prompt)
                 return RankedImage(image=image, codes=codes, seed=seed, score=score)
 
-            drawn = await all_of(draw(*one) for one in zip(range(wishes["best_of"]), wishes["seeds"], strict=True))
+            drawn = await all_of(draw(*one) for one in zip(range(options["best_of"]), options["seeds"], strict=True))
         if self._scorer and any(image.score is None for image in drawn):
             self._metrics.unranked()
-        return rank(drawn)[: wishes["n"]]
+        return rank(drawn)[: options["n"]]
 
-    async def _sample(self, job: _Job, index: int, seed: int) -> np.ndarray:
-        def sample() -> Awaitable[np.ndarray]:
-            return result(
-                self._sampler.sample.remote(
-                    job.text,
-                    job.negative,
-                    seed,
-                    job.sampling,
-                    fixed_codes=job.fixed_codes,
-                    request_id=job.request_id,
-                    timeout_s=job.time_left_s(),
-                )
-            )
-
-        return await self._call("token_sampler", sample)
-
-    async def _sample_rows(
-        self, job: _Job, seed: int, rows: tuple[int, ...], on_codes: Callable[[np.ndarray], None]
+    async def _sample(
+        self, shared: _Shared, seed: int, rows: tuple[int, ...], on_codes: Callable[[np.ndarray], None]
     ) -> np.ndarray:
-        """Samples with codes shown as they come. After a replica's death, another goes on from what has been shown."""
+        """Samples, and shows the codes after `rows`. After a replica's death another goes on from what was shown."""
         shown: np.ndarray | None = None
 
         async def sample() -> np.ndarray:
             nonlocal shown
-            codes = self._streaming_sampler.sample_rows.remote(
-                job.text,
-                job.negative,
+            codes = self._sampler.sample.remote(
+                shared.conditions,
                 seed,
-                job.sampling,
+                shared.sampling,
                 rows=rows,
-                fixed_codes=job.fixed_codes,
+                fixed_codes=shared.fixed_codes,
                 shown=shown,
-                request_id=job.request_id,
-                timeout_s=job.time_left_s(),
+                request_id=shared.request_id,
+                timeout_s=shared.time_left_s(),
             )
             whole = None
             try:
@@ -222,8 +218,9 @@ class Pipeline:
                     else:
                         shown = known
                         on_codes(known)
-            finally:
+            except BaseException:
                 codes.cancel()
+                raise
             assert whole is not None  # the last codes of a stream are a whole picture's
             return whole
 
@@ -268,11 +265,6 @@ class Pipeline:
             raise
         circuit.succeeded()
         return answer
-
-
-def rank(images: list[RankedImage]) -> list[RankedImage]:
-    """Best first; equal scores, and images without any, keep their order."""
-    return sorted(images, key=lambda image: -image.score if image.score is not None else 0.0)
 
 
 @contextlib.asynccontextmanager

@@ -2,11 +2,9 @@
 
 A preview is a kindness, not a promise. Each image has one at a time: rows that come while it is being decoded, or
 before the reader has taken it, are skipped, and so is one that the decoder has no time for.
-Knows nothing of sampling or of the reader's protocol.
 """
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -35,10 +33,12 @@ class Previews:
 
     Args:
       decode: codes int32 [N] to an image.
+      columns: codes in a row.
     """
 
-    def __init__(self, decode: Callable[[np.ndarray], Awaitable[np.ndarray]]):
+    def __init__(self, decode: Callable[[np.ndarray], Awaitable[np.ndarray]], columns: int):
         self._decode = decode
+        self._columns = columns
         self._ready: asyncio.Queue[Preview | None] = asyncio.Queue()  # at most one for each image, and the end
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._unread: set[int] = set()
@@ -70,7 +70,7 @@ class Previews:
 
     async def _make(self, image_index: int, codes: np.ndarray) -> None:
         try:
-            filled, num_codes = fill(codes)
+            filled, num_codes = fill(codes, self._columns)
             image = await self._decode(filled)
             self._unread.add(image_index)
             self._ready.put_nowait(Preview(image_index=image_index, num_codes=num_codes, image=image))
@@ -80,18 +80,18 @@ class Previews:
             del self._tasks[image_index]
 
 
-def fill(codes: np.ndarray) -> tuple[np.ndarray, int]:
+def fill(codes: np.ndarray, columns: int) -> tuple[np.ndarray, int]:
     """Completes a picture's codes with its last whole row, so that they can be decoded.
 
     Args:
       codes: int32 [N], -1 for those to come; at least one row is there.
+      columns: codes in a row.
 
     Returns:
       The codes, none of them -1, and how many of them make whole rows from the top.
     """
     missing = codes < 0
-    row_length = math.isqrt(codes.size)
     first_missing = int(missing.argmax()) if missing.any() else codes.size
-    num_codes = first_missing // row_length * row_length
-    last_row = codes[num_codes - row_length : num_codes]
+    num_codes = first_missing // columns * columns
+    last_row = codes[num_codes - columns : num_codes]
     return np.where(missing, np.resize(last_row, codes.size), codes), num_codes

@@ -1,23 +1,13 @@
-"""A picture to draw on: the uploads of a request, made fit for the model.
-
-Knows nothing of HTTP, nor of how codes are drawn.
-"""
+"""A picture to draw on: the uploads of a request, made fit for the model."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from deployments.config import Limits
+from deployments.requests.schemas import Upload
 from model_core.errors import InvalidValue
 from model_core.pictures import editing, images
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upload:
-    """The files of a request, as they came."""
-
-    images: list[bytes]
-    mask: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -27,9 +17,8 @@ class Canvas:
     image: np.ndarray
     alpha: np.ndarray | None
 
-    def repaint(self, num_codes: int, keep: float) -> np.ndarray:
-        """Marks the codes to draw anew, bool [grid, grid]: the clear ones, else the rows below `keep`."""
-        grid = editing.grid_side(num_codes)
+    def repaint(self, grid: tuple[int, int], keep: float) -> np.ndarray:
+        """Marks the codes to draw anew, bool [rows, columns]: the clear ones, else the rows below `keep`."""
         if self.alpha is None:
             return editing.repaint_below(keep, grid)
         return editing.repaint_clear(self.alpha, grid)

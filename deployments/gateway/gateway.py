@@ -1,34 +1,30 @@
 """The ingress: takes requests over HTTP and from Python handles, and answers both from the same methods.
 
-Knows nothing of how images are drawn (`job.py`, `pipeline.py`) or of routes (`api/`). Serve gives every request an id,
-passes it on to the stages, and writes it in each of their log lines.
+How images are drawn is in `image_request.py`. Serve gives every request an id, passes it on to the stages, and writes
+it in each of their log lines.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
 from ray import serve
 
-from deployments.api.keys import Keys
-from deployments.api.routes import build_api
 from deployments.config import AppConfig
 from deployments.gateway.admission import Admission
-from deployments.gateway.canvas import Upload
+from deployments.gateway.image_request import ImageRequest
 from deployments.gateway.image_store import ImageStore
-from deployments.gateway.job import Job
 from deployments.gateway.prompt_policy import PromptPolicy
 from deployments.gateway.replies import Event
 from deployments.gateway.served_model import ServedModel
-from deployments.local import cache_folder
 from deployments.requests.parsing import parse
-from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, VariationRequest
-from deployments.telemetry.metrics import Request, RequestMetrics
+from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, Upload, VariationRequest
+from deployments.telemetry.metrics import MeasuredRequest, RequestMetrics
+from model_core.cache import cache_folder
 from model_core.errors import InvalidValue, ModelNotFound
 
 logger = logging.getLogger("ray.serve")
@@ -43,14 +39,20 @@ class Gateway:
     Args:
       config: of the whole service.
       stages: for each model's id its stages' handles, by stage name.
+      build_api: makes the ASGI app that answers HTTP.
 
     Raises:
-      DalleServeError: a model's files, the keys or the prompt policy cannot be read.
+      DalleServeError: a model's files or the prompt policy cannot be read.
     """
 
-    def __init__(self, config: AppConfig, stages: Mapping[str, Mapping[str, Any]]):
+    def __init__(
+        self,
+        config: AppConfig,
+        stages: Mapping[str, Mapping[str, Any]],
+        build_api: Callable[["Gateway"], Any],
+    ):
         self.config = config
-        self.keys = Keys(config.access)
+        self._build_api = build_api
         self.images = _image_store(config)
         self._policy = PromptPolicy(config.safety.prompt_policy_file)
         self._models = {
@@ -60,9 +62,9 @@ class Gateway:
         self._admission = Admission(config.gateway.max_pending_images)
         self._started = int(time.time())
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
+    def __serve_build_asgi_app__(self) -> Any:
         """Called by Serve, after the constructor, for the app that answers HTTP."""
-        return build_api(self)
+        return self._build_api(self)
 
     async def generate(self, request: dict[str, Any]) -> dict[str, Any]:
         """Draws images.
@@ -82,44 +84,42 @@ class Gateway:
 
     async def edit(self, request: dict[str, Any]) -> dict[str, Any]:
         """Draws on a picture; `image` (bytes, or a list) and `mask` (bytes) are among the fields of the request."""
-        asked, upload = self._with_files(EditRequest, request)
-        return await self.draw(asked, upload)
+        return await self.draw(*self._with_files(EditRequest, request))
 
     async def vary(self, request: dict[str, Any]) -> dict[str, Any]:
         """Draws variations of a picture; `image` (bytes) is among the fields of the request."""
-        asked, upload = self._with_files(VariationRequest, request)
-        return await self.draw(asked, upload)
+        return await self.draw(*self._with_files(VariationRequest, request))
 
     async def generate_stream(self, request: dict[str, Any]) -> AsyncGenerator[Event, None]:
         """Draws as `generate` does; gives an event for each preview and each finished image, best first.
 
         To be called with `handle.options(stream=True)`.
         """
-        asked = parse(GenerationRequest, request | {"stream": True, "stream_multiple": True}, self.config.limits)
-        async with aclosing(self.stream(asked)) as events:
+        streamed = parse(GenerationRequest, request | {"stream": True, "stream_multiple": True}, self.config.limits)
+        async with aclosing(self.stream(streamed)) as events:
             async for event in events:
                 yield event
 
-    async def draw(self, asked: DrawingRequest, upload: Upload | None = None) -> dict[str, Any]:
+    async def draw(self, request: DrawingRequest, upload: Upload | None = None) -> dict[str, Any]:
         """Draws what a checked request asks for; the reply and the errors are those of `generate`."""
-        with self._measured(asked) as (request, model):
-            job = self._job(asked, upload, model)
-            with self._admission.admit(asked.num_drawn):
-                reply = await job.draw()
-            request.num_drawn, request.num_returned = asked.num_drawn, len(reply["data"])
+        with self._measured(request) as (measured, model):
+            image_request = self._image_request(request, upload, model)
+            with self._admission.admit(request.num_drawn):
+                reply = await image_request.draw()
+            measured.num_drawn, measured.num_returned = request.num_drawn, len(reply["data"])
         return reply
 
-    async def stream(self, asked: DrawingRequest, upload: Upload | None = None) -> AsyncGenerator[Event, None]:
-        """Draws what a checked request asks for, and gives events while it does; see `Job.stream`."""
-        with self._measured(asked) as (request, model):
-            job = self._job(asked, upload, model)
-            with self._admission.admit(asked.num_drawn):
-                async with aclosing(job.stream()) as events:
+    async def stream(self, request: DrawingRequest, upload: Upload | None = None) -> AsyncGenerator[Event, None]:
+        """Draws what a checked request asks for, and gives events while it does; see `ImageRequest.stream`."""
+        with self._measured(request) as (measured, model):
+            image_request = self._image_request(request, upload, model)
+            with self._admission.admit(request.num_drawn):
+                async with aclosing(image_request.stream()) as events:
                     async for event in events:
                         if event["type"] == "partial_image":
-                            request.previewed()
+                            measured.previewed()
                         yield event
-            request.num_drawn, request.num_returned = asked.num_drawn, asked.n
+            measured.num_drawn, measured.num_returned = request.num_drawn, request.n
 
     def list_models(self) -> list[dict[str, Any]]:
         """Describes every model that is served, as OpenAI's model list does, and a little more."""
@@ -165,21 +165,21 @@ class Gateway:
             await asyncio.sleep(DRAIN_POLL_S)
 
     @contextmanager
-    def _measured(self, asked: DrawingRequest) -> Iterator[tuple[Request, ServedModel]]:
+    def _measured(self, request: DrawingRequest) -> Iterator[tuple[MeasuredRequest, ServedModel]]:
         """Counts how the request ends, and logs what was drawn."""
         started = time.monotonic()
-        with self._metrics.request(stream=asked.stream) as request:
-            model = self._model(asked.model)
-            request.model = model.id
-            yield request, model
-        facts = {"model": model.id, "num_drawn": asked.num_drawn, "seconds": round(time.monotonic() - started, 3)}
+        with self._metrics.request(stream=request.stream) as measured:
+            model = self._model(request.model)
+            measured.model = model.id
+            yield measured, model
+        facts = {"model": model.id, "num_drawn": request.num_drawn, "seconds": round(time.monotonic() - started, 3)}
         logger.info("drew images %s", facts, extra=facts)
 
-    def _job(self, asked: DrawingRequest, upload: Upload | None, model: ServedModel) -> Job:
-        if asked.num_drawn > asked.n and not model.ranks_images:
+    def _image_request(self, request: DrawingRequest, upload: Upload | None, model: ServedModel) -> ImageRequest:
+        if request.num_drawn > request.n and not model.ranks_images:
             raise InvalidValue(f"{model.id} is served without a scorer to choose by: leave best_of out.", "best_of")
-        self._policy.check(asked.prompt)
-        return Job(asked, upload, model, self.config)
+        self._policy.check(request.prompt)
+        return ImageRequest(request, upload, model, self.config)
 
     def _model(self, name: str | None) -> ServedModel:
         if not name or name in self.config.default_model_aliases:

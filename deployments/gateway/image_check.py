@@ -2,7 +2,7 @@
 
 A zero-shot classifier out of the stage that is there anyway: the scores of an image with every refused and every
 neutral concept become probabilities (softmax), and the refused ones' sum is compared with the limit. What it can see is
-what the model's CLIP has learned. Knows nothing of how images are drawn.
+what the model's CLIP has learned.
 """
 
 import math

@@ -2,7 +2,7 @@
 
 The folder belongs to this alone. Files go when their time is up, or earlier, oldest first, where they would take more
 room than they may. Gateways that share the folder share the URLs, and notice what the others have put there when they
-sweep it, once a minute. Knows nothing of HTTP.
+sweep it, once a minute.
 """
 
 import contextlib

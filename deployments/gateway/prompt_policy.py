@@ -2,7 +2,7 @@
 
 One a line: a word or phrase, matched whole and whatever its case, or a regular expression between slashes. Empty lines
 and lines that start with `#` are skipped. Compatibility forms (full-width letters, ligatures) and accents do not hide a
-word. Knows nothing of images.
+word.
 """
 
 import re

@@ -1,6 +1,6 @@
 """The replies of the gateway: what Python callers get, and what goes over the wire.
 
-Over the wire an image's bytes become `b64_json`, a `url`, or both. Knows nothing of how images are drawn.
+Over the wire an image's bytes become `b64_json`, a `url`, or both.
 """
 
 import base64

@@ -1,43 +1,25 @@
-"""One model as the gateway knows it: its stages, its defaults, and how it reads a prompt.
-
-Knows nothing of requests or of HTTP.
-"""
+"""One model as the gateway knows it: its files, its defaults and its stages."""
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from deployments.config import ModelConfig
 from deployments.flow.calls import result, retried
-from deployments.flow.pipeline import Pipeline
-from model_core.families.dalle_bart.text import WORD_LIST, Tokenizer, normalize
-from model_core.weights import bundles
-from model_core.weights.json_files import read_json
+from deployments.flow.pipeline import StagePipeline
+from model_core import bundles, codecs, families
+from model_core.families.conditions import common_grid
 
 DECODERS = 2  # uploads decoded at a time: each may take a hundred MB while it is
-
-
-@dataclass(frozen=True, slots=True)
-class ReadPrompt:
-    """A prompt as the model reads it.
-
-    Attributes:
-      words: after normalising, where the model does that.
-      num_tokens: begin and end among them; what is beyond the model's length is not read.
-    """
-
-    words: str
-    num_tokens: int
 
 
 class ServedModel:
     """A model, its files resolved, and its pipeline.
 
     Attributes:
+      grid: of the codes of its images.
       decoding_uploads: to be held while an upload is decoded.
 
     Args:
@@ -52,9 +34,11 @@ class ServedModel:
     def __init__(self, config: ModelConfig, stages: Mapping[str, Any], images_in_flight: int):
         self.id = config.id
         self.bundle = bundles.resolve(config.location)
-        self.stages = config.stages
-        self.pipeline = Pipeline(
+        drawn, decoded = families.read_config(self.bundle.sampler).grid, codecs.read_config(self.bundle.codec).grid
+        self.grid = common_grid(config.id, drawn, decoded)
+        self.pipeline = StagePipeline(
             stages,
+            self.grid,
             images_in_flight,
             config.id,
             sleepy=[name for name, stage in config.stages.items() if stage.min_replicas == 0],
@@ -78,26 +62,8 @@ class ServedModel:
         """Whether there is a scorer to choose the best by."""
         return self._scorer is not None
 
-    @cached_property
-    def num_codes(self) -> int:
-        """Codes that an image is drawn of."""
-        return int(read_json(self.bundle.dalle_bart, "config.json").get("image_length", 256))
-
-    @cached_property
-    def _tokenizer(self) -> Tokenizer:
-        return Tokenizer.from_folder(self.bundle.dalle_bart)
-
-    def read(self, prompt: str) -> ReadPrompt:
-        """Reads a prompt as the text encoder does. Takes a while for a long one: to be called in a thread."""
-        words = prompt
-        if prompt and self._tokenizer.config.normalize_text:
-            word_list = self.bundle.dalle_bart / WORD_LIST
-            words = normalize(prompt, word_list if word_list.is_file() else None).strip()
-        _, mask = self._tokenizer([prompt])
-        return ReadPrompt(words, int(mask.sum()))
-
     async def score(self, text: str, image: np.ndarray) -> float:
-        """Says how well an image, uint8 [height, width, 3], shows a text, by CLIP."""
+        """Says how well an image, uint8 [height, width, 3], shows a text."""
         assert self._scorer is not None  # the settings see to it
         scorer = self._scorer
         return await retried(lambda: result(scorer.score.remote(text, image)))

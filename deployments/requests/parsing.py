@@ -1,6 +1,6 @@
 """Checks the fields of a request, and says in words what is wrong with the first that does not fit.
 
-Knows nothing of HTTP: `body.py` and `uploads.py` make fields of bodies.
+`api/body.py` and `api/uploads.py` make fields of bodies.
 """
 
 from collections.abc import Mapping

@@ -1,20 +1,20 @@
 """The requests as they come over the wire: OpenAI's names, and ours beside them.
 
-Knows nothing of HTTP; Python callers of the handle give the same fields. `parsing.py` checks what depends on the
+Python callers of the handle give the same fields. `parsing.py` checks what depends on the
 service's limits or on several fields together.
 """
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-
-from deployments.flow.pipeline import SEEDS
 
 Scale = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
 Temperature = Annotated[float, Field(ge=1e-6, le=1000, allow_inf_nan=False)]
 Size = Annotated[str, StringConstraints(pattern=r"^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})?$")]
 Name = Annotated[str, StringConstraints(max_length=512)]
 
+SEEDS = 2**32
 MAX_PARTIAL_IMAGES = 3
 
 
@@ -107,3 +107,11 @@ class VariationRequest(DrawingRequest):
     """The fields of `POST /v1/images/variations` beside its file."""
 
     keep: float = Field(default=0.5, ge=0, lt=1, description="The share of the picture, from the top, that stays.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """The files of a request, as they came."""
+
+    images: list[bytes]
+    mask: bytes | None = None

@@ -1,7 +1,4 @@
-"""Calls that arrive together are computed together, in a thread, so that the event loop stays free.
-
-Knows nothing of what is computed.
-"""
+"""Calls that arrive together are computed together, in a thread, so that the event loop stays free."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,6 +1,6 @@
-"""The stage that scores images against their prompts: a shim over `model_core.stages.ClipScorer`.
+"""The stage that scores images against their prompts: a shim over `model_core.stages.ImageScorer`.
 
-Knows nothing of the other stages or of HTTP. The models are imported when a replica starts, not with this module.
+The models are imported when a replica starts, not with this module.
 """
 
 import numpy as np
@@ -10,26 +10,22 @@ from deployments.stages.batching import batched
 from model_core.errors import ModelNotFound
 
 
-class ClipScorer:
+class ClipScorerDeployment:
     """Scores images."""
 
     def __init__(self, model: str, config: ClipScorerConfig):
-        from model_core import stages
-        from model_core.weights import bundles
+        from model_core import bundles, stages
 
-        folder = bundles.resolve(model).clip
+        folder = bundles.resolve(model).scorer
         if folder is None:
-            raise ModelNotFound(f"{model} holds no clip/ to score with: serve it with clip_scorer: null.")
-        self._stage = stages.ClipScorer(folder, dtype=config.dtype, batch_size=config.batch_size)
+            raise ModelNotFound(f"{model} has no scorer: serve it with clip_scorer: null.")
+        self._stage = stages.ImageScorer(folder, dtype=config.dtype, batch_size=config.batch_size)
         self._stage.warm_up()
         self._score_batched = batched(self._score, self._stage.batch_size, config.batch_wait_timeout_s)
 
     async def score(self, prompt: str, image: np.ndarray) -> float:
         """Says how well an image, uint8 [height, width, 3], shows its prompt; larger is better."""
         return await self._score_batched(prompt, image)
-
-    async def wake(self) -> None:
-        """Does nothing: being called brings the stage back where it has scaled to zero."""
 
     def _score(self, prompts: list[str], images: list[np.ndarray]) -> list[float]:
         """Images of the same prompt go together; the scores come back in the order of the images."""

@@ -1,6 +1,6 @@
 """The stage that turns image codes into images, and back: a shim over `model_core.stages.ImageDecoder`.
 
-Knows nothing of the other stages or of HTTP. The models are imported when a replica starts, not with this module.
+The models are imported when a replica starts, not with this module.
 """
 
 import numpy as np
@@ -9,14 +9,13 @@ from deployments.config import ImageDecoderConfig
 from deployments.stages.batching import batched
 
 
-class ImageDecoder:
+class ImageDecoderDeployment:
     """Decodes image codes, and encodes images."""
 
     def __init__(self, model: str, config: ImageDecoderConfig):
-        from model_core import stages
-        from model_core.weights import bundles
+        from model_core import bundles, stages
 
-        folder = bundles.resolve(model).vqgan
+        folder = bundles.resolve(model).codec
         self._stage = stages.ImageDecoder(folder, dtype=config.dtype, batch_size=config.batch_size)
         self._stage.warm_up()
         # One by one where that is how they are computed, so that none waits for the others of a batch.
@@ -30,9 +29,6 @@ class ImageDecoder:
     async def encode(self, image: np.ndarray) -> np.ndarray:
         """Turns an image of the model's size, uint8 [height, width, 3], into the codes that come nearest, int32 [N]."""
         return await self._encode_batched(image)
-
-    async def wake(self) -> None:
-        """Does nothing: being called brings the stage back where it has scaled to zero."""
 
     def _decode(self, codes: list[np.ndarray]) -> list[np.ndarray]:
         return list(self._stage.decode(np.stack(codes)))

@@ -1,40 +1,40 @@
-"""The stage that turns prompts into encoder states: a shim over `model_core.stages.TextEncoder`.
+"""The stage that reads prompts: a shim over `model_core.stages.TextEncoder`.
 
-Knows nothing of the other stages or of HTTP. The models are imported when a replica starts, not with this module.
+The models are imported when a replica starts, not with this module.
 """
-
-import asyncio
-from collections.abc import Sequence
-
-import numpy as np
 
 from deployments.config import TextEncoderConfig
 from deployments.stages.batching import batched
+from model_core.families.conditions import EncodedPrompt
 
-EncodedPrompt = tuple[np.ndarray, np.ndarray]  # states float32 [T, D], mask int32 [T]
 
-
-class TextEncoder:
+class TextEncoderDeployment:
     """Encodes prompts."""
 
     def __init__(self, model: str, config: TextEncoderConfig):
-        from model_core import stages
-        from model_core.weights import bundles
+        from model_core import bundles, stages
 
-        folder = bundles.resolve(model).dalle_bart
         self._stage = stages.TextEncoder(
-            folder, dtype=config.dtype, batch_size=config.batch_size, num_devices=config.num_devices
+            bundles.resolve(model).text,
+            dtype=config.dtype,
+            batch_size=config.batch_size,
+            num_devices=config.num_devices,
         )
         self._stage.warm_up()
-        self._encode_batched = batched(self._encode, config.batch_size, config.batch_wait_timeout_s)
+        pairs = (config.batch_size + 1) // 2
+        self._encode_batched = batched(self._encode, pairs, config.batch_wait_timeout_s)
 
-    async def encode(self, prompts: Sequence[str]) -> list[EncodedPrompt]:
-        """Turns a request's prompts into their encoder states [T, D] and masks [T]."""
-        return await asyncio.gather(*map(self._encode_batched, prompts))
+    async def encode(self, prompt: str, negative_prompt: str | None) -> EncodedPrompt:
+        """Reads a request's text: what the sampler needs of it, its words, and how many tokens they are.
 
-    async def wake(self) -> None:
-        """Does nothing: being called brings the stage back where it has scaled to zero."""
+        Args:
+          negative_prompt: what guidance leads away from; "" is no text at all, None where there is no guidance.
+        """
+        return await self._encode_batched((prompt, negative_prompt))
 
-    def _encode(self, prompts: list[str]) -> list[EncodedPrompt]:
-        encoded = self._stage.encode(prompts)
-        return list(zip(encoded.states, encoded.mask, strict=True))
+    def _encode(self, pairs: list[tuple[str, str | None]]) -> list[EncodedPrompt]:
+        encoded = self._stage.encode(pairs)
+        for text in encoded:
+            for condition in filter(None, (text.condition, text.uncondition)):
+                _ = condition.key  # made here, once, and travels along
+        return encoded

@@ -4,7 +4,7 @@ Ray exports every name here with `ray_` in front, and counters with `_total` beh
 `application`, `deployment` and `replica`. Of batches and queues Serve itself exports enough:
 `ray_serve_batch_execution_time_ms`, `ray_serve_batch_wait_time_ms`, `ray_serve_actual_batch_size`,
 `ray_serve_deployment_queued_queries`. docs/runbook.md says how to read them all.
-Knows nothing of who collects them. Without Ray every call here is harmless.
+Without Ray every call here is harmless.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ def outcome_of(error: BaseException) -> str:
 
 
 @dataclass(slots=True, kw_only=True)
-class Request:
+class MeasuredRequest:
     """One request under way.
 
     Attributes:
@@ -76,7 +76,7 @@ class RequestMetrics:
         self._pending = Gauge(f"{PREFIX}pending_images", "Images asked for and not drawn yet.")
 
     @contextmanager
-    def request(self, *, stream: bool = False) -> Iterator[Request]:
+    def request(self, *, stream: bool = False) -> Iterator[MeasuredRequest]:
         """Measures one request from here to the end of the block, and counts how it ends; errors pass through."""
         started = self._clock()
         shown = False
@@ -87,7 +87,7 @@ class RequestMetrics:
                 self._preview_seconds.observe(self._clock() - started, {"model": request.model})
             shown = True
 
-        request = Request(stream=stream, previewed=previewed)
+        request = MeasuredRequest(stream=stream, previewed=previewed)
         outcome = "ok"
         try:
             yield request
@@ -145,7 +145,7 @@ class SlotCounts:
 
     Attributes:
       active: half a slot for an image without guidance.
-      near_ties: of those codes, how many won so narrowly that another company might have had another one.
+      near_ties: of those codes, how many won so narrowly that another batch composition might have drawn another one.
     """
 
     slots: float

@@ -3,7 +3,7 @@
 Serve itself makes a span of each call, with the request's id, and hands the trace from stage to stage. It is switched
 on by naming this function where the cluster starts:
 RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH=deployments.telemetry.tracing:otlp.
-Needs `pip install dalle-serve[tracing]`. Knows nothing of what is traced.
+Needs `pip install dalle-serve[tracing]`.
 """
 
 from typing import Any

@@ -1,53 +1,51 @@
-"""Continuous against static batching: the same engine and jobs, let in at any time or only when nobody is there.
+"""Continuous against static batching: the same engine and images, let in at any time or only when nobody is there.
 
 Knows nothing of threads and clocks.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from collections.abc import Sequence as Values
 
 import numpy as np
 
 from model_core.bench import machine
 from model_core.bench.comparison import Comparison, ComparisonReport, compared, in_turns
-from model_core.bench.jobs import random_job, room_for
-from model_core.bench.models import load_decoder
+from model_core.bench.models import Sampler, load_sampler
+from model_core.bench.sequences import random_sequence, room_for
 from model_core.bench.traffic import Progress, Visit, visit_all
-from model_core.families.dalle_bart import dalle_bart
-from model_core.families.dalle_bart.network import DalleBartConfig
 from model_core.sampler.rows import Rows
-from model_core.sampler.sequence import CheckedJob
+from model_core.sampler.sequence import Sequence
 
-UNCOUNTED_BATCHES = 2  # the first at saturation, until jobs are at places of their own
+UNCOUNTED_BATCHES = 2  # the first at saturation, until images are at places of their own
 BATCHES = 6
 
 
 class RowsInBatches(Rows):
-    """Static batching: while a job is here that has begun, none may join, so the next ones wait for all of them."""
+    """Static batching: while an image is here that has begun, none may join, so the next ones wait for all of them."""
 
     _have_begun = False
 
-    def has_room(self, job: CheckedJob) -> bool:
-        """Whether the job can join now."""
-        return super().has_room(job) and not (self._have_begun and self.num_taken)
+    def has_room(self, sequence: Sequence) -> bool:
+        """Whether the sequence can join now."""
+        return super().has_room(sequence) and not (self._have_begun and self.num_taken)
 
-    def join(self, job: CheckedJob) -> Any:
+    def join(self, sequence: Sequence) -> None:
         """As `Rows`."""
         if not self.num_taken:
             self._have_begun = False
-        return super().join(job)
+        super().join(sequence)
 
-    def advance(self, steps: int) -> int:
+    def advance(self, steps: int) -> None:
         """As `Rows`."""
         self._have_begun = True
-        return super().advance(steps)
+        super().advance(steps)
 
 
 def bench_batching(
     model: str,
     *,
     slots: int = 16,
-    jobs: int = 300,
+    images: int = 300,
     load: float = 0.8,
     dtype: str = "float32",
     deterministic: bool = False,
@@ -55,83 +53,82 @@ def bench_batching(
     seed: int = 0,
     report: Callable[[str], None] = lambda line: None,
 ) -> ComparisonReport:
-    """Measures throughput while jobs wait, in turns, then what a trace of random arrivals sees of each way.
+    """Measures throughput while images wait, in turns, then what a trace of random arrivals sees of each way.
 
     Args:
       model: "mini" or "mega" for random weights of the public size, else a shipped model's name or a folder.
       slots: images at a time.
-      jobs: of the trace, with exponential gaps (a Poisson process).
+      images: of the trace, with exponential gaps (a Poisson process).
       load: rate of the trace by static batching's throughput, as measured just before.
       deterministic: as the engine's setting.
       repeats: rounds of the measurement of throughput; the trace is long enough to be sent once.
-      seed: of the trace, and of the order of different jobs.
+      seed: of the trace, and of the order of different images.
       report: called with a line for every step.
 
     Raises:
       DalleServeError: there is no such model or dtype.
-      EngineFailed: the engine does not end its jobs.
+      EngineFailed: the engine does not end its images.
     """
-    config, params = load_decoder(model, dtype)
-    weights = dalle_bart.decoder_weights(params)
-    del params
+    sampler = load_sampler(model, dtype)
+    length = sampler.config.grid.num_codes
     here = machine.measure(dtype)
 
-    def run(kind: type[Rows], visits: Sequence[Visit]) -> list[Progress]:
-        return visit_all(room_for(slots, config, weights, deterministic=deterministic, kind=kind), visits)
+    def run(kind: type[Rows], visits: Values[Visit]) -> list[Progress]:
+        return visit_all(room_for(slots, sampler, deterministic=deterministic, kind=kind), visits)
 
-    def throughput(what: str, visits: Sequence[Visit]) -> Comparison:
+    def throughput(what: str, visits: Callable[[], Values[Visit]]) -> Comparison:
         def measure(kind: type[Rows]) -> float:
-            return codes_per_s(run(kind, visits), slots)
+            return codes_per_s(run(kind, visits()), slots)
 
         found = compared(what, in_turns(lambda: measure(RowsInBatches), lambda: measure(Rows), repeats))
         report(f"{what}: static {found.first:.0f}, continuous {found.second:.0f}")
         return found
 
-    equal = throughput("equal jobs, codes/s", equal_visits(config, slots))
-    mixed = throughput("half of them shortened, codes/s", mixed_visits(config, slots, seed))
-    trace = arriving_visits(config, jobs, load * equal.first / config.image_length, seed)
-    report(f"{jobs} jobs arrive, twice, at {load * equal.first / config.image_length:.2f} a second")
-    static, continuous = run(RowsInBatches, trace), run(Rows, trace)
+    equal = throughput("equal images, codes/s", lambda: equal_visits(sampler, slots))
+    mixed = throughput("half of them shortened, codes/s", lambda: mixed_visits(sampler, slots, seed))
+    rate = load * equal.first / length
+    report(f"{images} images arrive, twice, at {rate:.2f} a second")
+    static, continuous = (run(kind, arriving_visits(sampler, images, rate, seed)) for kind in (RowsInBatches, Rows))
     latencies = [
         compared(f"{what}, p{percent}, s", [(percentile(static, of, percent), percentile(continuous, of, percent))])
         for what, of in (("latency", Progress.latency_s), ("first row", Progress.first_row_s))
         for percent in (50, 95)
     ]
-    settings = {"slots": slots, "deterministic": deterministic, "jobs": jobs, "load": load, "seed": seed}
+    settings = {"slots": slots, "deterministic": deterministic, "images": images, "load": load, "seed": seed}
     ways = ("static", "continuous")
     return ComparisonReport("batching", model, dtype, settings, here, ways, (equal, mixed, *latencies))
 
 
-def equal_visits(config: DalleBartConfig, slots: int) -> list[Visit]:
+def equal_visits(sampler: Sampler, slots: int) -> list[Visit]:
     """Whole images that all wait. The first ones bring a part, each another, lest all end together for ever."""
-    parts = [config.image_length * i // slots for i in range(slots)]
+    parts = [sampler.config.grid.num_codes * i // slots for i in range(slots)]
     parts += [0] * slots * (UNCOUNTED_BATCHES + BATCHES - 1)
-    return [Visit(job=random_job(config, seed, num_fixed=part)) for seed, part in enumerate(parts)]
+    return [Visit(sequence=random_sequence(sampler, seed, num_fixed=part)) for seed, part in enumerate(parts)]
 
 
-def mixed_visits(config: DalleBartConfig, slots: int, seed: int) -> list[Visit]:
+def mixed_visits(sampler: Sampler, slots: int, seed: int) -> list[Visit]:
     """Of four images that wait, two are whole, one has its first half fixed, one is given up at its half."""
-    half = config.image_length // 2
+    half = sampler.config.grid.num_codes // 2
     number = slots * (UNCOUNTED_BATCHES + BATCHES)
     kinds = np.random.default_rng(seed).permutation(number) % 4
     return [
         Visit(
-            job=random_job(config, i, num_fixed=half if kind == 0 else 0),
+            sequence=random_sequence(sampler, i, num_fixed=half if kind == 0 else 0),
             leaves_at=half if kind == 1 else None,
         )
         for i, kind in enumerate(kinds)
     ]
 
 
-def arriving_visits(config: DalleBartConfig, jobs: int, images_per_s: float, seed: int) -> list[Visit]:
+def arriving_visits(sampler: Sampler, images: int, images_per_s: float, seed: int) -> list[Visit]:
     """Whole images, with exponential gaps between arrivals."""
-    gaps = np.random.default_rng(seed).exponential(1 / images_per_s, jobs)
-    return [Visit(job=random_job(config, i), arrival_s=float(at)) for i, at in enumerate(np.cumsum(gaps))]
+    gaps = np.random.default_rng(seed).exponential(1 / images_per_s, images)
+    return [Visit(sequence=random_sequence(sampler, i), arrival_s=float(at)) for i, at in enumerate(np.cumsum(gaps))]
 
 
-def codes_per_s(progress: Sequence[Progress], slots: int) -> float:
-    """Codes drawn by seconds, between two moments at which a job had its first row: after the jobs that do not count,
-    and the last. All the while, jobs wait.
+def codes_per_s(progress: Values[Progress], slots: int) -> float:
+    """Codes drawn by seconds, between two moments at which an image had its first row: after those that do not count,
+    and the last. All the while, images wait.
     """
     first_rows = sorted(one.news[0][0] for one in progress)
     begin, end = first_rows[UNCOUNTED_BATCHES * slots], first_rows[-1]
@@ -144,6 +141,6 @@ def codes_per_s(progress: Sequence[Progress], slots: int) -> float:
     return drawn / (end - begin)
 
 
-def percentile(progress: Sequence[Progress], of: Callable[[Progress], float], percent: float) -> float:
+def percentile(progress: Values[Progress], of: Callable[[Progress], float], percent: float) -> float:
     """Of what the clients saw."""
     return float(np.percentile([of(one) for one in progress], percent))

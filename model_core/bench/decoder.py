@@ -8,9 +8,8 @@ import numpy as np
 
 from model_core.bench import machine
 from model_core.bench.measurement import Report, measured, median_seconds
-from model_core.bench.models import load_vqgan
+from model_core.bench.models import load_codec
 from model_core.bench.work import Work, num_weight_bytes, program_flops
-from model_core.codecs import vqgan
 from model_core.pictures.images import to_uint8
 from model_core.stages import computed_together
 
@@ -26,19 +25,20 @@ def bench_decoder(model: str, counts: Sequence[int], *, dtype: str = "float32", 
     Raises:
       DalleServeError: there is no such model or dtype.
     """
-    config, params = load_vqgan(model, dtype)
+    codec, config, params = load_codec(model, dtype)
+    grid, decode_codes = config.grid, partial(codec.decode, config)
     here = machine.measure(dtype)
     weight_bytes = num_weight_bytes({name: params[name] for name in ("decoder", "post_quant_conv")})
 
     def measure(images: int):
-        codes = np.random.default_rng(images).integers(config.n_embed, size=(images, config.grid**2))
+        codes = np.random.default_rng(images).integers(grid.codebook, size=(images, grid.num_codes))
         parts = np.split(codes, images // computed_together(images))
 
         def decode() -> list[np.ndarray]:
-            return [to_uint8(np.asarray(vqgan.decode_codes(config, params, part))) for part in parts]
+            return [to_uint8(np.asarray(decode_codes(params, part))) for part in parts]
 
         seconds = median_seconds(decode, repeats)
-        flops = program_flops(jax.jit(partial(vqgan.decode_codes, config)), params, codes)
+        flops = program_flops(jax.jit(decode_codes), params, codes)
         return measured(images, seconds, Work(weight_bytes, flops), here)
 
     return Report("decoder", model, dtype, {"repeats": repeats}, here, tuple(map(measure, counts)))

@@ -1,27 +1,26 @@
-"""Benches the token sampler: encoder states to image codes, by the rows that the engine draws."""
+"""Benches the token sampler: conditions to image codes, by the rows that the engine draws."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence as Values
 from statistics import median
 
 import jax
 import numpy as np
 
 from model_core.bench import machine
-from model_core.bench.jobs import random_job, room_for, rows_of
 from model_core.bench.measurement import Measurement, Report, measured
-from model_core.bench.models import default_guidance_scale, load_decoder
+from model_core.bench.models import default_guidance_scale, load_sampler
+from model_core.bench.sequences import random_sequence, room_for, rows_of
 from model_core.bench.work import image_work
-from model_core.families.dalle_bart import dalle_bart
 from model_core.sampler.rows import Rows
-from model_core.sampler.sequence import SamplerJob
+from model_core.sampler.sequence import Sequence
 
 CODES_PER_ADVANCE = 16  # as the engine's default
 
 
 def bench_engine(
     model: str,
-    counts: Sequence[int],
+    counts: Values[int],
     *,
     guidance_scale: float | None = None,
     dtype: str = "float32",
@@ -41,24 +40,27 @@ def bench_engine(
     Raises:
       DalleServeError: there is no such model or dtype.
     """
-    config, params = load_decoder(model, dtype)
-    weights = dalle_bart.decoder_weights(params)
-    del params
+    sampler = load_sampler(model, dtype)
+    numbers, length = sampler.family.step_numbers(sampler.config), sampler.config.grid.num_codes
     here = machine.measure(dtype)
     scale = default_guidance_scale(model) if guidance_scale is None else guidance_scale
-    start = 0 if num_codes is None else config.image_length // 2 + 1
-    drawn = min(num_codes or config.image_length, config.image_length - start)
+    start = 0 if num_codes is None else length // 2 + 1
+    drawn = min(num_codes or length, length - start)
 
     def measure(images: int) -> Measurement:
-        rows = room_for(images, config, weights, deterministic=deterministic, guidance_scale=scale)
+        rows = room_for(images, sampler, deterministic=deterministic, guidance_scale=scale)
         fixed = max(0, start - 1)
-        jobs = [random_job(config, seed, num_fixed=fixed, guidance_scale=scale) for seed in range(images)]
-        _draw(rows, jobs, start, start + drawn)  # compiles what it needs
-        times = [_draw(rows, jobs, start, start + drawn) for _ in range(repeats)]
+
+        def draw() -> tuple[float, float]:
+            each = (random_sequence(sampler, seed, num_fixed=fixed, guidance_scale=scale) for seed in range(images))
+            return _draw(rows, list(each), start, start + drawn)
+
+        draw()  # compiles what it needs
+        times = [draw() for _ in range(repeats)]
         seconds = median(whole for whole, _ in times)
         itemsize = jax.numpy.dtype(dtype).itemsize
-        work = image_work(config, itemsize, rows_of(images, scale), np.arange(start, start + drawn))
-        whole = config.image_length / drawn
+        work = image_work(numbers, itemsize, rows_of(images, scale), np.arange(start, start + drawn))
+        whole = length / drawn
         return measured(
             images,
             seconds * whole,
@@ -72,22 +74,33 @@ def bench_engine(
     return Report("engine", model, dtype, settings, here, tuple(map(measure, counts)))
 
 
-def _draw(rows: Rows, jobs: list[SamplerJob], start: int, stop: int) -> tuple[float, float]:
-    """Draws all jobs from one position to another; gives the seconds that it took, and that the first advance took.
+def _draw(rows: Rows, sequences: list[Sequence], start: int, stop: int) -> tuple[float, float]:
+    """Draws from one position to another; gives the seconds that it took, and that the first turn took.
 
-    From 0 on, what the engine does when a job joins is part of it. Further on it is not, nor is the code before, with
-    which caches grow.
+    From 0 on, what the engine does when a sequence joins is part of it. Further on it is not, nor is the code before,
+    with which shapes grow.
     """
+    for sequence in sequences:
+        rows.check(sequence)
     began = time.perf_counter()
-    seats = [rows.join(rows.check(job)) for job in jobs]
+    for sequence in sequences:
+        rows.join(sequence)
+    position = sequences[0].position
+
+    def draw_to(end: int) -> None:
+        nonlocal position
+        rows.advance(end - position)
+        rows.read()
+        position = end
+
     if start:
-        rows.advance(start - seats[0].position)
+        draw_to(start)
         began = time.perf_counter()
-    rows.advance(min(CODES_PER_ADVANCE, stop - start))
+    draw_to(min(start + CODES_PER_ADVANCE, stop))
     first = time.perf_counter() - began
-    while (left := stop - seats[0].position) > 0:
-        rows.advance(min(CODES_PER_ADVANCE, left))
+    while position < stop:
+        draw_to(min(position + CODES_PER_ADVANCE, stop))
     whole = time.perf_counter() - began
-    for seat in seats:
-        rows.leave(seat)
+    for sequence in sequences:
+        rows.leave(sequence)
     return whole, first

@@ -6,8 +6,6 @@ them (Williams et al. 2009, "Roofline: an insightful visual performance model").
 
 import os
 import platform
-import resource
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +13,8 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+
+from model_core.inspection import peak_bytes
 
 READ_BYTES = 2**30
 REPEATS = 5
@@ -68,8 +68,7 @@ def peak_memory_bytes() -> int:
     stats = jax.devices()[0].memory_stats() or {}
     if "peak_bytes_in_use" in stats:
         return stats["peak_bytes_in_use"]
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+    return peak_bytes()
 
 
 def _reader() -> Callable[[], object]:

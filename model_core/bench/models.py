@@ -8,17 +8,19 @@ Sizes are those of the config.json files of dalle-mini, dalle-mega, vqgan_imagen
 
 import zlib
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from flax import traverse_util
 
+from model_core import bundles, codecs, families, scorers
+from model_core.bundles import REFERENCE_SAMPLING
 from model_core.codecs import vqgan
 from model_core.errors import InvalidValue
-from model_core.families.dalle_bart import dalle_bart
+from model_core.families.dalle_bart import family as dalle_bart
+from model_core.families.protocol import Family
 from model_core.scorers import clip
-from model_core.weights import bundles, checkpoint
-from model_core.weights.bundles import REFERENCE_SAMPLING
+from model_core.weights import checkpoint
 
 Params = dict[str, Any]
 
@@ -79,7 +81,28 @@ CLIP_B32 = clip.CLIPConfig(
     preprocessor=clip.PreprocessorConfig(shortest_edge=224, crop_size=224),
     projection_dim=512,
 )
-SIZES = {"mini": MINI, "mega": MEGA}
+
+
+class Size(NamedTuple):
+    """A public model's parts by role: the module that computes each, and its configuration."""
+
+    sampler: tuple[Any, Any]
+    codec: tuple[Any, Any]
+    scorer: tuple[Any, Any]
+
+
+SIZES = {
+    "mini": Size((dalle_bart, MINI), (vqgan, VQGAN_F16), (clip, CLIP_B32)),
+    "mega": Size((dalle_bart, MEGA), (vqgan, VQGAN_F16), (clip, CLIP_B32)),
+}
+
+
+class Sampler(NamedTuple):
+    """What draws the codes of a model."""
+
+    family: Family
+    config: Any
+    weights: Any
 
 
 def default_guidance_scale(model: str) -> float:
@@ -88,43 +111,47 @@ def default_guidance_scale(model: str) -> float:
     return sampling["guidance_scale"]
 
 
-def load_decoder(model: str, dtype: str) -> tuple[dalle_bart.DalleBartConfig, Params]:
-    """Gives what the token sampler needs: the configuration, and the parameters without the text encoder's.
+def load_sampler(model: str, dtype: str) -> Sampler:
+    """Gives what draws codes.
 
     Args:
-      model: "mini" or "mega" for random weights, else a shipped model's name or a folder.
+      model: a name in `SIZES` for random weights, else a shipped model's name or a folder.
       dtype: float32, float16 or bfloat16.
 
     Raises:
       DalleServeError: there is no such model or dtype.
     """
     if model in SIZES:
-        shapes = dalle_bart.param_shapes(SIZES[model])
-        wanted = {"model": {"decoder": shapes["model"]["decoder"]}, "lm_head": shapes["lm_head"]}
-        return SIZES[model], random_params(wanted, dtype)
-    config, params = checkpoint.load_dalle_bart(bundles.resolve(model).dalle_bart, dtype)
-    return config, {"model": {"decoder": params["model"]["decoder"]}, "lm_head": params["lm_head"]}
+        family, config = SIZES[model].sampler
+        shapes: dict[str, Any] = dict(traverse_util.flatten_dict(family.param_shapes(config), sep="/"))
+        of_sampler = {name: leaf for name, leaf in shapes.items() if family.role_of(name) == "sampler"}
+        params = random_params(traverse_util.unflatten_dict(of_sampler, sep="/"), dtype)
+    else:
+        family, config, params = families.load(bundles.resolve(model).sampler, dtype, role="sampler")
+    return Sampler(family, config, family.step_weights(params))
 
 
-def load_vqgan(model: str, dtype: str) -> tuple[vqgan.VQGANConfig, Params]:
-    """As `load_decoder`; the random one is the f16 VQGAN of both public sizes."""
+def load_codec(model: str, dtype: str) -> tuple[Any, Any, Params]:
+    """As `load_sampler`, for (codec, config, params)."""
     if model in SIZES:
-        return VQGAN_F16, random_params(vqgan.param_shapes(VQGAN_F16), dtype)
-    return checkpoint.load_vqgan(bundles.resolve(model).vqgan, dtype)
+        codec, config = SIZES[model].codec
+        return codec, config, random_params(codec.param_shapes(config), dtype)
+    return codecs.load(bundles.resolve(model).codec, dtype)
 
 
-def load_clip(model: str, dtype: str) -> tuple[clip.CLIPConfig, Params]:
-    """As `load_decoder`; the random one is ViT-B/32.
+def load_scorer(model: str, dtype: str) -> tuple[Any, Any, Params]:
+    """As `load_sampler`, for (scorer, config, params).
 
     Raises:
-      InvalidValue: the model has no CLIP.
+      InvalidValue: the model has none.
     """
     if model in SIZES:
-        return CLIP_B32, random_params(clip.param_shapes(CLIP_B32), dtype)
-    folder = bundles.resolve(model).clip
+        scorer, config = SIZES[model].scorer
+        return scorer, config, random_params(scorer.param_shapes(config), dtype)
+    folder = bundles.resolve(model).scorer
     if folder is None:
-        raise InvalidValue(f"{model} has no CLIP, so there is no scorer to bench.", "model")
-    return checkpoint.load_clip(folder, dtype)
+        raise InvalidValue(f"{model} has no scorer to bench.", "model")
+    return scorers.load(folder, dtype)
 
 
 def random_params(shapes: Params, dtype: str) -> Params:

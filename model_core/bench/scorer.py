@@ -9,9 +9,8 @@ import numpy as np
 
 from model_core.bench import machine
 from model_core.bench.measurement import Report, measured, median_seconds
-from model_core.bench.models import load_clip
+from model_core.bench.models import load_scorer
 from model_core.bench.work import Work, num_weight_bytes, program_flops
-from model_core.scorers import clip
 from model_core.stages import computed_together
 
 TEXT_LENGTH = 16  # tokens of the prompt; most have fewer
@@ -32,25 +31,25 @@ def bench_scorer(
     Raises:
       DalleServeError: there is no such model or dtype, or the model has no CLIP.
     """
-    config, params = load_clip(model, dtype)
+    scorer, config, params = load_scorer(model, dtype)
     here = machine.measure(dtype)
     length = min(TEXT_LENGTH, config.text_config.max_position_embeddings)
     tokens, mask = np.arange(length)[None], np.ones((1, length), np.int32)
     weight_bytes = num_weight_bytes({name: params[name] for name in ("text_model", "vision_model")})
-    text_flops = program_flops(jax.jit(partial(clip.embed_text, config)), params, tokens, mask)
+    text_flops = program_flops(jax.jit(partial(scorer.embed_text, config)), params, tokens, mask)
     side = config.vision_config.image_size
 
     def score(pictures: list[np.ndarray]) -> np.ndarray:
-        text = clip.embed_text(config, params, tokens, mask)
-        parts = np.split(clip.preprocess(config, pictures), len(pictures) // computed_together(len(pictures)))
-        vectors = jnp.concatenate([clip.embed_pixels(config, params, part) for part in parts])
-        return np.asarray(clip.logits_per_image(config, params, vectors, text))
+        text = scorer.embed_text(config, params, tokens, mask)
+        parts = np.split(scorer.preprocess(config, pictures), len(pictures) // computed_together(len(pictures)))
+        vectors = jnp.concatenate([scorer.embed_pixels(config, params, part) for part in parts])
+        return np.asarray(scorer.logits_per_image(config, params, vectors, text))
 
     def measure(images: int):
         pictures = np.random.default_rng(images).integers(256, size=(images, size, size, 3), dtype=np.uint8)
         seconds = median_seconds(lambda: score(list(pictures)), repeats)
         pixels = jax.ShapeDtypeStruct((images, side, side, 3), np.float32)
-        image_flops = program_flops(jax.jit(partial(clip.embed_pixels, config)), params, pixels)
+        image_flops = program_flops(jax.jit(partial(scorer.embed_pixels, config)), params, pixels)
         return measured(images, seconds, Work(weight_bytes, text_flops + image_flops), here)
 
     settings = {"repeats": repeats, "size": size}

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from model_core.families.dalle_bart.network import DalleBartConfig
+from model_core.families.conditions import StepNumbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +34,22 @@ def num_weight_bytes(params: Any) -> int:
     return sum(leaf.nbytes for leaf in jax.tree.leaves(params))
 
 
-def step_work(config: DalleBartConfig, itemsize: int, rows: int, position: int) -> Work:
-    """One decoder step of `rows` rows (two to a guided image) that have `position` codes before them.
+def step_work(numbers: StepNumbers, itemsize: int, rows: int, position: int) -> Work:
+    """One step of `rows` rows (two to a guided image) that have `position` codes before them.
 
-    Every weight in a product is read once, however many rows there are; keys and values of the codes so far and of the
-    text are read once a row. Embeddings, norms, the draw and the writing of caches are too little to count.
+    Every weight in a product is read once, however many rows there are; what is kept of the codes so far and of the
+    text is read once a row.
 
     Args:
-      itemsize: bytes of a weight, and of an entry of a cache.
+      itemsize: bytes of a weight, and of a number that is kept.
     """
-    width, layers = config.d_model, config.decoder_layers
-    attention = 6 * width**2  # query, key, value, out of the codes; query, out of the text, whose rest is kept
-    feed_forward = 3 * width * config.decoder_ffn_dim
-    weights = layers * (attention + feed_forward) + width * config.logits_width
-    entries = layers * 2 * width * (position + 1 + config.max_text_length)  # keys and values that one row looks at
-    return Work(itemsize * (weights + rows * entries), 2 * rows * (weights + entries))
+    kept = numbers.text + numbers.per_code * (position + 1)
+    return Work(itemsize * (numbers.weights + rows * kept), 2 * rows * (numbers.weights + kept))
 
 
-def image_work(config: DalleBartConfig, itemsize: int, rows: int, positions: Int[np.ndarray, " steps"]) -> Work:
+def image_work(numbers: StepNumbers, itemsize: int, rows: int, positions: Int[np.ndarray, " steps"]) -> Work:
     """The steps at `positions`, all rows together."""
-    return sum((step_work(config, itemsize, rows, int(p)) for p in positions), Work(0, 0))
+    return sum((step_work(numbers, itemsize, rows, int(p)) for p in positions), Work(0, 0))
 
 
 def program_flops(function: Any, *arguments: Any) -> float:

@@ -5,7 +5,6 @@ checkpoints (Esser et al., "Taming Transformers", arXiv:2012.09841; vqgan-jax): 
 single-head attention at the coarse resolutions, between them the nearest of `n_embed` codebook vectors.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,59 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from model_core.errors import InvalidValue, UnsupportedConfig
+from model_core.codecs.vqgan_config import VQGANConfig, read_config
+from model_core.errors import InvalidValue
+from model_core.weights.weight_files import FLAX_WEIGHTS, as_published
+
+__all__ = ["read_config"]  # passed on
 
 Params = dict[str, Any]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VQGANConfig:
-    """The architecture, with the names of a published `config.json`."""
-
-    resolution: int
-    n_embed: int  # C, codebook size
-    embed_dim: int  # E, codebook vector size
-    z_channels: int
-    ch: int
-    ch_mult: tuple[int, ...]
-    num_res_blocks: int
-    attn_resolutions: tuple[int, ...]
-    in_channels: int = 3
-    out_ch: int = 3
-    resamp_with_conv: bool = True
-    norm_num_groups: int = 32  # not in the published files, which all use 32; smaller models need fewer
-
-    @property
-    def grid(self) -> int:
-        """Codes along one side of the picture."""
-        return self.resolution // 2 ** (len(self.ch_mult) - 1)
-
-    @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> "VQGANConfig":
-        """Reads a published config.
-
-        Raises:
-          UnsupportedConfig: a key is missing, or a value asks for something that is not implemented.
-        """
-        for key, supported in (("double_z", False), ("give_pre_end", False), ("in_channels", 3), ("out_ch", 3)):
-            if raw.get(key, supported) != supported:
-                raise UnsupportedConfig(f"VQGAN config: {key}={raw[key]!r} is not supported, only {supported!r} is.")
-        names = ("resolution", "n_embed", "embed_dim", "z_channels", "ch", "num_res_blocks")
-        missing = [name for name in (*names, "ch_mult", "attn_resolutions") if name not in raw]
-        if missing:
-            raise UnsupportedConfig(f"VQGAN config: missing {', '.join(missing)}.")
-        config = cls(
-            **{name: int(raw[name]) for name in names},
-            ch_mult=tuple(raw["ch_mult"]),
-            attn_resolutions=tuple(raw["attn_resolutions"]),
-            resamp_with_conv=bool(raw.get("resamp_with_conv", True)),
-            norm_num_groups=int(raw.get("norm_num_groups", 32)),
-        )
-        if config.ch % config.norm_num_groups:
-            raise UnsupportedConfig(
-                f"VQGAN config: ch={config.ch} is no multiple of {config.norm_num_groups} norm groups."
-            )
-        return config
+WEIGHTS = (FLAX_WEIGHTS,)
+layout = as_published
 
 
 def _norm(config: VQGANConfig, name: str) -> nn.Module:
@@ -268,40 +224,41 @@ def _compute_dtype(params: Params) -> Any:
 
 def param_shapes(config: VQGANConfig) -> Params:
     """Names, shapes and dtypes (float32) of all parameters, as the published checkpoint holds them."""
-    pixels = jax.ShapeDtypeStruct((1, config.resolution, config.resolution, 3), jnp.float32)
+    pixels = jax.ShapeDtypeStruct((1, *config.size, 3), jnp.float32)
     return jax.eval_shape(VQGAN(config).init, jax.random.key(0), pixels)["params"]
 
 
 @partial(jax.jit, static_argnums=0)
-def encode_pixels(config: VQGANConfig, params: Params, pixels: Float[Array, "B height width 3"]) -> Int[Array, "B N"]:
+def encode(config: VQGANConfig, params: Params, pixels: Float[Array, "B height width 3"]) -> Int[Array, "B N"]:
     """Turns pixels in 0…1 into image codes, row by row of the grid.
 
-    Args:
-      pixels: height and width are multiples of the reduction factor; N is the product of the two grid sides.
+    Raises:
+      InvalidValue: the pictures are not of `config.size`.
     """
+    if pixels.shape[1:3] != config.size:
+        raise InvalidValue(f"pixels must be [B, {', '.join(map(str, config.size))}, 3]; got {pixels.shape}.", "pixels")
     dtype = _compute_dtype(params)
     codes = jnp.asarray(VQGAN(config, dtype).apply({"params": params}, pixels.astype(dtype), method=VQGAN.codes))
     return codes.reshape(codes.shape[0], -1)
 
 
-def decode_codes(
+@partial(jax.jit, static_argnums=0)
+def decode(
     config: VQGANConfig, params: Params, codes: Int[Array | np.ndarray, "B N"]
 ) -> Float[Array, "B height width 3"]:
     """Turns image codes into pixels, about 0…1 and not clipped, in float32.
 
     Args:
-      codes: values below `config.n_embed`; N is the square of the grid's side.
+      codes: values below the codebook's size; N is `config.grid.num_codes`.
 
     Raises:
-      InvalidValue: N is not a square number.
+      InvalidValue: there are more or fewer codes than a picture has.
     """
-    side = round(codes.shape[1] ** 0.5)
-    if side * side != codes.shape[1]:
-        raise InvalidValue(f"codes must make a square grid, got {codes.shape[1]} codes a picture.", "codes")
-    return _decode_grid(config, params, jnp.asarray(codes).reshape(-1, side, side))
-
-
-@partial(jax.jit, static_argnums=0)
-def _decode_grid(config: VQGANConfig, params: Params, codes: Int[Array, "B h w"]) -> Float[Array, "B height width 3"]:
+    grid = config.grid
+    if codes.shape[1] != grid.num_codes:
+        raise InvalidValue(
+            f"A picture has {grid.rows} × {grid.columns} = {grid.num_codes} codes; got {codes.shape[1]}.", "codes"
+        )
     model = VQGAN(config, _compute_dtype(params))
+    codes = jnp.asarray(codes).reshape(-1, grid.rows, grid.columns)
     return jnp.asarray(model.apply({"params": params}, codes, method=VQGAN.decode), jnp.float32)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from model_core.errors import InvalidValue
@@ -25,6 +25,11 @@ def to_uint8(pixels: Float[np.ndarray, "*batch height width 3"]) -> UInt8[np.nda
     Fractions are dropped rather than rounded because the reference's notebook does so.
     """
     return (np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+
+
+def to_pixels(images: UInt8[np.ndarray, "*batch height width 3"]) -> Float32[np.ndarray, "*batch height width 3"]:
+    """Turns finished images into pixels in 0…1."""
+    return images.astype(np.float32) / 255
 
 
 def encode_png(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
@@ -124,16 +129,27 @@ def grid(images: Sequence[UInt8[np.ndarray, "height width 3"]], columns: int) ->
     return cells.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
 
 
-def read_image(source: Path | bytes) -> UInt8[np.ndarray, "height width 3"]:
-    """Reads a PNG, JPEG or WebP file, or its bytes, upright and without transparency (laid on white).
+def read_image(
+    source: Path | bytes,
+    name: str | None = None,
+    *,
+    formats: tuple[str, ...] = READABLE_FORMATS,
+    max_pixels: int = MAX_READ_PIXELS,
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Reads a picture file, or its bytes, upright and without transparency (laid on white).
+
+    Args:
+      name: what to call it in an error; None is the file's name.
+      formats: those that are read, as Pillow names them.
+      max_pixels: larger pictures are refused by their header.
 
     Raises:
-      InvalidValue: not such a file, broken, or larger than `MAX_READ_PIXELS`; the header alone is read to find out.
+      InvalidValue: not such a file, broken, or too large.
       OSError: the file cannot be opened.
     """
     data = source if isinstance(source, bytes) else source.read_bytes()
-    upright = _read_upright(data, "The image" if isinstance(source, bytes) else source.name, "image", MAX_READ_PIXELS)
-    return _on_white(upright)
+    name = name or ("The image" if isinstance(source, bytes) else source.name)
+    return _on_white(_read_upright(data, name, "image", max_pixels, formats))
 
 
 def read_with_alpha(
@@ -153,10 +169,12 @@ def read_with_alpha(
     return _on_white(upright), alpha
 
 
-def _read_upright(data: bytes, name: str, param: str, max_pixels: int) -> Image.Image:
+def _read_upright(
+    data: bytes, name: str, param: str, max_pixels: int, formats: tuple[str, ...] = READABLE_FORMATS
+) -> Image.Image:
     """The picture as RGBA; `info["has_alpha"]` says whether the file had an alpha channel."""
     try:
-        with Image.open(io.BytesIO(data), formats=READABLE_FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
             if image.width * image.height > max_pixels:
                 raise InvalidValue(
                     f"{name} has {image.width}×{image.height} pixels; at most {max_pixels} are read.", param
@@ -166,7 +184,7 @@ def _read_upright(data: bytes, name: str, param: str, max_pixels: int) -> Image.
     except InvalidValue:
         raise
     except UnidentifiedImageError as error:
-        raise InvalidValue(f"{name} is none of {', '.join(READABLE_FORMATS)}.", param) from error
+        raise InvalidValue(f"{name} is none of {', '.join(formats)}.", param) from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InvalidValue(f"{name} cannot be read: it is broken or too large.", param) from error
     upright.info["has_alpha"] = has_alpha

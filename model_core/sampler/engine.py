@@ -1,8 +1,8 @@
-"""Continuous batching: one thread draws many images at once; jobs come and go between a row of codes and the next.
+"""Continuous batching: one thread draws many images at once; sequences come and go between turns.
 
 `submit` and `cancel` may be called from any thread, `stream` from any event loop; the engine's thread alone touches the
-device. Which waiting job is next is for `fair_queue.py` to say, what happens on the device for `engine_rows.py`.
-A step that fails ends the engine: its jobs end with `EngineFailed`, and so does whoever asks from then on.
+device. Which waiting sequence is next is for `fair_queue.py` to say, what happens on the device for `rows.py`.
+A step that fails ends the engine: its sequences end with `EngineFailed`, and so does whoever asks from then on.
 """
 
 import asyncio
@@ -18,8 +18,9 @@ import numpy as np
 from jaxtyping import Int32
 
 from model_core.errors import EngineFailed
+from model_core.families.conditions import FREE
 from model_core.sampler.fair_queue import FairQueue
-from model_core.sampler.sequence import FREE, CheckedJob, SamplerJob
+from model_core.sampler.sequence import Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -28,35 +29,26 @@ Listener = Callable[[Any], None]
 
 @runtime_checkable
 class Device(Protocol):
-    """What the engine needs of `engine_rows.Rows`; tests have one that computes nothing."""
+    """What the engine needs of `rows.Rows`; tests have one that computes nothing."""
 
     max_rows: int
+    runs_ahead: bool
 
     @property
     def num_taken(self) -> int: ...
+    @property
+    def num_turns(self) -> int: ...
     @property
     def num_compiles(self) -> int: ...
     @property
     def num_near_ties(self) -> int: ...
     def warm_up(self) -> None: ...
-    def check(self, job: SamplerJob) -> CheckedJob: ...
-    def has_room(self, job: CheckedJob) -> bool: ...
-    def join(self, job: CheckedJob) -> Any: ...
-    def leave(self, seat: Any) -> None: ...
-    def advance(self, steps: int) -> int: ...
-
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """A job in the engine; for whoever submitted it, something to `Engine.cancel`."""
-
-    job: CheckedJob
-    listener: Listener
-    request_id: str
-    stops: tuple[int, ...]
-    expires: float
-    seat: Any = None  # while it runs
-    is_over: bool = False
+    def check(self, sequence: Sequence) -> None: ...
+    def has_room(self, sequence: Sequence) -> bool: ...
+    def join(self, sequence: Sequence) -> None: ...
+    def leave(self, sequence: Sequence) -> None: ...
+    def advance(self, steps: int) -> None: ...
+    def read(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +56,10 @@ class EngineStats:
     """What the engine does, and has done since it started.
 
     Attributes:
-      rows: that it can draw at a time; a job under guidance takes two.
-      rows_taken: by the jobs that run.
-      near_ties: codes drawn that another company might have drawn otherwise; see `sampling.NEAR_TIE`.
-      compiles: of programs while jobs waited; anything but 0 is a fault.
+      rows: that it can draw at a time; a sequence under guidance takes two.
+      rows_taken: by the sequences that run.
+      near_ties: codes that another batch composition might have drawn otherwise; see `sampling.NEAR_TIE`.
+      compiles: of programs while sequences waited; anything but 0 is a fault.
     """
 
     rows: int
@@ -80,12 +72,12 @@ class EngineStats:
 
 
 class Engine:
-    """Draws the jobs that are submitted to it.
+    """Draws the sequences that are submitted to it.
 
     Args:
       rows: the device's side, which from here on nobody else uses.
-      codes_per_advance: after so many steps jobs come, go and report. The first turns after a pause are shorter: who
-        asks for several images sends them one after another, and the later ones should not wait for the first.
+      codes_per_advance: after so many steps sequences come, go and report. The first turns after a pause are shorter:
+        who asks for several images sends them one after another, and the later ones should not wait for the first.
       max_stall_s: an advance that takes longer makes the engine unhealthy.
       clock: seconds that only grow.
     """
@@ -103,8 +95,8 @@ class Engine:
         self._max_stall_s = max_stall_s
         self._clock = clock
         self._changed = threading.Condition()  # its lock guards all below
-        self._queue: FairQueue[Ticket] = FairQueue()
-        self._running: list[Ticket] = []
+        self._queue: FairQueue[Sequence] = FairQueue()
+        self._running: list[Sequence] = []  # joined, and not yet told their end
         self._steps_since_pause = 0
         self._codes_drawn = 0
         self._advancing_since: float | None = None
@@ -118,7 +110,7 @@ class Engine:
         self._thread.start()
 
     def close(self) -> None:
-        """Stops after the step under way; jobs that are still here end with `EngineFailed`."""
+        """Stops after the step under way; sequences that are still here end with `EngineFailed`."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
@@ -128,54 +120,53 @@ class Engine:
 
     def submit(
         self,
-        job: SamplerJob,
+        sequence: Sequence,
         listener: Listener,
         *,
         request_id: str = "",
         timeout_s: float | None = None,
         stops: tuple[int, ...] = (),
-    ) -> Ticket:
-        """Puts a job in the queue.
+    ) -> None:
+        """Puts a sequence in the queue; `cancel` takes it out again.
 
         Args:
           listener: called from the engine's thread, and must return at once. Last with a whole image's codes,
             int32 [N], or with an error: `TimeoutError`, `EngineFailed`. Before, at the stops, with the codes so far, -1
             for those to come.
-          request_id: jobs of one request share its turns with each other, not with other requests.
+          request_id: sequences of one request share its turns with each other, not with other requests.
           timeout_s: how long it may take from now on, waiting included.
-          stops: numbers of codes; where one advance passes several, they are one call.
+          stops: numbers of codes; where one turn passes several, they are one call.
 
         Raises:
-          InvalidValue: the job cannot be drawn.
+          InvalidValue: the sequence cannot be drawn.
           EngineFailed: nothing can.
         """
-        expires = math.inf if timeout_s is None else self._clock() + timeout_s
-        checked = self._rows.check(job)
-        news = tuple(stop for stop in stops if stop > checked.prefix_length)
-        ticket = Ticket(checked, listener, request_id, news, expires)
+        self._rows.check(sequence)
+        sequence.listener, sequence.request_id = listener, request_id
+        sequence.stops = tuple(stop for stop in stops if stop > sequence.position)
+        sequence.expires = math.inf if timeout_s is None else self._clock() + timeout_s
         with self._changed:
             if self._failure or self._is_closed:
                 raise EngineFailed("The engine draws no more; its replica is being replaced.")
-            if (ticket.job.codes == FREE).any():
-                self._queue.add(request_id, ticket)
+            if (sequence.codes == FREE).any():
+                self._queue.add(request_id, sequence)
                 self._changed.notify()
-                return ticket
-        ticket.is_over = True  # nothing is left to draw
-        listener(ticket.job.codes)
-        return ticket
+                return
+        sequence.is_over = True  # nothing is left to draw
+        listener(sequence.codes)
 
-    def cancel(self, ticket: Ticket) -> None:
-        """Gives a job up, waiting, running or over; its rows are free from the next advance on."""
+    def cancel(self, sequence: Sequence) -> None:
+        """Gives a sequence up, waiting, running or over; its rows are free from the next turn on."""
         with self._changed:
-            if not ticket.is_over and ticket.seat is None:
-                self._queue.remove(ticket.request_id, ticket)
-            ticket.is_over = True
+            if not sequence.is_over and sequence not in self._running:
+                self._queue.remove(sequence.request_id, sequence)
+            sequence.is_over = True
             self._changed.notify()
 
     async def stream(
-        self, job: SamplerJob, *, request_id: str = "", timeout_s: float | None = None, stops: tuple[int, ...] = ()
+        self, sequence: Sequence, *, request_id: str = "", timeout_s: float | None = None, stops: tuple[int, ...] = ()
     ) -> AsyncGenerator[Int32[np.ndarray, " N"], None]:
-        """Submits a job and yields what its listener would be called with; closing it early gives the job up.
+        """Submits a sequence and yields what its listener would be called with; closing it early gives it up.
 
         A slow reader holds up nobody: what it has not read yet waits for it, at most one array for each stop.
 
@@ -189,7 +180,7 @@ class Engine:
         def listen(event: Any) -> None:
             loop.call_soon_threadsafe(events.put_nowait, event)
 
-        ticket = self.submit(job, listen, request_id=request_id, timeout_s=timeout_s, stops=stops)
+        self.submit(sequence, listen, request_id=request_id, timeout_s=timeout_s, stops=stops)
         try:
             is_last = False
             while not is_last:
@@ -199,7 +190,7 @@ class Engine:
                 yield event
                 is_last = (event != FREE).all()
         finally:
-            self.cancel(ticket)
+            self.cancel(sequence)
 
     def stats(self) -> EngineStats:
         """What it does just now."""
@@ -234,46 +225,49 @@ class Engine:
 
     def _wait_for_work(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or self._failure or self._running or len(self._queue))
+            self._changed.wait_for(
+                lambda: self._is_closed or self._failure or self._running or len(self._queue) or self._rows.num_turns
+            )
             return not (self._is_closed or self._failure)
 
     def _turn(self) -> None:
-        """From one advance to the next."""
+        """Begins a turn and reads one: on a device that runs ahead the one before, so that it never waits for us."""
         try:
-            for ticket in self._let_go():
-                self._tell(ticket, TimeoutError("The image took longer than it may, and was given up."))
-            if self._let_in():
-                drawn = self._rows.advance(self._next_steps())
-                for ticket, codes in self._collect(drawn):
-                    self._tell(ticket, codes)
+            for sequence in self._expire():
+                self._notify(sequence, TimeoutError("The image took longer than it may, and was given up."))
+            is_drawing = self._admit()
+            if is_drawing:
+                self._rows.advance(self._next_steps())
+            if self._rows.num_turns > (is_drawing and self._rows.runs_ahead):
+                for sequence in self._collect(self._rows.read()):
+                    self._notify(sequence, sequence.codes)
         except Exception as error:
             logger.exception("the engine failed")
             with self._changed:
                 self._failure = error
             self._end_all("A step of the engine failed; its replica is being replaced.")
 
-    def _let_go(self) -> list[Ticket]:
-        """Frees what jobs hold that were given up or have expired; returns the expired ones."""
+    def _expire(self) -> list[Sequence]:
+        """Frees the rows of sequences that were given up or have expired; returns the expired ones."""
         with self._changed:
             now = self._clock()
-            expired = [ticket for ticket in (*self._queue, *self._running) if now > ticket.expires]
-            expired = [ticket for ticket in expired if not ticket.is_over]
-            for ticket in expired:
-                if ticket.seat is None:
-                    self._queue.remove(ticket.request_id, ticket)
-                ticket.is_over = True
+            expired = [one for one in (*self._queue, *self._running) if now > one.expires and not one.is_over]
+            for sequence in expired:
+                if sequence not in self._running:
+                    self._queue.remove(sequence.request_id, sequence)
+                sequence.is_over = True
             self._free_rows()
             return expired
 
-    def _let_in(self) -> bool:
-        """Fills the rows with jobs whose turn it is; whether there is anything to draw."""
+    def _admit(self) -> bool:
+        """Fills the rows with sequences whose turn it is; whether there is anything to draw."""
         with self._changed:
-            while (ticket := self._queue.next()) and self._rows.has_room(ticket.job):
+            while (sequence := self._queue.next()) and self._rows.has_room(sequence):
                 self._queue.start()
-                ticket.seat = self._rows.join(ticket.job)
-                self._running.append(ticket)
+                self._rows.join(sequence)
+                self._running.append(sequence)
             self._advancing_since = self._clock() if self._running else None
-            return bool(self._running)
+            return self._rows.num_taken > 0
 
     def _next_steps(self) -> int:
         """`codes_per_advance`; the first so many after a pause in turns of 1, 1, 2, 4, …, so that rows end as ever."""
@@ -282,44 +276,44 @@ class Engine:
         self._steps_since_pause += steps
         return steps
 
-    def _collect(self, drawn: int) -> list[tuple[Ticket, np.ndarray]]:
-        """Who is to be told what after an advance; jobs that are done leave."""
+    def _collect(self, drawn: int) -> list[Sequence]:
+        """Who is to be told of its codes after a turn; sequences that are done leave."""
         with self._changed:
             self._advancing_since = None
             self._codes_drawn += drawn
             news = []
-            for ticket in self._running:
-                if ticket.is_over:
+            for sequence in self._running:
+                if sequence.is_over:
                     continue
-                codes, position = ticket.seat.codes, ticket.seat.position
-                before, ticket.stops = ticket.stops, tuple(stop for stop in ticket.stops if stop > position)
-                ticket.is_over = position == codes.size
-                if ticket.is_over or ticket.stops != before:
-                    news.append((ticket, codes))
+                before = sequence.stops
+                sequence.stops = tuple(stop for stop in before if stop > sequence.position)
+                sequence.is_over = sequence.position == sequence.codes.size
+                if sequence.is_over or sequence.stops != before:
+                    news.append(sequence)
             self._free_rows()
             return news
 
     def _free_rows(self) -> None:
-        for ticket in self._running:
-            if ticket.is_over:
-                self._rows.leave(ticket.seat)
-                self._queue.end(ticket.request_id)
-        self._running = [ticket for ticket in self._running if not ticket.is_over]
+        for sequence in self._running:
+            if sequence.is_over:
+                self._rows.leave(sequence)
+                self._queue.end(sequence.request_id)
+        self._running = [sequence for sequence in self._running if not sequence.is_over]
         if not self._running and not len(self._queue):
             self._steps_since_pause = 0
 
     def _end_all(self, reason: str) -> None:
         with self._changed:
-            tickets = [ticket for ticket in (*self._running, *self._queue) if not ticket.is_over]
+            ended = [sequence for sequence in (*self._running, *self._queue) if not sequence.is_over]
             self._queue, self._running, self._advancing_since = FairQueue(), [], None
-            for ticket in tickets:
-                ticket.is_over = True
-        for ticket in tickets:
-            self._tell(ticket, EngineFailed(reason))
+            for sequence in ended:
+                sequence.is_over = True
+        for sequence in ended:
+            self._notify(sequence, EngineFailed(reason))
 
-    def _tell(self, ticket: Ticket, event: Any) -> None:
+    def _notify(self, sequence: Sequence, event: Any) -> None:
         try:
-            ticket.listener(event)
+            sequence.listener(event)
         except Exception:  # whoever listened is gone, such as an event loop that was closed; the others must not suffer
-            logger.exception("a listener of the engine failed; its job is given up")
-            self.cancel(ticket)
+            logger.exception("a listener of the engine failed; its sequence is given up")
+            self.cancel(sequence)

@@ -1,114 +1,158 @@
-"""One image to draw, checked: what the sampler is asked for, before any device sees it.
+"""One image to draw: what it is to show, how its codes are drawn, and how far it is.
 
-Knows nothing of the network, of batches, or of who asks.
+numpy only, so that whoever asks for images can import it.
 """
 
-import hashlib
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Bool, Float32, Int32
 
 from model_core.errors import InvalidValue
-from model_core.families.dalle_bart.network import DalleBartConfig
-from model_core.sampler.sampling import SamplingParams, sampling_params
+from model_core.families.conditions import FREE, Condition
 
-FREE = -1  # in place of a fixed code
+SEEDS = 2**32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SamplerJob:
-    """One image to draw, with the encoder's view of the prompt and of what guidance leads away from.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How the codes of an image are drawn. A further parameter is a field here, one of the request, and its use.
 
     Attributes:
-      uncond_states: of what guidance leads away from, with `uncond_mask`; None where `guidance_scale` is 1.
-      fixed_codes: what the image has to have; -1 where codes are drawn. None fixes none.
+      guidance_scale: how hard to follow the prompt; 1 is no guidance.
+      temperature: divides the logits; above 0.
+      top_k: draw among so many likeliest codes; 0 = all.
+      top_p: draw among the likeliest codes that together have this probability; above 0, 1 = all.
+
+    Raises:
+      InvalidValue: a value is out of range or no number; `param` names it.
     """
 
-    states: Float32[np.ndarray, "T D"]
-    mask: Int32[np.ndarray, " T"]
-    uncond_states: Float32[np.ndarray, "T D"] | None = None
-    uncond_mask: Int32[np.ndarray, " T"] | None = None
-    seed: int
-    guidance_scale: float = 10.0
+    guidance_scale: float = 1.0
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
-    fixed_codes: Int32[np.ndarray, " N"] | None = None
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Text:
-    """A text as the decoder looks at it; `key` is the same for the same text."""
-
-    states: Float32[np.ndarray, "T D"]
-    mask: Int32[np.ndarray, " T"]
-    key: bytes
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CheckedJob:
-    """A job that can be drawn.
-
-    Attributes:
-      texts: one for each row that it takes: the prompt, and under guidance what leads away.
-      codes: -1 where one is to be drawn.
-      sampling: of one image.
-    """
-
-    texts: tuple[Text, ...]
-    codes: Int32[np.ndarray, " N"]
-    sampling: SamplingParams
+    def __post_init__(self) -> None:
+        for name in ("guidance_scale", "temperature", "top_p"):
+            value = np.asarray(getattr(self, name))
+            is_real = value.ndim == 0 and value.dtype.kind in "iuf" and abs(value) <= np.finfo(np.float32).max
+            self._require(bool(is_real), name, "a finite number")
+        top_k = np.asarray(self.top_k)
+        self._require(top_k.ndim == 0 and top_k.dtype.kind in "iu", "top_k", "an integer")
+        self._require(self.temperature > 0, "temperature", "above 0")
+        self._require(self.top_k >= 0, "top_k", "0 (off) or more")
+        self._require(0 < self.top_p <= 1, "top_p", "above 0 and at most 1")
 
     @property
-    def prefix_length(self) -> int:
-        """How many codes from the first on are fixed without a gap."""
-        is_free = self.codes == FREE
-        return int(is_free.argmax()) if is_free.any() else self.codes.size
+    def is_guided(self) -> bool:
+        """Whether an image takes a second, unconditional row."""
+        return self.guidance_scale != 1
+
+    def _require(self, is_fine: bool, name: str, allowed: str) -> None:
+        if not is_fine:
+            raise InvalidValue(f"{name} is {getattr(self, name)!r}; it must be {allowed}.", name)
 
 
-def check_job(job: SamplerJob, config: DalleBartConfig, num_codes: int) -> CheckedJob:
-    """Checks a job against the model that is to draw it.
+@dataclass(slots=True, eq=False)
+class Slot:
+    """The place of an image on the device.
 
-    Args:
-      num_codes: ids from here on are never drawn, nor may they be fixed.
-
-    Raises:
-      InvalidValue: a value is out of range, or an array has the wrong shape; `param` names it.
+    Attributes:
+      rows: the conditional one first, then the unconditional one; none before the first turn.
+      position: of the code that the next turn begins with.
     """
-    sampling = sampling_params(
-        1,
-        num_codes=num_codes,
-        guidance_scale=job.guidance_scale,
-        temperature=job.temperature,
-        top_k=job.top_k,
-        top_p=job.top_p,
-        seeds=[job.seed],
-    )
-    texts = [_text("prompt", job.states, job.mask, config)]
-    if job.guidance_scale != 1:
-        if job.uncond_states is None or job.uncond_mask is None:
+
+    position: int
+    rows: tuple[int, ...] = ()
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Sequence:
+    """One image to draw.
+
+    Attributes:
+      condition: of the prompt.
+      uncondition: what guidance leads away from; None where `sampling` has no guidance.
+      seed: below 2³²; position p draws with fold_in(key(seed, impl="threefry2x32"), p).
+      fixed_codes: what the image has to have; -1 where codes are drawn. None fixes none.
+      noise: Gumbel noise to use in place of the seed's: to draw what was recorded elsewhere.
+      codes: as far as they are known, -1 where one is to come.
+      position: so many codes are known from the first on.
+      near_ties: which of those drawn won by less than `sampling.NEAR_TIE`.
+      slot: its place, while it has one.
+      listener: called with `codes` when a stop is passed and at the end, or with an exception.
+      request_id: images of one request share its turns.
+      stops: positions that the listener wants to hear of.
+      expires: by the engine's clock.
+      is_over: nobody waits for it any more.
+    """
+
+    condition: Condition
+    uncondition: Condition | None = None
+    seed: int
+    sampling: Sampling = Sampling()
+    fixed_codes: Int32[np.ndarray, " N"] | None = None
+    noise: Float32[np.ndarray, "N C"] | None = None
+
+    codes: Int32[np.ndarray, " N"] = field(init=False)
+    position: int = field(init=False)
+    near_ties: Bool[np.ndarray, " N"] = field(init=False)
+    slot: Slot | None = field(init=False, default=None)
+
+    listener: Callable[[Any], None] = field(init=False)
+    request_id: str = field(init=False, default="")
+    stops: tuple[int, ...] = field(init=False, default=())
+    expires: float = field(init=False, default=math.inf)
+    is_over: bool = field(init=False, default=False)
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """One for each row that the image takes."""
+        return (self.condition, self.uncondition) if self.uncondition is not None else (self.condition,)
+
+    def check(self, condition_shape: tuple[int, ...], num_codes: int, length: int) -> None:
+        """Compares it with the model that is to draw it, and makes it ready.
+
+        Args:
+          condition_shape: of a condition's values.
+          num_codes: ids from here on are no codes.
+          length: N, codes of an image.
+
+        Raises:
+          InvalidValue: a value is out of range, or an array has the wrong shape; `param` names it.
+        """
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int | np.integer) or not 0 <= self.seed < SEEDS:
+            raise InvalidValue(f"seed is {self.seed!r}; it must be an integer from 0 to {SEEDS - 1}.", "seed")
+        if not self.sampling.is_guided:
+            self.uncondition = None
+        elif self.uncondition is None:
             raise InvalidValue("Guidance needs an unconditional text; give one, or a scale of 1.", "guidance_scale")
-        texts.append(_text("negative_prompt", job.uncond_states, job.uncond_mask, config))
-    return CheckedJob(tuple(texts), _codes(job.fixed_codes, config.image_length, num_codes), sampling)
+        for param, condition in zip(("prompt", "negative_prompt"), self.conditions, strict=False):
+            _check_condition(param, condition, condition_shape)
+        self.codes = _checked_codes(self.fixed_codes, num_codes, length)
+        is_free = self.codes == FREE
+        self.position = int(is_free.argmax()) if is_free.any() else length
+        self.near_ties = np.zeros(length, bool)
+        self.is_over = False
 
 
-def _text(param, states, mask, config):
-    expected = (config.max_text_length, config.d_model)
-    if states.shape != expected or mask.shape != expected[:1]:
+def _check_condition(param: str, condition: Condition, shape: tuple[int, ...]) -> None:
+    got = condition.values.shape, condition.mask.shape
+    if got != (shape, shape[:1]):
         raise InvalidValue(
-            f"Encoder states have the shape {states.shape} and their mask {mask.shape}; "
-            f"this model takes {expected} and {expected[:1]}.",
+            f"A condition's values have the shape {got[0]} and its mask {got[1]}; this model takes {shape} and "
+            f"{shape[:1]}.",
             param,
         )
-    if not np.isfinite(states).all():  # such numbers would outlive the job in the caches of its rows
-        raise InvalidValue("Encoder states hold numbers that are not finite.", param)
-    digest = hashlib.blake2b(states.tobytes(), digest_size=16)
-    digest.update(mask.tobytes())
-    return Text(states, mask, digest.digest())
+    if not np.isfinite(condition.values).all():  # such numbers would outlive the image in the state of its rows
+        raise InvalidValue("A condition holds numbers that are not finite.", param)
 
 
-def _codes(fixed, length, num_codes):
+def _checked_codes(fixed: Any, num_codes: int, length: int) -> Int32[np.ndarray, " N"]:
     if fixed is None:
         return np.full(length, FREE, np.int32)
     if fixed.shape != (length,) or fixed.dtype.kind not in "iu":

@@ -1,15 +1,33 @@
-"""Ranking: scores become an order, best first.
+"""Finished images and their order, best first. Knows nothing of what scored them; imports no JAX."""
 
-Knows nothing of what was scored.
-"""
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int, UInt8
 
 
-def rank(scores: Float[np.ndarray, " B"]) -> Int[np.ndarray, " B"]:
-    """Turns scores into the order of their positions, best first.
+@dataclass(frozen=True, slots=True, eq=False)
+class RankedImage:
+    """A finished image.
 
-    Equal scores keep their order; NaN, the score of what could not be scored, comes last.
+    Attributes:
+      codes: what it was decoded from.
+      seed: asking for it with `n=1`, all else equal, draws the same image.
+      score: of the prompt, higher is better; None where nothing scored it.
     """
-    return np.argsort(-scores, kind="stable")  # numpy sorts NaN to the end
+
+    image: UInt8[np.ndarray, "height width 3"]
+    codes: Int[np.ndarray, " N"]
+    seed: int
+    score: float | None
+
+
+def rank(images: Iterable[RankedImage]) -> list[RankedImage]:
+    """Puts the best first. Equal scores keep their order; images without one, or with NaN, come last in theirs."""
+
+    def key(image: RankedImage) -> float:
+        return math.inf if image.score is None or math.isnan(image.score) else -image.score
+
+    return sorted(images, key=key)

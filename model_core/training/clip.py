@@ -16,10 +16,10 @@ import optax
 from jaxtyping import Array, Float, UInt8
 from PIL import Image
 
-from model_core.families.dalle_bart.dalle_bart import Params
-from model_core.families.dalle_bart.text import Tokenizer
+from model_core.families.dalle_bart.family import Params
 from model_core.scorers import clip
 from model_core.scorers.clip import CLIPConfig
+from model_core.tokenizer import Tokenizer
 from model_core.training.data import Item, draw_prompt
 from model_core.training.loop import LoopConfig, Metrics, State, check_warm_up, train
 

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from model_core.training.files import write_atomically
+from model_core.files import write_atomically
 
 CURVE = "metrics.jsonl"
 Metrics = dict[str, Any]

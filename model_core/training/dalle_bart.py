@@ -22,9 +22,9 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from model_core.errors import InvalidValue
-from model_core.families.dalle_bart import dalle_bart
-from model_core.families.dalle_bart.dalle_bart import DalleBartConfig, Params
-from model_core.families.dalle_bart.text import Tokenizer
+from model_core.families.dalle_bart import family as dalle_bart
+from model_core.families.dalle_bart.family import DalleBartConfig, Params
+from model_core.tokenizer import Tokenizer
 from model_core.training.data import Item, draw_prompt
 from model_core.training.gradients import mean_gradient
 from model_core.training.loop import LoopConfig, Metrics, State, check_warm_up, train

@@ -4,7 +4,6 @@ A data set is a folder with `dataset.jsonl` (one item a line) and the pictures i
 one size, stored without loss. Knows neither where the pictures came from nor which model learns from them.
 """
 
-import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,11 +11,14 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from model_core.errors import InvalidValue
+from model_core.files import write_atomically
+from model_core.pictures.images import READABLE_FORMATS, read_image
 
 INDEX = "dataset.jsonl"
+FORMATS = (*READABLE_FORMATS, "BMP", "GIF")
+MAX_PIXELS = 128 * 2**20  # of a user's own pictures: more than any camera's
 SPLITS = ("train", "validation", "unseen")
 
 
@@ -74,7 +76,7 @@ class Dataset:
         Raises:
           InvalidValue: a picture is missing or broken, or its size differs from the others'.
         """
-        pixels = [np.asarray(read_picture(self.folder / item.image, item.image)) for item in items]
+        pixels = [read_picture(self.folder / item.image, item.image) for item in items]
         shapes = {array.shape for array in pixels}
         if len(shapes) != 1:
             raise InvalidValue(f"pictures to load together must have one size; got {sorted(shapes) or 'no picture'}.")
@@ -99,30 +101,23 @@ def example_prompts(items: Sequence[Item], count: int) -> list[str]:
 
 def write_index(folder: Path, items: Iterable[Item]) -> None:
     """Writes `dataset.jsonl` in one step: a reader sees the whole of it or nothing. Write the pictures first."""
-    partial = Path(folder) / f"{INDEX}.partial"
     lines = (json.dumps(asdict(item), ensure_ascii=False) + "\n" for item in items)
-    partial.write_text("".join(lines), encoding="utf-8")
-    partial.replace(Path(folder) / INDEX)
+    write_atomically(Path(folder) / INDEX, "".join(lines).encode())
 
 
-def read_picture(source: Path | bytes, name: str) -> Image.Image:
-    """Reads a picture upright and laid on white, as RGB.
+def read_picture(source: Path | bytes, name: str) -> UInt8[np.ndarray, "height width 3"]:
+    """Reads a picture, or its bytes, upright and laid on white.
 
     Args:
-      source: a file, or its bytes.
       name: what to call it in an error.
 
     Raises:
       InvalidValue: there is no such file, or it is no picture that can be read.
     """
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
-            upright = ImageOps.exif_transpose(picture).convert("RGBA")
-    except FileNotFoundError as error:
-        raise InvalidValue(f"no such picture: {name}") from error
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        raise InvalidValue(f"not a readable picture: {name} ({error})") from error
-    return Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
+        return read_image(source, name, formats=FORMATS, max_pixels=MAX_PIXELS)
+    except OSError as error:
+        raise InvalidValue(f"no such picture: {name} ({error})") from error
 
 
 def _parse_item(line: str, place: str) -> Item:

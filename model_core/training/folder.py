@@ -77,7 +77,8 @@ def build_folder(images: Path, out: Path, size: int, validation: float = 0.0) ->
         try:
             if not caption.strip():
                 raise InvalidValue(NO_CAPTION)
-            picture = ImageOps.fit(read_picture(source, name), (size, size), Image.Resampling.LANCZOS)
+            picture = Image.fromarray(read_picture(source, name))
+            picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
         except InvalidValue as error:
             skipped.append((name, str(error)))
             continue

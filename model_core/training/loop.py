@@ -23,9 +23,9 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from model_core.errors import CorruptCheckpoint, InvalidValue
+from model_core.files import write_atomically
 from model_core.training import devices
 from model_core.training.curves import Curves, Metrics
-from model_core.training.files import write_atomically
 
 State = dict[str, Any]  # a tree of arrays, with `step` (int32) among them
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from model_core.codecs.vqgan import VQGANConfig
-from model_core.families.dalle_bart.dalle_bart import DalleBartConfig
+from model_core.families.dalle_bart.family import DalleBartConfig
 from model_core.scorers.clip import CLIPConfig, PreprocessorConfig, TextConfig, VisionConfig
 from model_core.training.clip import CLIPRecipe
 from model_core.training.dalle_bart import DalleBartRecipe

@@ -14,11 +14,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from model_core.codecs import vqgan
+from model_core import codecs
+from model_core.batches import in_batches
+from model_core.bundles import FOLDERS, ROLES
 from model_core.errors import InvalidValue
-from model_core.families.dalle_bart.dalle_bart import Params
-from model_core.families.dalle_bart.text import Tokenizer, normalize
-from model_core.pictures.images import to_uint8
+from model_core.families.dalle_bart.family import Params
+from model_core.families.dalle_bart.normalize import normalize
+from model_core.families.dalle_bart.text import open_tokenizer
+from model_core.pictures.images import to_pixels, to_uint8
+from model_core.scorers import clip as clip_scorer
 from model_core.training import clip, dalle_bart, devices, tokenizer
 from model_core.training import vqgan as vqgan_training
 from model_core.training.canonical_codes import canonical_codes
@@ -29,6 +33,7 @@ from model_core.training.samples import NUM_SAMPLES, sampler
 from model_core.training.start import start_of, with_sizes_of
 from model_core.weights import checkpoint
 from model_core.weights.json_files import read_json
+from model_core.weights.weight_files import FLAX_WEIGHTS
 
 NUM_EXAMPLES = 24  # of the prompts that a model is published with
 BATCH = 16  # pictures at a time, when nothing is learned
@@ -49,10 +54,10 @@ class TrainingRun:
     def train_vqgan(self) -> None:
         """Pixels to codes and back; writes `model/vqgan`."""
         config, recipe = self.preset.vqgan, self.preset.vqgan_recipe
-        params = checkpoint.load_vqgan(self.start.vqgan)[1] if self.start else None
+        params = self._start_params("codec")
         params = vqgan_training.train_vqgan(self._load_pixels(), self.folder / "vqgan", config, recipe, params=params)
-        self._write_config("vqgan", {**dataclasses.asdict(config), "model_type": "vqgan"})
-        self._save("vqgan", params)
+        self._write_config("codec", {**dataclasses.asdict(config), "model_type": "vqgan"})
+        self._save("codec", params)
 
     def encode(self) -> Int[np.ndarray, "M N"]:
         """The training pictures as canonical codes."""
@@ -60,30 +65,30 @@ class TrainingRun:
 
     def train_decoder(self) -> None:
         """Codes to pixels, better, with the codes fixed; rewrites `model/vqgan`."""
-        config, params = self._load_vqgan()
+        _, config, params = self._load_codec()
         canonical = self.encode()
         pixels = self._load_pixels()
         folder = self.folder / "vqgan_decoder"
         recipe = self.preset.vqgan_recipe
         params = vqgan_training.train_decoder(params, self._encode(pixels), canonical, pixels, folder, config, recipe)
-        self._save("vqgan", params)
+        self._save("codec", params)
 
     def train_dalle_bart(self) -> None:
         """Prompts to codes; writes `model/dalle_bart`."""
         codes = self.encode()
         config = self.preset.dalle_bart
-        folder = self.model / "dalle_bart"
+        folder = self.model / FOLDERS["sampler"]
         raw = dataclasses.asdict(config) | {
             "model_type": "dallebart",
             "normalize_text": True,
             **dict.fromkeys(BART_SPECIAL_IDS, config.eos_token_id),
         }
-        self._write_config("dalle_bart", raw)
+        self._write_config("sampler", raw)
         if devices.is_first() and not (folder / "tokenizer.json").exists():  # a resumed run keeps its words
             corpus = (normalize(prompt) for prompt in tokenizer.read_corpus(self.dataset))
             tokenizer.train_tokenizer(corpus, folder, config.encoder_vocab_size, config.max_text_length)
         devices.wait_for_all()
-        words = Tokenizer.from_folder(folder)
+        words = open_tokenizer(folder)
         params = dalle_bart.train_dalle_bart(
             self.items,
             codes,
@@ -91,7 +96,7 @@ class TrainingRun:
             self.folder / "dalle_bart",
             config,
             self.preset.dalle_bart_recipe,
-            params=checkpoint.load_dalle_bart(self.start.dalle_bart)[1] if self.start else None,
+            params=self._start_params("sampler"),
             on_save=sampler(
                 config,
                 words,
@@ -102,16 +107,16 @@ class TrainingRun:
                 self.folder / "dalle_bart" / "samples",
             ),
         )
-        self._save("dalle_bart", params)
+        self._save("sampler", params)
 
     def train_clip(self) -> None:
         """Prompts and pictures to scores; writes `model/clip`."""
         config = self.preset.clip
-        folder = self.model / "clip"
+        folder = self.model / FOLDERS["scorer"]
         raw: dict[str, Any] = dataclasses.asdict(config) | {"model_type": "clip"}
         preprocessor = raw.pop("preprocessor")
-        self._write_config("clip", raw)
-        self._write_config("clip", _published_preprocessor(preprocessor), "preprocessor_config.json")
+        self._write_config("scorer", raw)
+        self._write_config("scorer", _published_preprocessor(preprocessor), "preprocessor_config.json")
         length = config.text_config.max_position_embeddings
         if devices.is_first() and not (folder / "tokenizer.json").exists():
             corpus = tokenizer.read_corpus(self.dataset)
@@ -121,13 +126,13 @@ class TrainingRun:
             self.items,
             self._load_pixels(),
             self._reconstruct(self.encode()),
-            Tokenizer.from_folder(folder),
+            clip_scorer.open_text(folder),
             self.folder / "clip",
             config,
             self.preset.clip_recipe,
-            params=checkpoint.load_clip(self.start.clip)[1] if self.start and self.start.clip else None,
+            params=self._start_params("scorer"),
         )
-        self._save("clip", params)
+        self._save("scorer", params)
 
     def export(self, card: Mapping[str, str] | None = None) -> Path:
         """Writes the DalleBart as it is now, finished or not, and `model.json`; gives the model's folder.
@@ -144,7 +149,7 @@ class TrainingRun:
                 f"{self.folder} holds no trained DalleBart yet: run `dalle-serve train dalle-bart` first."
             )
         state = load_state(path, dalle_bart.initial_state(self.preset.dalle_bart, self.preset.dalle_bart_recipe))
-        self._save("dalle_bart", state["ema"])
+        self._save("sampler", state["ema"])
         side = self.preset.vqgan.resolution
         told = {
             "id": self.folder.resolve().name,
@@ -169,38 +174,34 @@ class TrainingRun:
             raise InvalidValue(f"the data set's pictures are {pixels.shape[1]} pixels wide; this model needs {side}.")
         return pixels
 
-    def _encode(self, pixels: UInt8[np.ndarray, "M height width 3"]) -> Int[np.ndarray, "M N"]:
-        config, params = self._load_vqgan()
-        parts = [
-            np.asarray(vqgan.encode_pixels(config, params, pixels[rows].astype(np.float32) / 255))
-            for rows in _batches(len(pixels))
-        ]
-        return np.concatenate(parts)[: len(pixels)]
+    def _encode(self, images: UInt8[np.ndarray, "M height width 3"]) -> Int[np.ndarray, "M N"]:
+        codec, config, params = self._load_codec()
+        return in_batches(lambda rows: codec.encode(config, params, to_pixels(rows)), images, BATCH)
 
     def _reconstruct(self, codes: Int[np.ndarray, "M N"]) -> UInt8[np.ndarray, "M height width 3"]:
-        config, params = self._load_vqgan()
-        parts = [to_uint8(np.asarray(vqgan.decode_codes(config, params, codes[rows]))) for rows in _batches(len(codes))]
-        return np.concatenate(parts)[: len(codes)]
+        codec, config, params = self._load_codec()
+        return in_batches(lambda rows: to_uint8(np.asarray(codec.decode(config, params, rows))), codes, BATCH)
 
-    def _load_vqgan(self) -> tuple[vqgan.VQGANConfig, Params]:
-        if not (self.model / "vqgan").is_dir():
+    def _load_codec(self) -> tuple[codecs.Codec, Any, Params]:
+        folder = self.model / FOLDERS["codec"]
+        if not folder.is_dir():
             raise InvalidValue(f"{self.folder} holds no trained VQGAN yet: run `dalle-serve train vqgan` first.")
-        return checkpoint.load_vqgan(self.model / "vqgan")
+        return codecs.load(folder)
 
-    def _write_config(self, part: str, content: dict[str, Any], name: str = "config.json") -> None:
+    def _start_params(self, role: str) -> Params | None:
+        """The parameters of a part that the starting model has; None where they are drawn at random."""
+        folder = self.start.parts.get(role) if self.start else None
+        return folder and ROLES[role].load(folder)[2]
+
+    def _write_config(self, role: str, content: dict[str, Any], name: str = "config.json") -> None:
         """Writes a part's configuration; one that came with the starting model says more, and stays."""
-        if not self.start or getattr(self.start, part) is None:
-            _write_json(self.model / part / name, content)
+        if not self.start or role not in self.start.parts:
+            _write_json(self.model / FOLDERS[role] / name, content)
 
-    def _save(self, part: str, params: Params) -> None:
+    def _save(self, role: str, params: Params) -> None:
         if devices.is_first():
-            checkpoint.save_params(self.model / part / "flax_model.msgpack", params, "float16")
+            checkpoint.save_params(self.model / FOLDERS[role] / FLAX_WEIGHTS, params, "float16")
         devices.wait_for_all()
-
-
-def _batches(total: int) -> list[Int[np.ndarray, " rows"]]:
-    """Rows of batches of one size, for one compiled program; the last row is repeated to fill the last one."""
-    return [np.arange(first, first + BATCH).clip(max=total - 1) for first in range(0, total, BATCH)]
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -8,10 +8,12 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
 
-from model_core.families.dalle_bart import dalle_bart
-from model_core.families.dalle_bart.dalle_bart import DalleBartConfig
-from model_core.families.dalle_bart.text import Tokenizer
+from model_core.families.conditions import Condition
+from model_core.families.dalle_bart import family
+from model_core.families.dalle_bart.family import DalleBartConfig
 from model_core.pictures.images import grid
+from model_core.sampler.generate import generate
+from model_core.tokenizer import Tokenizer
 from model_core.training.devices import is_first
 from model_core.training.loop import State
 
@@ -29,14 +31,15 @@ def sampler(
 ) -> Callable[[State], None]:
     """A function of the training state that draws `prompts`, with seed 0 each, and writes `NUMBER_OF_STEPS.png`."""
     prompts = list(prompts)
-    tokens = (*tokenizer(prompts), *tokenizer.unconditional(len(prompts)))
+    texts = tokenizer(prompts), tokenizer.unconditional(len(prompts))
 
     def draw(state: State) -> None:
         if not is_first():
             return
-        seeds = np.zeros(len(prompts), np.uint32)
-        settings: dict[str, Any] = sampling | {"seeds": seeds, "num_codes": num_codes}
-        codes = dalle_bart.generate(config, state["ema"], *tokens, **settings)
+        made = (np.asarray(family.encode(config, state["ema"], *text)) for text in texts)
+        conditions = (Condition(states, mask) for states, (_, mask) in zip(made, texts, strict=True))
+        settings: dict[str, Any] = sampling | {"seeds": [0] * len(prompts), "num_codes": num_codes}
+        codes = generate(family, config, state["ema"], *conditions, **settings)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{int(state['step']):06d}.png"
         Image.fromarray(grid(list(decode(np.asarray(codes))), columns=4)).save(path)

@@ -4,13 +4,13 @@
 """
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
+from model_core import bundles, codecs, families, scorers
+from model_core.bundles import ROLES, Bundle
 from model_core.errors import InvalidValue
 from model_core.training.presets import Preset
-from model_core.weights import bundles, checkpoint
-from model_core.weights.bundles import PARTS, Bundle
 
 
 def start_from(model: str, run: Path) -> None:
@@ -25,7 +25,7 @@ def start_from(model: str, run: Path) -> None:
         raise InvalidValue(f"{run} is not empty; a run starts from a model in a folder of its own.", "run")
     bundle.copy_parts(run / "model")
     bundle.copy_parts(run / "start")
-    card = {key: value for key, value in asdict(bundle).items() if key not in PARTS}
+    card = {field.name: getattr(bundle, field.name) for field in fields(bundle) if field.name not in ROLES}
     (run / "start" / "model.json").write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -39,8 +39,8 @@ def with_sizes_of(start: Bundle, preset: Preset) -> Preset:
     """The preset's recipes, for a model of the same sizes as `start`, and drawn from alike."""
     return replace(
         preset,
-        dalle_bart=checkpoint.read_dalle_bart_config(start.dalle_bart),
-        vqgan=checkpoint.read_vqgan_config(start.vqgan),
-        clip=checkpoint.read_clip_config(start.clip) if start.clip else preset.clip,
+        dalle_bart=families.read_config(start.sampler),
+        vqgan=codecs.read_config(start.codec),
+        clip=scorers.read_config(start.scorer) if start.scorer else preset.clip,
         sampling=start.sampling,
     )

@@ -139,7 +139,10 @@ def _write(
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     vocab = dict(sorted(tokenizer.get_vocab().items(), key=lambda pair: pair[1]))
-    contents = {"vocab.json": vocab, "special_tokens_map.json": specials, "tokenizer_config.json": config | specials}
+    typed = {  # transformers knows a token in this file by its type, in the other one by its place
+        role: {"__type": "AddedToken"} | token if isinstance(token, dict) else token for role, token in specials.items()
+    }
+    contents = {"vocab.json": vocab, "special_tokens_map.json": specials, "tokenizer_config.json": config | typed}
     for name, content in contents.items():
         (folder / name).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     lines = [f"{left} {right}\n" for left, right in merges]

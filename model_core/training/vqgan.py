@@ -230,7 +230,7 @@ def train_decoder(
     def make_batch(rng: np.random.Generator, _step: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = rng.integers(len(pixels), size=recipe.decoder_batch_size)
         either = rng.random((len(chosen), 1)) < ENCODED_SHARE
-        grids = np.where(either, codes[chosen], canonical[chosen]).reshape(-1, config.grid, config.grid)
+        grids = np.where(either, codes[chosen], canonical[chosen]).reshape(-1, config.grid.rows, config.grid.columns)
         return grids, _scale(pixels[chosen])
 
     step = partial(decoder_step, fixed=fixed, config=config, recipe=recipe)

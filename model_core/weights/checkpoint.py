@@ -1,7 +1,7 @@
 """Files on disk → (config, params): strict, streaming, never unpickling.
 
 One array at a time goes from the file through a small buffer to the device, in the dtype asked for; the whole file is
-never in memory. Knows nothing of what the models compute, only their configs and trees of shapes.
+never in memory. Knows no network: what belongs into a file it is told.
 
 Provenance: config.json, flax_model.msgpack and model.safetensors as the public repositories hold them.
 """
@@ -9,122 +9,91 @@ Provenance: config.json, flax_model.msgpack and model.safetensors as the public 
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
 from flax import traverse_util
 
-from model_core.codecs import vqgan
-from model_core.errors import CheckpointMismatch, CorruptCheckpoint, InvalidValue
-from model_core.families.dalle_bart import dalle_bart
-from model_core.scorers import clip
-from model_core.weights import convert
+from model_core.errors import CorruptCheckpoint, InvalidValue
+from model_core.files import replacing
 from model_core.weights.flax_msgpack import index_msgpack, write_msgpack
-from model_core.weights.json_files import read_json
-from model_core.weights.weight_files import FLOAT_DTYPES, StoredArray, index_safetensors, read_array
+from model_core.weights.networks import Network
+from model_core.weights.weight_files import (
+    FLOAT_DTYPES,
+    Index,
+    Shapes,
+    StoredArray,
+    as_published,
+    check_index,
+    index_safetensors,
+    read_array,
+)
 
 Params = dict[str, Any]
 Place = Callable[[str, np.ndarray], Any]  # an array's name and content → what the tree holds of it, on its devices
-Part = Literal["encoder", "decoder"]
-
-FLAX_WEIGHTS = "flax_model.msgpack"
-SAFETENSORS_WEIGHTS = "model.safetensors"
-_MAX_NAMED_KEYS = 20  # in one error message
+Layout = Callable[[Path, Index, Shapes], Index]
 
 
-def load_dalle_bart(
-    folder: str | os.PathLike, dtype: str = "float32", *, part: Part | None = None, place: Place | None = None
-) -> tuple[dalle_bart.DalleBartConfig, Params]:
-    """Loads a DalleBart folder; layers come out stacked, however the file holds them.
+def load(
+    network: Network,
+    folder: str | os.PathLike,
+    dtype: str = "float32",
+    *,
+    place: Place | None = None,
+    is_wanted: Callable[[str], bool] | None = None,
+) -> tuple[Any, Params]:
+    """Loads a folder of one network: (config, params).
 
     Args:
-      folder: holds config.json and flax_model.msgpack.
+      folder: holds config.json, and a weights file by one of the names that the network knows.
       dtype: float32, float16 or bfloat16: what params are held and computed in.
-      part: "encoder", or "decoder" with the head: that half alone. The whole file is checked all the same.
-      place: as in `load_params`.
+      place, is_wanted: as in `load_params`.
 
     Raises:
       ModelNotFound: there is no such folder.
       CorruptCheckpoint: a file is missing, cut off, or not in its format.
-      CheckpointMismatch: the tree is not this model's; names every missing, unexpected and misshapen key.
+      CheckpointMismatch: the tree is not this network's; names every missing, unexpected and misshapen key.
       UnsupportedConfig: config.json asks for something not implemented.
       InvalidValue: no such dtype, or a weight is beyond its range.
     """
-    config = read_dalle_bart_config(folder)
-    path = _weights_path(Path(folder), FLAX_WEIGHTS)
-    shapes = dalle_bart.param_shapes(config)
-    return config, load_params(path, shapes, dtype, place=place, is_wanted=lambda name: part in (None, _part_of(name)))
-
-
-def load_vqgan(folder: str | os.PathLike, dtype: str = "float32") -> tuple[vqgan.VQGANConfig, Params]:
-    """Loads a VQGAN folder: config.json and flax_model.msgpack. Arguments and errors as in `load_dalle_bart`."""
-    config = read_vqgan_config(folder)
-    return config, load_params(_weights_path(Path(folder), FLAX_WEIGHTS), vqgan.param_shapes(config), dtype)
-
-
-def load_clip(folder: str | os.PathLike, dtype: str = "float32") -> tuple[clip.CLIPConfig, Params]:
-    """Loads a CLIP folder: config.json, preprocessor_config.json, flax_model.msgpack or PyTorch's model.safetensors.
-
-    Where both weights files are there, the Flax one is read. Arguments and errors as in `load_dalle_bart`.
-    """
-    config = read_clip_config(folder)
-    path = _weights_path(Path(folder), FLAX_WEIGHTS, SAFETENSORS_WEIGHTS)
-    return config, load_params(path, clip.param_shapes(config), dtype)
-
-
-def read_dalle_bart_config(folder: str | os.PathLike) -> dalle_bart.DalleBartConfig:
-    """The sizes that config.json of a DalleBart folder gives. Errors as in `load_dalle_bart`."""
-    return dalle_bart.DalleBartConfig.from_dict(read_json(Path(folder), "config.json"))
-
-
-def read_vqgan_config(folder: str | os.PathLike) -> vqgan.VQGANConfig:
-    """The sizes that config.json of a VQGAN folder gives. Errors as in `load_dalle_bart`."""
-    return vqgan.VQGANConfig.from_dict(read_json(Path(folder), "config.json"))
-
-
-def read_clip_config(folder: str | os.PathLike) -> clip.CLIPConfig:
-    """The sizes that config.json and preprocessor_config.json of a CLIP folder give. Errors as in `load_dalle_bart`."""
     folder = Path(folder)
-    raw, preprocessor = read_json(folder, "config.json"), folder / "preprocessor_config.json"
-    return clip.CLIPConfig.from_dict(raw, read_json(folder, preprocessor.name) if preprocessor.exists() else None)
+    config = network.read_config(folder)
+    path, shapes = _weights_path(folder, network.WEIGHTS), network.param_shapes(config)
+    return config, load_params(path, shapes, dtype, layout=network.layout, place=place, is_wanted=is_wanted)
 
 
 def load_params(
     path: str | os.PathLike,
-    expected_shapes: Mapping[str, Any],
+    shapes: Mapping[str, Any],
     dtype: str = "float32",
     *,
+    layout: Layout = as_published,
     place: Place | None = None,
-    is_wanted: Callable[[str], bool] = lambda name: True,
+    is_wanted: Callable[[str], bool] | None = None,
 ) -> Params:
-    """Reads a weights file into a tree of device arrays of one dtype.
+    """Reads a weights file, `.safetensors` or else Flax msgpack, into a tree of device arrays of one dtype.
 
-    A `.safetensors` file is taken for a PyTorch CLIP, anything else for Flax msgpack. Host memory: on a CPU the params
-    and a buffer of 8 MB, on an accelerator the largest array; PyTorch's transposed kernels take one array more.
+    Host memory: on a CPU the params and a buffer of 8 MB, on an accelerator the largest array; PyTorch's transposed
+    kernels take one array more.
 
     Args:
-      expected_shapes: nested mapping of `jax.ShapeDtypeStruct`, as a model's `param_shapes` gives it.
+      shapes: nested mapping of `jax.ShapeDtypeStruct`, as a network's `param_shapes` gives it.
       dtype: float32, float16 or bfloat16.
+      layout: turns the file's names into those of `shapes`.
       place: puts each array on its devices, as `sharding.placer` does; None is JAX's default device.
-      is_wanted: says by its name whether an array is read; others must be there, but are not.
+      is_wanted: says by its name whether an array is read; others must be there, but are not. None: all are.
 
     Raises:
-      CorruptCheckpoint, CheckpointMismatch, InvalidValue: as in `load_dalle_bart`.
+      CorruptCheckpoint, CheckpointMismatch, InvalidValue: as in `load`.
     """
     path, target = Path(path), float_dtype(dtype)
-    expected = _flat_shapes(expected_shapes)
-    if path.suffix == ".safetensors":
-        index = convert.clip_from_torch(index_safetensors(path))
-    else:
-        index = index_msgpack(path)
-    if convert.is_unrolled(index):
-        _compare(path, index, convert.unroll_shapes(expected))
-        index = convert.stack_layers(index)
-    else:
-        _compare(path, index, expected)
+    expected = {name: leaf.shape for name, leaf in _named(shapes).items()}
+    index = index_safetensors(path) if path.suffix == ".safetensors" else index_msgpack(path)
+    index = layout(path, index, expected)
+    check_index(path, index, expected)
     with path.open("rb") as file:
-        wanted = filter(is_wanted, expected)
+        wanted = filter(is_wanted, expected) if is_wanted else expected
         leaves = {name: _load_leaf(file, name, index[name], target, place or _put) for name in wanted}
     return traverse_util.unflatten_dict(leaves, sep="/")
 
@@ -136,18 +105,11 @@ def save_params(path: str | os.PathLike, params: Mapping[str, Any], dtype: str =
       InvalidValue: no such dtype, or a weight is beyond its range.
     """
     path, target = Path(path), float_dtype(dtype)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
-        with unfinished.open("wb") as file:
+        with replacing(path) as file:
             write_msgpack(file, params, target)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
     except FloatingPointError as err:
         raise InvalidValue(_beyond_range(path.name, target), "dtype") from err
-    finally:
-        unfinished.unlink(missing_ok=True)
-    _sync_folder(path.parent)
 
 
 def float_dtype(name: str) -> np.dtype:
@@ -157,7 +119,7 @@ def float_dtype(name: str) -> np.dtype:
     return FLOAT_DTYPES[name]
 
 
-def _weights_path(folder: Path, *names: str) -> Path:
+def _weights_path(folder: Path, names: tuple[str, ...]) -> Path:
     for name in names:
         if (folder / name).is_file():
             return folder / name
@@ -168,15 +130,8 @@ def _weights_path(folder: Path, *names: str) -> Path:
     )
 
 
-def _flat_shapes(shapes: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[int, ...]]:
-    flat = {}
-    for key, value in shapes.items():
-        flat |= _flat_shapes(value, f"{prefix}{key}/") if isinstance(value, Mapping) else {prefix + key: value.shape}
-    return flat
-
-
-def _part_of(name: str) -> Part:
-    return "encoder" if name.startswith("model/encoder/") else "decoder"
+def _named(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return traverse_util.flatten_dict(dict(tree), sep="/")
 
 
 def _put(name: str, array: np.ndarray) -> jax.Array:
@@ -194,36 +149,3 @@ def _load_leaf(file: BinaryIO, name: str, stored: StoredArray, dtype: np.dtype, 
 
 def _beyond_range(name: str, dtype: np.dtype) -> str:
     return f"{name} holds a value beyond the range of {dtype.name}; use float32 or bfloat16."
-
-
-def _compare(path: Path, index: Mapping[str, StoredArray], expected: Mapping[str, tuple[int, ...]]) -> None:
-    missing = [f"missing {name} {shape}" for name, shape in expected.items() if name not in index]
-    unexpected = [f"unexpected {name} {stored.final_shape}" for name, stored in index.items() if name not in expected]
-    shared = [(name, index[name], shape) for name, shape in expected.items() if name in index]
-    misshapen = [
-        f"misshapen {name}: {stored.final_shape} in the file, {shape} in the model"
-        for name, stored, shape in shared
-        if stored.final_shape != shape
-    ]
-    foreign = [
-        f"not float {name}: {stored.foreign_dtype} in the file, one of {', '.join(FLOAT_DTYPES)} is allowed"
-        for name, stored, _ in shared
-        if stored.foreign_dtype
-    ]
-    problems = missing + unexpected + misshapen + foreign
-    if problems:
-        raise CheckpointMismatch(
-            f"{path} does not fit its config.json: {len(missing)} missing, {len(unexpected)} unexpected, "
-            f"{len(misshapen)} misshapen, {len(foreign)} not float.\n  "
-            + "\n  ".join(problems[:_MAX_NAMED_KEYS])
-            + (f"\n  … and {len(problems) - _MAX_NAMED_KEYS} more" if len(problems) > _MAX_NAMED_KEYS else "")
-        )
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

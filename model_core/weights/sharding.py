@@ -1,8 +1,7 @@
-"""One DalleBart over several devices: which axis of each array is cut, and arrays put there piece by piece.
+"""One network over several devices: arrays are cut as its own table says, and put there piece by piece.
 
-Tensor parallelism after Megatron-LM (arXiv:1909.08053): products that widen are cut along their outputs, the products
-behind them along their inputs, so that heads and gates stay whole on one device and a layer needs three sums across
-devices. XLA's partitioner puts those in, from the placement of weights and caches alone; no model file knows of a mesh.
+XLA's partitioner puts the sums across devices in, from the placement of weights and caches alone: no network knows of a
+mesh.
 """
 
 import re
@@ -11,7 +10,6 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from flax import traverse_util
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from model_core.errors import InvalidValue
@@ -20,16 +18,9 @@ Rows = TypeVar("Rows")
 
 AXIS = "model"
 
-# The end of an array's name → which of its axes is cut, counted from the last. The first line that fits is taken.
-_CUT_AXES: tuple[tuple[str, int | None], ...] = (
-    (r"(q_proj|k_proj|v_proj)/kernel", -1),  # [D, H·K]: by heads
-    (r"out_proj/kernel", -2),  # [H·K, D]
-    (r"Dense_[01]/kernel", -1),  # [D, F]
-    (r"Dense_2/kernel", -2),  # [F, D]
-    (r"lm_head/kernel", -1),  # [D, V]
-    (r"embedding", -1),  # [V or positions, D]
-    (r"(bias|scale)", None),  # of norms: small
-)
+# The end of an array's name, as a regular expression → which of its axes is cut, counted from the last; None: it is
+# whole on every device. The first line that fits is taken.
+CutAxes = Sequence[tuple[str, int | None]]
 
 
 def make_mesh(num_devices: int | None = None) -> Mesh:
@@ -45,31 +36,25 @@ def make_mesh(num_devices: int | None = None) -> Mesh:
     return Mesh(np.array(devices[:count]), (AXIS,), axis_types=(AxisType.Auto,))
 
 
-def param_sharding(mesh: Mesh, name: str, shape: Sequence[int]) -> NamedSharding:
+def param_sharding(mesh: Mesh, cut_axes: CutAxes, name: str, shape: Sequence[int]) -> NamedSharding:
     """Says how an array is cut. One whose axis does not divide by the number of devices is whole on each of them.
 
     Args:
+      cut_axes: the network's table.
       name: its path in the published tree, joined with "/"; leading axes, such as that of stacked layers, stay whole.
 
     Raises:
       InvalidValue: no rule knows the name.
     """
-    for pattern, axis in _CUT_AXES:
+    for pattern, axis in cut_axes:
         if re.search(rf"(^|/){pattern}$", name):
             return _cut(mesh, shape, axis)
     raise InvalidValue(f"No rule says how to place {name} on several devices.")
 
 
-def placer(mesh: Mesh) -> Callable[[str, np.ndarray], jax.Array]:
-    """Makes what `checkpoint.load_params` takes to send each array straight to its devices, as pieces."""
-    return lambda name, array: jax.device_put(array, param_sharding(mesh, name, array.shape))
-
-
-def place_params(mesh: Mesh, params: dict[str, Any]) -> dict[str, Any]:
-    """Puts a tree that is already in memory on the devices of `mesh`."""
-    place = placer(mesh)
-    named: dict[str, Any] = dict(traverse_util.flatten_dict(params, sep="/"))
-    return traverse_util.unflatten_dict({name: place(name, leaf) for name, leaf in named.items()}, sep="/")
+def placer(mesh: Mesh, cut_axes: CutAxes) -> Callable[[str, np.ndarray], jax.Array]:
+    """Makes what `checkpoint.load` takes to send each array straight to its devices, as pieces."""
+    return lambda name, array: jax.device_put(array, param_sharding(mesh, cut_axes, name, array.shape))
 
 
 def mesh_of(params: Any) -> Mesh | None:

@@ -9,6 +9,7 @@ import os
 import re
 from pathlib import Path
 
+from model_core.cache import cache_folder
 from model_core.errors import ModelNotFound
 
 _REFERENCE = re.compile(r"(\w[\w.-]*)/(\w[\w.-]*)/(\w[\w.-]*):(\w[\w.-]*)", re.ASCII)
@@ -30,7 +31,7 @@ def locate(reference: str, *, download: bool) -> Path:
     """
     match = _REFERENCE.fullmatch(reference)
     assert match is not None
-    folder = _cache().joinpath(*match.groups())
+    folder = (cache_folder() / "wandb").joinpath(*match.groups())
     if not folder.is_dir():
         if not download:
             raise ModelNotFound(
@@ -56,8 +57,3 @@ def _fetch(reference: str, folder: Path) -> None:
         part.rename(folder)
     except (wandb.errors.Error, OSError, ValueError) as error:  # a wrong digest is a ValueError
         raise ModelNotFound(f"{reference} could not be downloaded from Weights & Biases: {error}") from error
-
-
-def _cache() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "dalle-serve" / "wandb"

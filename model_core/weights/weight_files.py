@@ -1,7 +1,7 @@
 """Says where the arrays lie inside a weights file, and reads one at a time: a file is never in memory as a whole.
 
 A file is indexed first (names, shapes, places) and read afterwards; nothing is ever unpickled. The index of Flax's own
-format is in `flax_msgpack`. Knows nothing of models, of what names should be there, or of JAX.
+format is in `flax_msgpack`. Knows nothing of models or of JAX: what should be there it is told.
 
 Format: safetensors (huggingface.co/docs/safetensors): 8 bytes of length, a JSON header, the arrays' bytes.
 """
@@ -9,6 +9,7 @@ Format: safetensors (huggingface.co/docs/safetensors): 8 bytes of length, a JSON
 import json
 import math
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -16,16 +17,20 @@ from typing import BinaryIO
 import ml_dtypes
 import numpy as np
 
-from model_core.errors import CorruptCheckpoint
+from model_core.errors import CheckpointMismatch, CorruptCheckpoint
 
 FLOAT_DTYPES = {name: np.dtype(kind) for name, kind in (("float32", "<f4"), ("float16", "<f2"))} | {
     "bfloat16": np.dtype(ml_dtypes.bfloat16)
 }
+FLAX_WEIGHTS, SAFETENSORS_WEIGHTS = "flax_model.msgpack", "model.safetensors"
 _SAFETENSORS_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _READ_BYTES = 8 * 2**20  # conversion goes through a buffer of this size
 _ALIGNMENT = 64
 _MAX_HEADER_BYTES = 100 * 2**20  # of safetensors, as its own library has it
+_MAX_NAMED_KEYS = 20  # in one error message
 GET_IT_AGAIN = "Download or copy it again."
+
+Shapes = Mapping[str, tuple[int, ...]]  # of a network's arrays, by their path in its tree, joined with "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,43 @@ class StoredArray:
     def foreign_dtype(self) -> str | None:
         """The first dtype among the parts that is not a float we read, or None."""
         return next((part.dtype for part in self.parts if part.dtype not in FLOAT_DTYPES), None)
+
+
+Index = Mapping[str, StoredArray]  # the arrays of a file by name
+
+
+def as_published(path: Path, index: Index, shapes: Shapes) -> Index:
+    """The layout of files whose names are those of the network's tree, as of those that Flax wrote."""
+    return index
+
+
+def check_index(path: Path, index: Index, shapes: Shapes) -> None:
+    """Compares what a file holds with the arrays of a network.
+
+    Raises:
+      CheckpointMismatch: they differ; names every array that is missing, unexpected, misshapen or not float.
+    """
+    missing = [f"missing {name} {shape}" for name, shape in shapes.items() if name not in index]
+    unexpected = [f"unexpected {name} {stored.final_shape}" for name, stored in index.items() if name not in shapes]
+    shared = [(name, index[name], shape) for name, shape in shapes.items() if name in index]
+    misshapen = [
+        f"misshapen {name}: {stored.final_shape} in the file, {shape} in the model"
+        for name, stored, shape in shared
+        if stored.final_shape != shape
+    ]
+    foreign = [
+        f"not float {name}: {stored.foreign_dtype} in the file, one of {', '.join(FLOAT_DTYPES)} is allowed"
+        for name, stored, _ in shared
+        if stored.foreign_dtype
+    ]
+    problems = missing + unexpected + misshapen + foreign
+    if problems:
+        raise CheckpointMismatch(
+            f"{path} does not fit its config.json: {len(missing)} missing, {len(unexpected)} unexpected, "
+            f"{len(misshapen)} misshapen, {len(foreign)} not float.\n  "
+            + "\n  ".join(problems[:_MAX_NAMED_KEYS])
+            + (f"\n  … and {len(problems) - _MAX_NAMED_KEYS} more" if len(problems) > _MAX_NAMED_KEYS else "")
+        )
 
 
 def index_safetensors(path: Path) -> dict[str, StoredArray]:

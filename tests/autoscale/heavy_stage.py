@@ -16,10 +16,10 @@ from typing import Any
 import yaml
 from flax import serialization
 
+from model_core import bundles
 from model_core.bench.models import random_params
 from model_core.codecs import vqgan
 from model_core.scorers import clip
-from model_core.weights import bundles
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests/parity/fixtures"

@@ -17,9 +17,9 @@ import uvicorn
 from deployments.api.routes import build_api
 from deployments.config import AppConfig
 from deployments.gateway.gateway import Gateway
-from deployments.local import free_port
+from deployments.host import free_port
 from model_core.pictures.images import read_image
-from tests.unit.deployments.fakes import FakeStage
+from tests.unit.deployments.fakes import FakeStage, encoded
 
 SHEET = Path(__file__).parents[2] / "docs" / "images" / "readme.png"  # 24 × 5 pictures of 64 pixels
 PICTURES, COLUMNS, CELL = 120, 24, 64
@@ -35,7 +35,7 @@ class Sampler(FakeStage):
     """
 
     def __init__(self) -> None:
-        super().__init__(lambda prompt, negative, seed, sampling: np.full(ROWS * ROWS, seed % PICTURES, np.int32))
+        super().__init__(lambda conditions, seed, sampling: np.full(ROWS * ROWS, seed % PICTURES, np.int32))
         self.rows_allowed = ROWS
         self.drawing = 0
 
@@ -70,7 +70,7 @@ class Studio:
 
     def __init__(self, config: AppConfig):
         cells = read_image(SHEET).reshape(-1, CELL, COLUMNS, CELL, 3).swapaxes(1, 2).reshape(PICTURES, CELL, CELL, 3)
-        self.encoder = FakeStage(lambda prompt: (np.array([[len(prompt)]]), np.array([1])))
+        self.encoder = FakeStage(encoded)
         self.sampler = Sampler()
         stages = {
             "text_encoder": self.encoder,
@@ -81,7 +81,7 @@ class Studio:
             ),
         }
         (model,) = config.models
-        self.gateway = StudioGateway(config, {model.id: stages})
+        self.gateway = StudioGateway(config, {model.id: stages}, build_api)
         self.url = f"http://127.0.0.1:{free_port()}"
         port = int(self.url.rpartition(":")[2])
         self._server = uvicorn.Server(

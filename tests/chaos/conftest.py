@@ -16,7 +16,8 @@ import pytest
 from pydantic import PydanticDeprecatedSince20
 
 from deployments.config import AppConfig
-from deployments.local import LocalService, free_port, set_environment
+from deployments.host import free_port
+from deployments.local import LocalService, set_environment
 from tests.chaos.clients import Sketchbook
 from tests.serve.conftest import tiny_model  # noqa: F401 - a fixture
 from tests.serve.processes import alive, descendants

@@ -18,7 +18,7 @@ from ray.cluster_utils import Cluster
 
 from deployments.app import build_app
 from deployments.config import APP_NAME
-from deployments.local import free_port
+from deployments.host import free_port
 from tests.chaos.clients import PATIENCE_S, Load, Sketchbook
 from tests.chaos.conftest import tiny_config
 

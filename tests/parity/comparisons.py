@@ -6,17 +6,21 @@ The tests assert what the report prints. Goldens were recorded from the referenc
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from model_core import codecs, families, scorers
 from model_core.codecs import vqgan
-from model_core.families.dalle_bart import dalle_bart, text
+from model_core.families.conditions import Condition
+from model_core.families.dalle_bart import family as dalle_bart
+from model_core.families.dalle_bart.text import open_tokenizer
 from model_core.pictures import images
-from model_core.scorers import clip, ranking
-from model_core.weights import checkpoint
+from model_core.scorers import clip
+from model_core.scorers.ranking import RankedImage, rank
 
 FIXTURES = Path(__file__).parent / "fixtures"
 GUIDED = 19 * 1e-4  # guidance of scale s multiplies an error in the logits by up to 2s - 1; s = 10
@@ -67,8 +71,8 @@ def equal(golden: str, quantity: str, expected: np.ndarray, got) -> Comparison:
 def compare_clip(name: str) -> Iterator[Comparison]:
     """clip-tiny (flax_model.msgpack) and clip-tiny-torch (model.safetensors)."""
     goldens = load_goldens(name)
-    config, params = checkpoint.load_clip(FIXTURES / name)
-    tokens, mask = text.Tokenizer.from_folder(FIXTURES / name)(goldens["prompts"].tolist())
+    _, config, params = scorers.load(FIXTURES / name)
+    tokens, mask = clip.open_text(FIXTURES / name)(goldens["prompts"].tolist())
     yield equal(name, "text tokens", goldens["input_ids"], tokens)
     yield equal(name, "text mask", goldens["attention_mask"], mask)
 
@@ -104,16 +108,16 @@ def compare_vqgan() -> Iterator[Comparison]:
     """vqgan-tiny, both directions."""
     name = "vqgan-tiny"
     goldens = load_goldens(name)
-    config, params = checkpoint.load_vqgan(FIXTURES / name)
+    _, config, params = codecs.load(FIXTURES / name)
     pixels = goldens["pixel_values"]
     features = jax.jit(lambda pixels: vqgan.VQGAN(config).apply({"params": params}, pixels, method="features"))(pixels)
     yield near(name, "encoder output", 1e-4, goldens["encoder_out"], features)
-    codes = vqgan.encode_pixels(config, params, pixels)
+    codes = vqgan.encode(config, params, pixels)
     yield equal(name, "codes of pixels", goldens["indices"], codes)
-    decoded = vqgan.decode_codes(config, params, codes)
+    decoded = vqgan.decode(config, params, codes)
     yield near(name, "pixels of those codes", 1e-4, goldens["decode_indices"], decoded)
     yield near(name, "reconstruction", 1e-4, goldens["reconstruction"], decoded)
-    decoded = vqgan.decode_codes(config, params, goldens["codes"])
+    decoded = vqgan.decode(config, params, goldens["codes"])
     yield near(name, "pixels of random codes", 1e-4, goldens["decode_code"], decoded)
 
 
@@ -121,42 +125,42 @@ def compare_dalle_bart(name: str) -> Iterator[Comparison]:
     """dalle-tiny, dalle-tiny-unscanned, dalle-tiny-fp16, computed in float32."""
     goldens = load_goldens(name)
     folder = FIXTURES / name
-    tokenizer = text.Tokenizer.from_folder(folder)
+    tokenizer = open_tokenizer(folder)
     tokens, mask = tokenizer(goldens["prompts"].tolist())
     tokens_uncond, mask_uncond = tokenizer.unconditional(len(tokens))
     yield equal(name, "text tokens", goldens["input_ids"], tokens)
     yield equal(name, "unconditional text tokens", goldens["input_ids_uncond"], tokens_uncond)
 
-    config, params = checkpoint.load_dalle_bart(folder)
+    _, config, params = families.load(folder)
     look_up = _look_up_float16_sums if name.endswith("fp16") else _look_up
     logits = yield from _compare_network(name, goldens, config, params, 2e-5, 1e-4, look_up)
     for step in goldens["warp_steps"]:
         guided = logits[1][:, step] + 10 * (logits[0][:, step] - logits[1][:, step])
         yield near(name, f"guided logits, position {step}", GUIDED, goldens[f"warp_in_{step}"], guided)
 
-    inputs = (config, params, tokens, mask, tokens_uncond, mask_uncond)
+    prompts, nothing = _conditions(config, params, (tokens, mask), (tokens_uncond, mask_uncond))
+    generate = partial(families.generate, dalle_bart, config, params, prompts, nothing)
     for key, scale in GREEDY.items():
-        codes = dalle_bart.generate(*inputs, guidance_scale=scale, greedy=True, num_codes=config.logits_width)
+        codes = generate(guidance_scale=scale, greedy=True)
         yield equal(name, f"codes, {key.replace('_cond', ', guidance ')}", goldens[key][:, 1:], codes)
     for key, (scale, warp) in SAMPLED.items():
         temperature, top_k, top_p = WARPED[warp]
-        codes = dalle_bart.generate(
-            *inputs,
-            guidance_scale=scale,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            gumbel=goldens["gumbel_key7"],
-            num_codes=config.logits_width,
+        codes = generate(
+            guidance_scale=scale, temperature=temperature, top_k=top_k, top_p=top_p, gumbel=goldens["gumbel_key7"]
         )
         settings = f"guidance {scale:g}, temperature {temperature}, top_k {top_k}, top_p {top_p}"
         yield equal(name, f"codes, {settings}", goldens[f"sample_key7_{key}"][:, 1:], codes)
 
 
+def _conditions(config, params, *texts) -> list[Condition]:
+    """Of token ids with their masks, a batch each."""
+    return [Condition(np.asarray(dalle_bart.encode(config, params, *text), np.float32), text[1]) for text in texts]
+
+
 def compare_float16() -> Iterator[Comparison]:
     """dalle-tiny-fp16, computed in float16. One ulp at 20 is 1.6e-2."""
     name = "dalle-tiny-fp16"
-    config, params = checkpoint.load_dalle_bart(FIXTURES / name, "float16")
+    _, config, params = families.load(FIXTURES / name, "float16")
     goldens = load_goldens(name, "goldens_fp16")
     yield from _compare_network(f"{name}, in float16", goldens, config, params, 2e-2, 2e-2, _look_up)
 
@@ -171,7 +175,7 @@ def _compare_network(name, goldens, config, params, states_tolerance, logits_tol
         states = dalle_bart.encode(config, summed, tokens, mask)
         recorded = goldens[f"encoder_last_hidden_state{kind}"]
         yield near(name, f"encoder states{label}", states_tolerance, recorded, states)
-        logits.append(dalle_bart.logits(config, summed, codes, states, mask))
+        logits.append(dalle_bart.decoder_logits(config, summed, codes, states, mask))
         yield near(name, f"logits{label}", logits_tolerance, goldens[f"logits{kind}"], logits[-1])
     return logits
 
@@ -199,27 +203,29 @@ def compare_pipeline() -> Iterator[Comparison]:
     name = "pipeline"
     goldens = load_goldens(name)
     prompts = goldens["prompts"].tolist()
-    tokenizer = text.Tokenizer.from_folder(FIXTURES / "dalle-tiny")
-    inputs = (*checkpoint.load_dalle_bart(FIXTURES / "dalle-tiny"), *tokenizer(prompts), *tokenizer.unconditional(2))
+    tokenizer = open_tokenizer(FIXTURES / "dalle-tiny")
+    _, config, params = families.load(FIXTURES / "dalle-tiny")
+    conditions = _conditions(config, params, tokenizer(prompts), tokenizer.unconditional(2))
+    generate = partial(families.generate, dalle_bart, config, params, *conditions, guidance_scale=10.0)
     decode = _image_decoder()
 
     codes = np.stack(
         [
-            dalle_bart.generate(*inputs, guidance_scale=10.0, top_k=50, gumbel=gumbel)
-            for gumbel in _notebook_noise(int(goldens["seed"]), goldens["codes"].shape, inputs[0].logits_width)
+            generate(top_k=50, gumbel=gumbel)
+            for gumbel in _notebook_noise(int(goldens["seed"]), goldens["codes"].shape, config.logits_width)
         ]
     )
     yield equal(name, "codes, with the notebook's noise", goldens["codes"], codes)
     finished = decode(codes.reshape(-1, codes.shape[-1]))
     yield near(name, "images, of 255", 1, goldens["images"], finished)
-    greedy = dalle_bart.generate(*inputs, guidance_scale=10.0, greedy=True)
+    greedy = generate(greedy=True)
     yield equal(name, "codes, greedy, guidance 10", goldens["codes_greedy_cond10"], greedy)
     yield near(name, "images of those codes, of 255", 1, goldens["images_greedy_cond10"], decode(np.asarray(greedy)))
 
     logits = _clip_logits(prompts, finished)
     yield near(name, "CLIP logits per image", 5e-3, goldens["logits_per_image"], logits)
     scores = logits.reshape(len(codes), len(prompts), len(prompts)).diagonal(axis1=1, axis2=2).T  # [prompt, prediction]
-    yield equal(name, "ranking", goldens["ranking"], np.stack([ranking.rank(row) for row in scores]))
+    yield equal(name, "ranking", goldens["ranking"], np.stack([_order(row) for row in scores]))
 
 
 def _notebook_noise(seed: int, shape: tuple[int, int, int], width: int) -> Iterator[np.ndarray]:
@@ -238,13 +244,18 @@ def _notebook_noise(seed: int, shape: tuple[int, int, int], width: int) -> Itera
 
 
 def _image_decoder() -> Callable[[np.ndarray], np.ndarray]:
-    config, params = checkpoint.load_vqgan(FIXTURES / "vqgan-tiny")
-    return lambda codes: images.to_uint8(np.asarray(vqgan.decode_codes(config, params, codes)))
+    _, config, params = codecs.load(FIXTURES / "vqgan-tiny")
+    return lambda codes: images.to_uint8(np.asarray(vqgan.decode(config, params, codes)))
+
+
+def _order(scores: np.ndarray) -> list[int]:
+    nothing = np.zeros((1, 1, 3), np.uint8), np.zeros(1, np.int32)
+    return [image.seed for image in rank(RankedImage(*nothing, i, float(score)) for i, score in enumerate(scores))]
 
 
 def _clip_logits(prompts: list[str], finished: np.ndarray) -> np.ndarray:
-    config, params = checkpoint.load_clip(FIXTURES / "clip-tiny")
-    text_vectors = clip.embed_text(config, params, *text.Tokenizer.from_folder(FIXTURES / "clip-tiny")(prompts))
+    _, config, params = scorers.load(FIXTURES / "clip-tiny")
+    text_vectors = clip.embed_text(config, params, *clip.open_text(FIXTURES / "clip-tiny")(prompts))
     image_vectors = clip.embed_pixels(config, params, clip.preprocess(config, list(finished)))
     return np.asarray(clip.logits_per_image(config, params, image_vectors, text_vectors))
 

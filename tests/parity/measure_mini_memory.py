@@ -77,13 +77,13 @@ def memory(field: str) -> int:
 def load_and_report(folder: Path, dtype: str, draw: bool) -> None:
     import jax
 
-    from model_core.families.dalle_bart import dalle_bart
-    from model_core.weights import checkpoint
+    from model_core import families
+    from model_core.families.dalle_bart import family as dalle_bart
 
     jax.device_put(np.zeros(8)).block_until_ready()
     before, started = memory("VmRSS"), time.perf_counter()
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from what is in use now
-    config, params = checkpoint.load_dalle_bart(folder, dtype)
+    _, config, params = families.load(folder, dtype)
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
     ratio = (memory("VmHWM") - before) / size
     print(f"{dtype}: {size / 1e6:.0f} MB of params, peak {ratio:.3f} times that, {time.perf_counter() - started:.1f} s")

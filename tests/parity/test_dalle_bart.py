@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from model_core.families.dalle_bart import dalle_bart
-from model_core.families.dalle_bart import decoder as decoding
-from model_core.sampler import sampling
-from model_core.weights import checkpoint
+from model_core import families
+from model_core.families.dalle_bart import family as dalle_bart
+from model_core.sampler.sampling import stacked
+from model_core.sampler.sampling import warp as warp_logits
+from model_core.sampler.sequence import Sampling
 from tests.parity.comparisons import WARPED, compare_dalle_bart, compare_float16, load_goldens
 
 NAMES = ["dalle-tiny", "dalle-tiny-unscanned", "dalle-tiny-fp16"]
@@ -29,15 +30,29 @@ def test_float16_is_near_the_reference():
 @pytest.mark.parametrize("name", NAMES[:2])
 def test_cached_logits_are_the_reference(name, fixtures):
     goldens = load_goldens(name)
-    config, params = checkpoint.load_dalle_bart(fixtures / name)
-    weights = dalle_bart.decoder_weights(params)
-    mask = goldens["attention_mask"]
+    _, config, params = families.load(fixtures / name)
+    weights = dalle_bart.step_weights(params)
+    mask, codes = goldens["attention_mask"], goldens["decoder_input_ids"]
     states = dalle_bart.encode(config, params, goldens["input_ids"], mask)
-    state = jax.jit(decoding.prefill, static_argnums=0)(config, weights, states, jnp.asarray(mask, bool))
-    step = jax.jit(partial(decoding.decode_step, config))
-    for position in range(config.image_length):
-        logits, state = step(weights, state, jnp.asarray(goldens["decoder_input_ids"][:, position]))
-        np.testing.assert_allclose(logits, goldens["logits_cached"][:, position], rtol=0, atol=1e-4)
+    state = dalle_bart.prefill(config, weights, dalle_bart.read_text(config, weights, states, mask), codes[:, :0])
+    step = jax.jit(partial(dalle_bart.step, config), static_argnums=4)
+    for number in range(config.image_length):
+        position = jnp.full(len(codes), number, jnp.int32)
+        logits, state = step(weights, state, codes[:, number, None], position, config.image_length)
+        expected = goldens["logits_cached"][:, number, : logits.shape[-1]]
+        np.testing.assert_allclose(logits[:, 0], expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES[:2])
+def test_logits_of_the_family_are_the_reference(name, fixtures):
+    """Without start token, and of the codebook alone."""
+    goldens = load_goldens(name)
+    family, config, params = families.load(fixtures / name)
+    states = family.encode(config, params, goldens["input_ids"], goldens["attention_mask"])
+    codes = goldens["decoder_input_ids"][:, 1:]
+    logits = family.logits(config, params, states, goldens["attention_mask"], codes)
+    assert logits.shape == (*goldens["decoder_input_ids"].shape, config.grid.codebook)
+    np.testing.assert_allclose(logits, goldens["logits"][..., : config.grid.codebook], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -55,10 +70,8 @@ def test_warped_logits_are_the_reference(name, warp):
         logits = goldens[f"warp_in_{position}"].copy()
         if eos is not None:
             logits[:, eos] = -np.inf
-        how = sampling.sampling_params(
-            len(logits), num_codes=logits.shape[1], temperature=temperature, top_k=top_k, top_p=top_p
-        )
-        got = np.asarray(sampling.warp(jnp.asarray(logits), how.temperature, how.top_k, how.top_p))
+        how = stacked([Sampling(temperature=temperature, top_k=top_k, top_p=top_p)] * len(logits))
+        got = np.asarray(warp_logits(jnp.asarray(logits), how["temperature"], how["top_k"], how["top_p"]))
         expected = goldens[f"warp_{warp}_{position}"].copy()
         if eos is not None:
             expected[:, eos] = -np.inf

@@ -12,7 +12,7 @@ def test_the_notebook_flow_is_the_reference():
 
 def test_the_pipeline_class_computes_what_the_notebook_does(fixtures):
     """The recorded noise cannot be fed to the pipeline; coldest sampling is greedy, whose images are recorded."""
-    pipeline = Pipeline.from_parts(dalle_bart=fixtures / "dalle-tiny", vqgan=fixtures / "vqgan-tiny")
+    pipeline = Pipeline.from_parts(sampler=fixtures / "dalle-tiny", codec=fixtures / "vqgan-tiny")
     with np.load(fixtures / "pipeline" / "goldens.npz") as goldens:
         for i, prompt in enumerate(goldens["prompts"].tolist()):
             (drawn,) = pipeline.generate(prompt, seed=0, guidance_scale=10.0, temperature=1e-6)

@@ -6,9 +6,9 @@ import pytest
 from flax import traverse_util
 
 from model_core.codecs import vqgan
-from model_core.families.dalle_bart import dalle_bart
+from model_core.families.dalle_bart import family as dalle_bart
+from model_core.families.dalle_bart import layout
 from model_core.scorers import clip
-from model_core.weights import convert
 
 TREES = Path(__file__).parent / "fixtures" / "trees"
 Shapes = dict[str, tuple[int, ...]]
@@ -84,7 +84,7 @@ def test_dalle_bart(raw, tree):
 
 
 def test_unrolled_dalle_bart():
-    unrolled = convert.unroll_shapes(read_tree("dalle_mini_scanned.txt"))
+    unrolled = layout.unroll_shapes(read_tree("dalle_mini_scanned.txt"))
     recorded = read_tree("dalle_mini_unrolled_layers_0_and_11.txt")
     assert recorded.items() <= unrolled.items()
     assert {name for name in unrolled if "Layer_0/" in name} <= recorded.keys()

@@ -13,14 +13,14 @@ from model_core.stages import computed_together
 
 images = int(sys.argv[1])
 params = random_params(vqgan.param_shapes(VQGAN_F16), "float32")
-codes = np.random.default_rng(0).integers(VQGAN_F16.n_embed, size=(images, VQGAN_F16.grid**2), dtype=np.int32)
+codes = np.random.default_rng(0).integers(VQGAN_F16.n_embed, size=(images, VQGAN_F16.grid.num_codes), dtype=np.int32)
 
 parts = np.split(codes, images // computed_together(images))
 
 
 def decode() -> None:
     for part in parts:
-        np.asarray(vqgan.decode_codes(VQGAN_F16, params, part))
+        np.asarray(vqgan.decode(VQGAN_F16, params, part))
 
 
 began = time.perf_counter()

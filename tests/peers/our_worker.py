@@ -8,17 +8,18 @@ import jax
 import numpy as np
 
 from model_core.bench.models import MINI, random_params
-from model_core.families.dalle_bart import dalle_bart
+from model_core.families.conditions import Condition
+from model_core.families.dalle_bart import family
 from model_core.sampler.rows import Rows
-from model_core.sampler.sequence import SamplerJob
+from model_core.sampler.sequence import Sampling, Sequence
 
 images, codes = map(int, sys.argv[-2:])
-params = random_params(dalle_bart.param_shapes(MINI), "float32")
+params = random_params(family.param_shapes(MINI), "float32")
 encoder = {"model": {"encoder": params["model"]["encoder"]}}
 rows = Rows(
+    family,
     MINI,
-    dalle_bart.decoder_weights(params),
-    num_codes=MINI.image_vocab_size,
+    family.step_weights(params),
     max_rows=2 * images,
     deterministic="deterministic" in sys.argv,
 )
@@ -28,26 +29,25 @@ mask = np.stack([np.arange(64) < 12, np.arange(64) < 2]).astype(np.int32)
 
 
 def draw(seed: int) -> None:
-    states = np.asarray(dalle_bart.encode(MINI, encoder, tokens, mask))
-    seats = [
-        rows.join(
-            rows.check(
-                SamplerJob(
-                    states=states[0],
-                    mask=mask[0],
-                    uncond_states=states[1],
-                    uncond_mask=mask[1],
-                    seed=seed * images + image,
-                    top_k=50,
-                )
-            )
+    states = np.asarray(family.encode(MINI, encoder, tokens, mask))
+    prompt, nothing = map(Condition, states, mask)
+    sequences = [
+        Sequence(
+            condition=prompt,
+            uncondition=nothing,
+            seed=seed * images + image,
+            sampling=Sampling(guidance_scale=10.0, top_k=50),
         )
         for image in range(images)
     ]
-    while (left := codes - seats[0].position) > 0:
+    for sequence in sequences:
+        rows.check(sequence)
+        rows.join(sequence)
+    while (left := codes - sequences[0].position) > 0:
         rows.advance(min(16, left))
-    for seat in seats:
-        rows.leave(seat)
+        rows.read()
+    for sequence in sequences:
+        rows.leave(sequence)
 
 
 began = time.perf_counter()

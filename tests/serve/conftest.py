@@ -64,7 +64,8 @@ def service(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
                 "ignore", ResourceWarning
             )  # Ray leaves the pipes of its processes to be closed at exit
             from deployments.config import AppConfig, GatewayConfig, Limits, ModelConfig
-            from deployments.local import LocalService, free_port
+            from deployments.host import free_port
+            from deployments.local import LocalService
 
             config = AppConfig(
                 models=[ModelConfig(id="tiny", source=str(tiny_model))],

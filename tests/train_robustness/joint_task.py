@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from model_core.families.dalle_bart.dalle_bart import DalleBartConfig
+from model_core.families.dalle_bart.family import DalleBartConfig
 from model_core.training import dalle_bart, devices
 from model_core.training.dalle_bart import DalleBartRecipe
 from model_core.training.loop import LoopConfig, train

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from model_core.families.dalle_bart.text import Tokenizer
+from model_core.families.dalle_bart.text import open_tokenizer
 from model_core.pipeline import Pipeline
 from model_core.training import dalle_bart
 from model_core.training.data import Dataset
@@ -105,7 +105,7 @@ def test_samples_show_how_far_training_has_come(run: Path, tmp_path: Path):
     )
     draw = sampler(
         SMOKE.dalle_bart,
-        Tokenizer.from_folder(run / "model/dalle_bart"),
+        open_tokenizer(run / "model/dalle_bart"),
         training._reconstruct,
         ["a red circle", "a blue square"],
         SMOKE.vqgan.n_embed,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from model_core import bundles, codecs
 from model_core.shipped.world import codes
 from model_core.shipped.world.recipe import CPU, Recipe, run_chunk
-from model_core.weights import bundles, checkpoint
 from tests.unit.model_core.shipped.world.things_made_here import sprites
 
 pytestmark = pytest.mark.timeout(2400)
@@ -41,7 +41,7 @@ def test_the_recipe_is_stopped_by_the_clock_and_goes_on_to_a_model(tmp_path: Pat
         assert steps_of(run / part) == list(range(1, len(steps_of(run / part)) + 1))  # nothing twice
     bundle = bundles.resolve(run / "model")
     assert bundle.id == "world"
-    checkpoint.load_vqgan(bundle.vqgan)
-    before = (bundle.vqgan / "flax_model.msgpack").read_bytes()
+    codecs.load(bundle.codec)
+    before = (bundle.codec / "flax_model.msgpack").read_bytes()
     assert run_chunk(run, sprites(), FEW, minutes=0)
-    assert (bundle.vqgan / "flax_model.msgpack").read_bytes() == before
+    assert (bundle.codec / "flax_model.msgpack").read_bytes() == before

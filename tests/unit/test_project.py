@@ -1,5 +1,6 @@
 """The project as a home: what its documents name exists, what exists is documented, and the lock can be trusted."""
 
+import ast
 import re
 import subprocess
 import tomllib
@@ -75,6 +76,33 @@ def test_every_source_file_has_its_line_in_the_design():
     files = [path for folder in ("model_core", "deployments", "loadtest") for path in (ROOT / folder).rglob("*.py")]
     missing = [path.relative_to(ROOT).as_posix() for path in files if path.name != "__init__.py"]
     assert not [name for name in missing if f"`{name.rsplit('/', 1)[-1]}`" not in design]
+
+
+def imports_of(path: Path) -> set[str]:
+    """The modules that a file names in its imports, those inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def test_no_files_import_each_other_in_a_circle():
+    paths = [path for folder in ("model_core", "deployments", "loadtest") for path in (ROOT / folder).rglob("*.py")]
+    names = {path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path for path in paths}
+    left = {name.removesuffix(".__init__"): imports_of(path) for name, path in names.items()}
+    left = {name: (imports & left.keys()) - {name} for name, imports in left.items()}
+
+    def ends() -> set[str]:
+        """What imports nothing that is left, or is imported by nothing that is."""
+        return {name for name in left if not left[name] & left.keys()} | (left.keys() - set().union(*left.values()))
+
+    while free := ends():
+        for name in free:
+            del left[name]
+    assert not left, f"these import each other: {sorted(left)}"
 
 
 def test_make_help_lists_every_target():

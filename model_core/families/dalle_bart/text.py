@@ -1,120 +1,121 @@
-"""Prompt → text tokens, for DalleBart and for CLIP.
+"""Prompt → words → text tokens → encoder states.
 
-Knows nothing of the models but their folders: config.json, the tokenizer's files, the word list. No network, no JAX.
+What needs JAX is imported with the encoder's weights; words and tokens do without.
 
-Provenance: `DalleBartProcessor` of dalle-mini 0.1.5 and `CLIPTokenizerFast` of transformers 4.25.
+Provenance: `DalleBartProcessor` of dalle-mini 0.1.5.
 """
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tokenizers
-from jaxtyping import Int32
+from jaxtyping import Float32
 
-from model_core.bpe import read_bpe
-from model_core.errors import InvalidValue, UnsupportedConfig
-from model_core.families.dalle_bart.normalize import WordList, normalize
+from model_core.errors import UnsupportedConfig
+from model_core.families.conditions import Condition, EncodedPrompt
+from model_core.families.dalle_bart.normalize import normalize
+from model_core.tokenizer import TextTokens, Tokenizer
 from model_core.weights.json_files import read_json
-
-__all__ = ["Tokenizer", "WordList", "normalize"]
 
 WORD_LIST = "enwiki-words-frequency.txt"
 
+Encode = Callable[[TextTokens, TextTokens], Any]  # (text_tokens, text_mask) → states [B, T, D]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextConfig:
-    """What a model's config.json says of its text.
+
+def open_text(
+    folder: str | os.PathLike, dtype: str = "float32", *, batch_size: int = 8, place: Any = None
+) -> "DalleBartText":
+    """Loads what turns prompts into conditions: the tokenizer and the encoder.
+
+    Args:
+      dtype: what the encoder is held and computed in; conditions are float32.
+      batch_size: texts in one call of the encoder, whatever their number.
+      place: as in `checkpoint.load_params`.
+
+    Raises: as `open_tokenizer`, and as `families.load`.
+    """
+    return DalleBartText(open_tokenizer(folder), _load_encoder(folder, dtype, place), batch_size)
+
+
+def open_tokenizer(folder: str | os.PathLike) -> Tokenizer:
+    """Reads config.json, the tokenizer's files, and the word list where there is one.
+
+    Raises:
+      ModelNotFound: there is no such folder.
+      CorruptCheckpoint: a file is missing or not in its format, or the tokens do not fit the model.
+      UnsupportedConfig: config.json is not of a DalleBart.
+    """
+    folder = Path(folder)
+    raw = read_json(folder, "config.json")
+    if raw.get("model_type") != "dallebart":
+        raise UnsupportedConfig(f"model_type in config.json is {raw.get('model_type')!r}; it must be 'dallebart'.")
+    word_list = folder / WORD_LIST
+    return Tokenizer(
+        folder,
+        "BartTokenizer",
+        max_length=raw.get("max_text_length", 64),
+        vocab_size=raw.get("encoder_vocab_size", 50264),
+        normalize=partial(normalize, word_list=word_list if word_list.is_file() else None)
+        if raw.get("normalize_text", False)
+        else str,
+    )
+
+
+def _load_encoder(folder: str | os.PathLike, dtype: str, place: Any) -> Encode:
+    from model_core import families
+
+    family, config, params = families.load(folder, dtype, role="text", place=place)
+    return partial(family.encode, config, params)
+
+
+class DalleBartText:
+    """Turns prompts into conditions: encoder states. What comes out for a text depends on no other.
 
     Attributes:
-      max_text_length: T, bos and eos included.
-      vocab_size: rows of the model's embedding table.
-      normalize_text: whether prompts go through `normalize`.
+      tokenizer: prompts → text tokens.
     """
 
-    max_text_length: int
-    vocab_size: int
-    normalize_text: bool
-    is_clip: bool
+    def __init__(self, tokenizer: Tokenizer, encode: Encode, batch_size: int):
+        """`open_text` is the usual way."""
+        self.tokenizer = tokenizer
+        self._encode = encode
+        self._batch_size = batch_size
 
-    @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> "TextConfig":
-        """Reads the config.json of a DalleBart or a CLIP; absent keys have the published classes' defaults."""
-        if raw.get("model_type") == "clip":
-            text = raw.get("text_config") or {}
-            length, vocab_size = text.get("max_position_embeddings", 77), text.get("vocab_size", 49408)
-        elif raw.get("model_type") == "dallebart":
-            length, vocab_size = raw.get("max_text_length", 64), raw.get("encoder_vocab_size", 50264)
-        else:
-            raise UnsupportedConfig(f"model_type is {raw.get('model_type')!r}; 'dallebart' and 'clip' take text.")
-        for key, value in (("the text's length", length), ("the vocabulary's size", vocab_size)):
-            if type(value) is not int or value < 3:
-                raise UnsupportedConfig(f"{key} in config.json is {value!r}; it must be an integer from 3 up.")
-        return cls(
-            max_text_length=length,
-            vocab_size=vocab_size,
-            normalize_text=raw["model_type"] == "dallebart" and bool(raw.get("normalize_text", False)),
-            is_clip=raw["model_type"] == "clip",
-        )
+    def __call__(self, prompt: str, negative: str | None = None) -> tuple[Condition, Condition]:
+        """Turns a prompt and what guidance is to lead away from, if not from no text at all, into two conditions."""
+        (encoded,) = self.encode([(prompt, negative or "")])
+        assert encoded.uncondition is not None  # "" and any other text have one
+        return encoded.condition, encoded.uncondition
 
+    def encode(self, pairs: Sequence[tuple[str, str | None]]) -> list[EncodedPrompt]:
+        """Encodes (prompt, negative prompt) pairs, all texts in batches of one size, each text once.
 
-class Tokenizer:
-    """Turns prompts into right-padded text tokens [B, T]; safe to share between threads.
-
-    Attributes:
-      config: the text's length, the vocabulary's size, and whether prompts are normalised.
-    """
-
-    def __init__(self, config: TextConfig, backend: tokenizers.Tokenizer, word_list: Path | None):
-        """Takes over `backend`, which truncates and pads; `from_folder` is the usual way."""
-        self.config = config
-        self._backend = backend
-        self._word_list = word_list
-
-    @classmethod
-    def from_folder(cls, folder: str | os.PathLike) -> "Tokenizer":
-        """Reads tokenizer.json, or vocab.json and merges.txt where there is none.
-
-        Raises:
-          ModelNotFound: there is no such folder.
-          CorruptCheckpoint: a file is missing or not in its format, or the tokens do not fit the model.
-          UnsupportedConfig: config.json is neither of a DalleBart nor of a CLIP.
+        An empty text is the unconditional one, which is not normalised. Where the negative is None, nothing is made of
+        it: the image is to be drawn without guidance.
         """
-        folder = Path(folder)
-        config = TextConfig.from_dict(read_json(folder, "config.json"))
-        backend = read_bpe(folder, config.is_clip, config.max_text_length, config.vocab_size)
-        word_list = folder / WORD_LIST
-        return cls(config, backend, word_list if word_list.is_file() else None)
+        if not pairs:
+            return []
+        texts = dict.fromkeys(text for pair in pairs for text in pair if text is not None)
+        words = {text: text and self.tokenizer.normalize(text) for text in texts}
+        tokens, mask = self.tokenizer.encode(list(words.values()))
+        states = self._states(tokens, mask)
+        conditions = {text: Condition(states[row], mask[row]) for row, text in enumerate(texts)}
+        return [
+            EncodedPrompt(
+                condition=conditions[prompt],
+                uncondition=None if negative is None else conditions[negative],
+                words=words[prompt].strip(),
+                num_tokens=int(conditions[prompt].mask.sum()),
+                num_negative_tokens=int(conditions[negative].mask.sum()) if negative else 0,
+            )
+            for prompt, negative in pairs
+        ]
 
-    def __call__(self, prompts: Sequence[str]) -> tuple[Int32[np.ndarray, "B T"], Int32[np.ndarray, "B T"]]:
-        """Turns prompts into (text_tokens, text_mask).
-
-        Tokens beyond T are cut off, eos stays last. The mask is 1 for real tokens, bos and eos among them. Text that
-        is not valid unicode (lone surrogates) becomes U+FFFD; nothing else is refused, whatever its length.
-
-        Raises:
-          InvalidValue: `prompts` is not a sequence of strings.
-        """
-        if isinstance(prompts, str) or not all(isinstance(prompt, str) for prompt in prompts):
-            raise InvalidValue("Tokenizer takes a list of strings, one for each prompt.", "prompt")
-        return self._encode([self._prepare(prompt) for prompt in prompts])
-
-    def unconditional(self, batch: int) -> tuple[Int32[np.ndarray, "B T"], Int32[np.ndarray, "B T"]]:
-        """Gives `batch` rows of the empty text, not normalised: bos, eos, padding."""
-        return self._encode([""] * batch)
-
-    def _prepare(self, prompt: str) -> str:
-        if self.config.normalize_text:
-            prompt = normalize(prompt, self._word_list)
-        return prompt.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-    def _encode(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        # One by one: the library's batches start a thread pool, which is not worth it for a handful of prompts.
-        rows = [self._backend.encode(text) for text in texts]
-        shape = (len(rows), self.config.max_text_length)
-        text_tokens = np.array([row.ids for row in rows], np.int32).reshape(shape)
-        text_mask = np.array([row.attention_mask for row in rows], np.int32).reshape(shape)
-        return text_tokens, text_mask
+    def _states(self, tokens: TextTokens, mask: TextTokens) -> Float32[np.ndarray, "B T D"]:
+        full = -(-len(tokens) // self._batch_size) * self._batch_size
+        rows = np.arange(full).clip(max=len(tokens) - 1).reshape(-1, self._batch_size)
+        parts = [np.asarray(self._encode(tokens[part], mask[part]), np.float32) for part in rows]
+        return np.concatenate(parts)[: len(tokens)]

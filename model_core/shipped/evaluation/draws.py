@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int32
 
+from model_core.bundles import Bundle
 from model_core.errors import InvalidValue
+from model_core.files import write_atomically
 from model_core.pipeline import MAX_IMAGES, Pipeline
-from model_core.training.files import write_atomically
-from model_core.weights.bundles import Bundle
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +42,7 @@ def draw_all(
     """
     if not 1 <= num_draws <= MAX_IMAGES:
         raise InvalidValue(f"draws must be 1 to {MAX_IMAGES}; got {num_draws}.", "draws")
-    if pipeline.clip_scorer is None:
+    if pipeline.scorer is None:
         raise InvalidValue(f"{pipeline.bundle.id} has no CLIP: there is nothing to choose the best draws by.")
     found = []
     for prompt in prompts:
@@ -56,7 +56,7 @@ def draw_all(
 def fingerprint(bundle: Bundle) -> str:
     """Sixteen hex digits that change with any file of the model's networks, and with its sampling defaults."""
     digest = hashlib.sha256(json.dumps(bundle.sampling, sort_keys=True).encode())
-    for part in filter(None, (bundle.dalle_bart, bundle.vqgan, bundle.clip)):
+    for part in bundle.parts.values():
         for file in sorted(path for path in part.iterdir() if path.is_file()):
             digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]

@@ -4,7 +4,7 @@ Pictures are taken group by group (split and style), since a number over picture
 those that were not. Knows nothing of drawing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -12,16 +12,15 @@ import numpy as np
 import optax
 from jaxtyping import Float, Int, UInt8
 
-from model_core.codecs import vqgan
-from model_core.families.dalle_bart import dalle_bart
-from model_core.families.dalle_bart.text import Tokenizer
-from model_core.pictures.images import to_uint8
-from model_core.scorers import clip
+from model_core import codecs, families, scorers
+from model_core.batches import batches, in_batches
+from model_core.bundles import Bundle
+from model_core.families.dalle_bart import family as dalle_bart
+from model_core.families.dalle_bart.text import open_tokenizer
+from model_core.pictures.images import to_pixels, to_uint8
 from model_core.shipped.evaluation.measures import hits, psnr, ssim
 from model_core.training.canonical_codes import canonical_codes
 from model_core.training.data import Dataset, Item
-from model_core.weights import checkpoint
-from model_core.weights.bundles import Bundle
 
 BATCH = 16
 PREDICTED = 500  # pictures of a group at most, evenly chosen, whose codes are predicted: it takes longest
@@ -56,11 +55,13 @@ class Networks:
     """The networks of a model, loaded to be measured."""
 
     def __init__(self, bundle: Bundle):
-        self._vqgan = checkpoint.load_vqgan(bundle.vqgan)
-        self._dalle_bart = checkpoint.load_dalle_bart(bundle.dalle_bart)
-        self._tokenizer = Tokenizer.from_folder(bundle.dalle_bart)
-        self._clip = checkpoint.load_clip(bundle.clip) if bundle.clip else None
-        self._clip_tokenizer = Tokenizer.from_folder(bundle.clip) if bundle.clip else None
+        self._codec = codecs.load(bundle.codec)
+        _, *self._dalle_bart = families.load(bundle.sampler)
+        self._tokenizer = open_tokenizer(bundle.text)
+        self._scorer = None
+        if folder := bundle.scorer:
+            loaded = scorers.load(folder)
+            self._scorer = (*loaded, loaded[0].open_text(folder))
 
     def measure(self, dataset: Dataset) -> list[GroupScores]:
         """Scores of every (split, style) of the data set."""
@@ -88,36 +89,28 @@ class Networks:
             num_pictures=len(items),
             psnr=float(np.mean([psnr(one, want) for one, want in zip(got, pixels, strict=True)])),
             ssim=float(np.mean([ssim(one, want) for one, want in zip(got, pixels, strict=True)])),
-            codes_used=len(np.unique(codes)) / self._vqgan[0].n_embed,
+            codes_used=len(np.unique(codes)) / self._codec[1].grid.codebook,
             nll=self.nll(prompts, canonical),
             nll_wrong_prompt=self.nll(prompts[1:] + prompts[:1], canonical),
             recall_at_1=recalls and recalls[0],
             recall_at_5=recalls and recalls[1],
         )
 
-    def encode(self, pixels: UInt8[np.ndarray, "M h w 3"]) -> Int[np.ndarray, "M N"]:
+    def encode(self, images: UInt8[np.ndarray, "M h w 3"]) -> Int[np.ndarray, "M N"]:
         """Pictures to codes."""
-        config, params = self._vqgan
-        parts = [
-            np.asarray(vqgan.encode_pixels(config, params, pixels[rows].astype(np.float32) / 255))[:count]
-            for rows, count in _batches(len(pixels))
-        ]
-        return np.concatenate(parts)
+        codec, config, params = self._codec
+        return in_batches(lambda rows: codec.encode(config, params, to_pixels(rows)), images, BATCH)
 
     def reconstruct(self, codes: Int[np.ndarray, "M N"]) -> UInt8[np.ndarray, "M h w 3"]:
         """Codes to pictures."""
-        config, params = self._vqgan
-        parts = [
-            to_uint8(np.asarray(vqgan.decode_codes(config, params, codes[rows])))[:count]
-            for rows, count in _batches(len(codes))
-        ]
-        return np.concatenate(parts)
+        codec, config, params = self._codec
+        return in_batches(lambda rows: to_uint8(np.asarray(codec.decode(config, params, rows))), codes, BATCH)
 
     def nll(self, prompts: list[str], codes: Int[np.ndarray, "M N"]) -> float:
         """Mean negative log-likelihood of the codes, in nats a code, each given the true codes before it."""
         config, params = self._dalle_bart
         total = 0.0
-        for rows, count in _batches(len(codes)):
+        for rows, count in batches(len(codes), BATCH):
             tokens, mask = self._tokenizer([prompts[row] for row in rows])
             shown = np.pad(codes[rows][:, :-1], ((0, 0), (1, 0)), constant_values=config.decoder_start_token_id)
             logits = dalle_bart.forward(config, params, tokens, mask, shown.astype(np.int32))
@@ -127,23 +120,17 @@ class Networks:
 
     def recalls(self, items: Sequence[Item], pixels: UInt8[np.ndarray, "M h w 3"]) -> tuple[float, float] | None:
         """How often a concept's prompt finds its picture first, and among the first five; one picture a concept."""
-        if self._clip is None or self._clip_tokenizer is None:
+        if self._scorer is None:
             return None
         first = list({item.concept: row for row, item in reversed(list(enumerate(items)))}.values())
         texts, images = [], []
-        config, params = self._clip
-        for rows, count in _batches(len(first)):
+        scorer, config, params, text = self._scorer
+        for rows, count in batches(len(first), BATCH):
             chosen = [first[row] for row in rows]
-            tokens = self._clip_tokenizer([items[row].prompts[0][0] for row in chosen])
-            texts.append(np.asarray(clip.embed_text(config, params, *tokens))[:count])
-            preprocessed = clip.preprocess(config, list(pixels[chosen]))
-            images.append(np.asarray(clip.embed_pixels(config, params, preprocessed))[:count])
+            tokens = text([items[row].prompts[0][0] for row in chosen])
+            texts.append(np.asarray(scorer.embed_text(config, params, *tokens))[:count])
+            preprocessed = scorer.preprocess(config, list(pixels[chosen]))
+            images.append(np.asarray(scorer.embed_pixels(config, params, preprocessed))[:count])
         logits: Float[np.ndarray, "M M"] = np.concatenate(texts) @ np.concatenate(images).T
         labels = np.arange(len(first))
         return float(hits(logits, labels, 1).mean()), float(hits(logits, labels, 5).mean())
-
-
-def _batches(total: int) -> Iterator[tuple[Int[np.ndarray, " rows"], int]]:
-    """Rows of batches of one size, the last row repeated, and how many of them count."""
-    for first in range(0, total, BATCH):
-        yield np.arange(first, first + BATCH).clip(max=total - 1), min(BATCH, total - first)

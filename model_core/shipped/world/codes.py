@@ -6,26 +6,25 @@ number gives them again.
 """
 
 import hashlib
-import io
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8, UInt16
 
+from model_core.batches import in_batches
 from model_core.codecs import vqgan
-from model_core.codecs.vqgan import VQGANConfig
+from model_core.codecs.vqgan import Params, VQGANConfig
 from model_core.errors import InvalidValue
-from model_core.families.dalle_bart.dalle_bart import Params
+from model_core.families.conditions import Grid
+from model_core.files import replacing
+from model_core.pictures.images import to_pixels
 from model_core.shipped.world.color import parse_hex
-from model_core.shipped.world.description import WHITE
 from model_core.shipped.world.grounds import SIDE, flat_color
 from model_core.shipped.world.scenes import World
-from model_core.shipped.world.vocabulary import COLOR_NAMES
-from model_core.training.files import write_atomically
+from model_core.shipped.world.sprites import FLAT_GROUNDS
 
 SHARD = 2048  # scenes
 BATCH = 32  # pictures at a time
-FLAT = (WHITE, *COLOR_NAMES)
 TOLD_BY = 100  # scenes
 MADE_BY = "made_by.txt"
 
@@ -47,9 +46,9 @@ def write_codes(folder: Path, world: World, config: VQGANConfig, params: Params,
     for number in range(num_shards):
         path = folder / f"{number:05d}.npy"
         if not path.exists():
-            buffer = io.BytesIO()
-            np.save(buffer, encode_shard(world, config, params, number, alone))
-            write_atomically(path, buffer.getvalue())
+            codes = encode_shard(world, config, params, number, alone)
+            with replacing(path) as file:
+                np.save(file, codes)
             print(f"codes: {number + 1} of {num_shards} shards", flush=True)
 
 
@@ -62,41 +61,35 @@ def encode_shard(
     world: World, config: VQGANConfig, params: Params, number: int, alone: dict[str, int]
 ) -> UInt16[np.ndarray, "M 2 N"]:
     """The codes of one shard."""
-    rows = []
-    for first in range(number * SHARD, (number + 1) * SHARD, BATCH):
-        scenes = list(world.scenes(first, min(first + BATCH, (number + 1) * SHARD)))
-        pixels = np.stack([scene.pixels for scene in scenes])
-        codes = _encode(config, params, pixels)
-        for scene, spelled in zip(scenes, codes, strict=True):
-            ground = scene.description.ground
-            plain = spelled
-            if ground in FLAT:
-                plain = np.where(shows_only(scene.pixels, flat_color(ground), config.grid), alone[ground], spelled)
-            rows.append(np.stack([spelled, plain]))
-    return np.stack(rows).astype(np.uint16)
+    scenes = list(world.scenes(number * SHARD, (number + 1) * SHARD))
+    both = []
+    for scene, codes in zip(scenes, _encode(config, params, np.stack([each.pixels for each in scenes])), strict=True):
+        ground, plain = scene.description.ground, codes
+        if ground in FLAT_GROUNDS:
+            plain = np.where(shows_only(scene.pixels, flat_color(ground), config.grid), alone[ground], codes)
+        both.append((codes, plain))
+    return np.array(both, np.uint16)
 
 
-def shows_only(pixels: UInt8[np.ndarray, "side side 3"], color: str, grid: int) -> Bool[np.ndarray, " N"]:
+def shows_only(pixels: UInt8[np.ndarray, "side side 3"], color: str, grid: Grid) -> Bool[np.ndarray, " N"]:
     """For each place of the grid, whether all of its pixels have this colour."""
-    patch = len(pixels) // grid
-    wanted = np.round(parse_hex(color) * 255).astype(np.uint8)
-    places = (pixels == wanted).all(-1).reshape(grid, patch, grid, patch)
+    places = (pixels == _as_bytes(color)).all(-1).reshape(grid.rows, len(pixels) // grid.rows, grid.columns, -1)
     return places.all(axis=(1, 3)).reshape(-1)
 
 
 def _codes_of_flat_grounds(config: VQGANConfig, params: Params) -> dict[str, int]:
     """The commonest code of each picture of one colour."""
-    colors = np.stack([np.round(parse_hex(flat_color(name)) * 255) for name in FLAT]).astype(np.uint8)
-    pixels = np.broadcast_to(colors[:, None, None], (len(FLAT), SIDE, SIDE, 3))
-    return {
-        name: int(np.bincount(row).argmax()) for name, row in zip(FLAT, _encode(config, params, pixels), strict=True)
-    }
+    colors = np.stack([_as_bytes(flat_color(name)) for name in FLAT_GROUNDS])
+    codes = _encode(config, params, np.broadcast_to(colors[:, None, None], (len(FLAT_GROUNDS), SIDE, SIDE, 3)))
+    return {name: int(np.bincount(row).argmax()) for name, row in zip(FLAT_GROUNDS, codes, strict=True)}
 
 
-def _encode(config: VQGANConfig, params: Params, pixels: UInt8[np.ndarray, "B side side 3"]) -> Int[np.ndarray, "B N"]:
-    """Codes of up to `BATCH` pictures; the last is repeated up to that, for one compiled program."""
-    rows = np.arange(BATCH).clip(max=len(pixels) - 1)
-    return np.asarray(vqgan.encode_pixels(config, params, pixels[rows].astype(np.float32) / 255))[: len(pixels)]
+def _as_bytes(color: str) -> UInt8[np.ndarray, " 3"]:
+    return np.round(parse_hex(color) * 255).astype(np.uint8)
+
+
+def _encode(config: VQGANConfig, params: Params, pixels: UInt8[np.ndarray, "M side side 3"]) -> Int[np.ndarray, "M N"]:
+    return in_batches(lambda rows: vqgan.encode(config, params, to_pixels(rows)), pixels, BATCH)
 
 
 def _digest(world: World, params: Params) -> str:

@@ -69,9 +69,8 @@ def run_chunk(run: Path, sprites: Sprites, recipe: Recipe, minutes: float) -> bo
     """Trains for so many minutes, or to the end if that is near or `minutes` is 0; whether all is done."""
     if not run.exists():
         start_from(START, run)
-    stop = signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # a loop keeps the signal and saves before it stops
+    # A loop of training keeps the signal, and saves before it stops.
+    stop = signal.signal(signal.SIGTERM, signal.default_int_handler)
     world, unseen = (World(sprites=sprites, seed=SEED, held_out=held_out) for held_out in (False, True))
     clock = threading.Timer(60 * minutes, os.kill, (os.getpid(), signal.SIGTERM))
     clock.daemon = True

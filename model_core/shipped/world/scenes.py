@@ -1,7 +1,7 @@
 """(seed, index) → a scene: picture, caption, and what it shows. Endless, and the same every time.
 
 A scene is described first, in words; then captioned, arranged and drawn, each with chance of its own, so that captions
-can be made again without drawing. Training and evaluation see different scenes: see `held_out.py`.
+can be made again without drawing. Training and evaluation see different scenes: see `description.py`.
 """
 
 import random
@@ -18,6 +18,7 @@ from model_core.shipped.world.captions import caption_of, thing_of
 from model_core.shipped.world.description import (
     FRAME,
     INSIDE,
+    KINDS,
     RELATIONS,
     SIZES,
     TOUCHING,
@@ -25,9 +26,9 @@ from model_core.shipped.world.description import (
     Box,
     Description,
     Subject,
+    held_out_kinds,
 )
 from model_core.shipped.world.grounds import draw_frame, draw_ground
-from model_core.shipped.world.held_out import KINDS, held_out_kinds
 from model_core.shipped.world.layout import arrange
 from model_core.shipped.world.sprites import Sprites
 from model_core.shipped.world.vocabulary import COLOR_NAMES, PLACES, STYLES, Thing

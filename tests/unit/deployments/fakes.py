@@ -1,16 +1,21 @@
 """Stages with results to compute by hand, behind handles that look like Serve's.
 
-encode: states are the prompt's length, once. sample: codes are [seed mod 256, the prompt's length, the negative one's],
-where none is fixed, each a row of its own. decode: a 2×2 image, all of it the first code. score: the image's value, so
-that the largest seed mod 256 is the best.
+encode: states are the prompt's length, once; words are the prompt in lower case, tokens its letters. sample: codes are
+[seed mod 256, the prompt's length, the negative one's], where none is fixed, each a row of its own. decode: a 2×2
+image, all of it the first code. score: the image's value, so that the largest seed mod 256 is the best.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+
+from model_core.families.conditions import Condition, EncodedPrompt, Grid
+
+GRID = Grid(3, 1, 256)  # of what these stages draw
 
 
 class FakeResponse:
@@ -59,6 +64,7 @@ class FakeStage:
     Attributes:
       errors: raised by the next calls, one each.
       row_errors: raised by the next streams, one each, after so many items.
+      args_given: in all streams so far.
       options_given: by name, in all calls so far.
       delay_s: how long a call takes.
       responses: of all calls so far.
@@ -69,6 +75,7 @@ class FakeStage:
         self._compute = compute
         self.errors: list[Exception] = []
         self.row_errors: list[tuple[int, Exception]] = []
+        self.args_given: list[tuple[Any, ...]] = []
         self.options_given: list[dict[str, Any]] = []
         self.delay_s = 0.0
         self.responses: list[FakeResponse | FakeStream] = []
@@ -80,18 +87,16 @@ class FakeStage:
     def encode(self) -> "FakeStage":
         return self
 
-    sample = decode = score = encode
+    decode = score = encode
 
     @property
-    def wake(self) -> Any:
-        return SimpleNamespace(remote=self._woken)
-
-    @property
-    def sample_rows(self) -> Any:
+    def sample(self) -> Any:
         return SimpleNamespace(remote=self._remote_rows)
 
-    def _woken(self) -> None:
+    @asynccontextmanager
+    async def choose_replica(self) -> AsyncIterator[None]:
         self.times_woken += 1
+        yield
 
     def options(self, *, stream: bool) -> "FakeStage":
         assert stream
@@ -104,6 +109,7 @@ class FakeStage:
         return response
 
     def _remote_rows(self, *args: Any, **options: Any) -> FakeStream:
+        self.args_given.append(args)
         self.options_given.append(options)
         stream = FakeStream(self._rows(args, **options))
         self.responses.append(stream)
@@ -140,15 +146,27 @@ class FakeStage:
             self.running -= 1
 
 
+def encoded(prompt: str, negative: str | None) -> EncodedPrompt:
+    """What the fake encoder makes of texts."""
+
+    def condition(text: str) -> Condition:
+        return Condition(np.full((1, 1), len(text), np.float32), np.ones(1, np.int32))
+
+    uncondition = None if negative is None else condition(negative)
+    return EncodedPrompt(condition(prompt), uncondition, prompt.lower(), len(prompt), len(negative or ""))
+
+
+def drawn(conditions: tuple[Condition, Condition | None], seed: int, sampling: Any) -> np.ndarray:
+    """The codes of the fake sampler."""
+    lengths = [0 if condition is None else condition.values[0, 0] for condition in conditions]
+    return np.array([seed % 256, *lengths], np.int32)
+
+
 def fake_stages() -> dict[str, FakeStage]:
     """The four stages by name."""
     return {
-        "text_encoder": FakeStage(lambda prompts: [(np.array([[len(prompt)]]), np.array([1])) for prompt in prompts]),
-        "token_sampler": FakeStage(
-            lambda prompt, negative, seed, sampling: np.array(
-                [seed % 256, prompt[0][0, 0], negative[0][0, 0] if negative else 0]
-            )
-        ),
+        "text_encoder": FakeStage(encoded),
+        "token_sampler": FakeStage(drawn),
         "image_decoder": FakeStage(lambda codes: np.full((2, 2, 3), codes[0], np.uint8)),
         "clip_scorer": FakeStage(lambda prompt, image: float(image[0, 0, 0])),
     }

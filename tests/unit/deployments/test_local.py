@@ -1,16 +1,8 @@
 import os
-from pathlib import Path
 
 import pytest
 
 from deployments import local
-
-
-def test_the_cache_is_where_the_user_wants_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert local.cache_folder() == tmp_path / "dalle-serve"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert local.cache_folder().is_relative_to(Path.home())
 
 
 def test_what_is_set_in_the_environment_stays(monkeypatch: pytest.MonkeyPatch):
@@ -19,17 +11,6 @@ def test_what_is_set_in_the_environment_stays(monkeypatch: pytest.MonkeyPatch):
     assert os.environ["HF_HUB_OFFLINE"] == "0"
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
     assert os.environ["RAY_AUTH_MODE"] == "token"
-
-
-@pytest.mark.parametrize(
-    ("host", "loopback"), [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False)]
-)
-def test_loopback(host: str, loopback: bool):
-    assert local.is_loopback(host) == loopback
-
-
-def test_a_free_port_is_free():
-    assert local.is_free("127.0.0.1", local.free_port())
 
 
 def test_the_cause_is_found_in_a_traceback():

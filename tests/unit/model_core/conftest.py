@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from model_core.families.dalle_bart import dalle_bart
+from model_core.families.conditions import Condition
+from model_core.families.dalle_bart import family as dalle_bart
 
 
 class TinyDalleBart(NamedTuple):
@@ -26,6 +27,13 @@ class TinyText(NamedTuple):
 
     def rows(self, *which: int) -> "TinyText":
         return TinyText(*(part[list(which)] for part in self))
+
+
+class TinyConditions(NamedTuple):
+    """Those of `TinyText`, in the same order."""
+
+    prompts: list[Condition]
+    unconditional: list[Condition]
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +71,14 @@ def tiny_text() -> TinyText:
     mask = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 0, 0]], np.int32)
     empty, empty_mask = np.array([[1, 2, 3, 3, 3, 3]] * 3, np.int32), np.array([[1, 1, 0, 0, 0, 0]] * 3, np.int32)
     return TinyText(tokens, mask, empty, empty_mask)
+
+
+@pytest.fixture(scope="session")
+def tiny_conditions(tiny_dalle_bart: TinyDalleBart, tiny_text: TinyText) -> TinyConditions:
+    def encode(tokens: np.ndarray, mask: np.ndarray) -> list[Condition]:
+        states = np.asarray(dalle_bart.encode(*tiny_dalle_bart, tokens, mask))
+        return [Condition(*of_text) for of_text in zip(states, mask, strict=True)]
+
+    return TinyConditions(
+        encode(tiny_text.tokens, tiny_text.mask), encode(tiny_text.tokens_uncond, tiny_text.mask_uncond)
+    )

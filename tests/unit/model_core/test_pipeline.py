@@ -13,7 +13,7 @@ PROMPT = "a red fox in the snow"
 
 @pytest.fixture(scope="module")
 def pipeline(fixtures) -> Pipeline:
-    parts = {"dalle_bart": "dalle-tiny", "vqgan": "vqgan-tiny", "clip": "clip-tiny"}
+    parts = {"sampler": "dalle-tiny", "codec": "vqgan-tiny", "scorer": "clip-tiny"}
     return Pipeline.from_parts(**{part: fixtures / name for part, name in parts.items()}, batch_size=2)
 
 
@@ -21,7 +21,7 @@ def pipeline(fixtures) -> Pipeline:
 def unranked(pipeline) -> Pipeline:
     """The same model without CLIP; shares the loaded stages."""
     without = object.__new__(Pipeline)
-    without.__dict__ |= pipeline.__dict__ | {"clip_scorer": None}
+    without.__dict__ |= pipeline.__dict__ | {"scorer": None}
     return without
 
 
@@ -73,7 +73,7 @@ def test_without_clip_images_come_in_order_of_their_seeds(unranked, five):
     with_clip = {image.seed: image for image in five}
     for image in drawn:
         np.testing.assert_array_equal(image.image, with_clip[image.seed].image)
-    with pytest.raises(InvalidValue, match="no CLIP") as error:
+    with pytest.raises(InvalidValue, match="no scorer") as error:
         unranked.generate(PROMPT, n=1, best_of=2)
     assert error.value.param == "best_of"
 
@@ -160,8 +160,8 @@ def test_wrong_types_are_refused_by_name(pipeline, arguments, param):
 
 
 def test_parts_that_do_not_fit_are_refused(fixtures):
-    with pytest.raises(CheckpointMismatch, match=r"16 codes.*64"):
-        Pipeline.from_parts(dalle_bart=fixtures / "dalle-tiny-unscanned", vqgan=fixtures / "vqgan-tiny")
+    with pytest.raises(CheckpointMismatch, match=r"4 × 4 codes.*8 × 8"):
+        Pipeline.from_parts(sampler=fixtures / "dalle-tiny-unscanned", codec=fixtures / "vqgan-tiny")
 
 
 def test_an_unknown_model_is_named():

@@ -14,13 +14,11 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from deployments.api.keys import Keys
 from deployments.api.routes import build_api
 from deployments.config import AppConfig
-from deployments.gateway.canvas import Upload
 from deployments.gateway.image_store import ImageStore
 from deployments.gateway.replies import Event, completed_events, usage
-from deployments.requests.schemas import DrawingRequest
+from deployments.requests.schemas import DrawingRequest, Upload
 from model_core.errors import ModelNotFound
 from model_core.pictures import images
 
@@ -32,30 +30,30 @@ class FakeService:
 
     Attributes:
       error: raised instead of drawing; late, where a stream has begun.
-      asked: the request that was drawn last, and its upload.
+      request: the request that was drawn last, and its upload.
     """
 
     def __init__(self, config: AppConfig | None = None, url_folder: Path | None = None):
         self.config = config or AppConfig()
-        self.keys = Keys(self.config.access)
         self.images = None if url_folder is None else ImageStore(url_folder, 60.0, 10**6)
         self.error: Exception | None = None
         self.is_ready = True
-        self.asked: DrawingRequest | None = None
+        self.request: DrawingRequest | None = None
         self.upload: Upload | None = None
         self.num_closed = 0
+        self.api = build_api(self)
 
-    async def draw(self, asked: DrawingRequest, upload: Upload | None = None) -> dict[str, Any]:
+    async def draw(self, request: DrawingRequest, upload: Upload | None = None) -> dict[str, Any]:
         if self.error:
             raise self.error
-        return self._reply(asked, upload)
+        return self._reply(request, upload)
 
-    async def stream(self, asked: DrawingRequest, upload: Upload | None = None) -> AsyncGenerator[Event, None]:
+    async def stream(self, request: DrawingRequest, upload: Upload | None = None) -> AsyncGenerator[Event, None]:
         try:
-            if self.error and not asked.partial_images:
+            if self.error and not request.partial_images:
                 raise self.error
-            reply = self._reply(asked, upload)
-            for place in range(asked.partial_images):
+            reply = self._reply(request, upload)
+            for place in range(request.partial_images):
                 about = {name: reply[name] for name in ("size", "quality", "background", "output_format")}
                 numbers = {"partial_image_index": place, "image_index": 0, "progress": 0.5, "created_at": 1, "seed": 7}
                 yield {"type": "partial_image", "image": reply["data"][0]["image"], **numbers, **about}
@@ -86,20 +84,20 @@ class FakeService:
     async def readiness(self) -> dict[str, Any]:
         return {"ready": self.is_ready, "model": "fake/one", "stages": {}, "pending_images": 0}
 
-    def _reply(self, asked: DrawingRequest, upload: Upload | None) -> dict[str, Any]:
-        self.asked, self.upload = asked, upload
-        seeds = [(7 if asked.seed is None else asked.seed) + i for i in range(asked.n)]
+    def _reply(self, request: DrawingRequest, upload: Upload | None) -> dict[str, Any]:
+        self.request, self.upload = request, upload
+        seeds = [(7 if request.seed is None else request.seed) + i for i in range(request.n)]
         pictures = [np.full((2, 2, 3), seed % 256, np.uint8) for seed in seeds]
         data = [
             {
-                "image": images.encode(picture, asked.file_format, asked.output_compression),
+                "image": images.encode(picture, request.file_format, request.output_compression),
                 "seed": seed,
                 "clip_score": 0.5,
-                "revised_prompt": asked.prompt,
+                "revised_prompt": request.prompt,
             }
             for picture, seed in zip(pictures, seeds, strict=True)
         ]
-        about = {"output_format": asked.file_format, "size": "2x2", "background": "opaque", "quality": "high"}
+        about = {"output_format": request.file_format, "size": "2x2", "background": "opaque", "quality": "high"}
         told = {"usage": usage(3, 0, 4), "model": "fake/one", "native_size": "2x2"}
         return {"created": 1, "data": data} | about | told
 
@@ -110,7 +108,7 @@ def ask(
     """One request over ASGI."""
 
     async def send() -> httpx.Response:
-        transport = httpx.ASGITransport(build_api(service), client=client)
+        transport = httpx.ASGITransport(service.api, client=client)
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as session:
             return await session.request(method, path, **options)
 

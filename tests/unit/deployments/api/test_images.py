@@ -139,7 +139,7 @@ def test_an_edit_takes_its_files_and_texts(name: str):
     reply = post_form(EDITS, files, service, prompt="a hat", n="2", stream="false", seed="5")
     ImagesReply.model_validate(reply.json())
     assert service.upload and service.upload.images == [png()] and service.upload.mask == png(mode="RGBA", colour=0)
-    assert service.asked and (service.asked.n, service.asked.seed, service.asked.stream) == (2, 5, False)
+    assert service.request and (service.request.n, service.request.seed, service.request.stream) == (2, 5, False)
 
 
 def test_an_edit_takes_several_images_under_one_name():
@@ -158,7 +158,7 @@ def test_edits_stream_under_their_own_name():
 def test_a_variation_needs_nothing_but_a_picture():
     service = FakeService()
     assert post_form(VARIATIONS, [("image[]", ("upload", png()))], service).status_code == 200
-    assert service.asked and service.asked.prompt == ""
+    assert service.request and service.request.prompt == ""
 
 
 @pytest.mark.parametrize(

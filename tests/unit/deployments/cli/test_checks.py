@@ -18,7 +18,7 @@ PART = {"num_params": 1_000_000, "bytes": GIB, "seconds": 0.1}
 FOUND = {
     "devices": [{"platform": "cpu", "kind": "cpu", "memory_bytes": None}],
     "process_bytes": GIB,
-    "parts": {"dalle_bart": PART, "vqgan": PART, "clip": PART},
+    "parts": dict.fromkeys(("text", "sampler", "codec", "scorer"), PART),
 }
 Usage = namedtuple("Usage", "total used free")
 
@@ -56,7 +56,7 @@ def test_little_room_is_doubtful(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 @pytest.mark.parametrize(("free_gib", "status"), [(9.0, "bad"), (10.0, "good")])
 def test_memory_is_compared_with_what_all_stages_need(monkeypatch: pytest.MonkeyPatch, free_gib: float, status: str):
-    # Two stages load DalleBart, one each the VQGAN and CLIP: 4 processes of 1 GiB with 1 GiB of weights, and Ray.
+    # Four stages: 4 processes of 1 GiB with 1 GiB of weights, and Ray.
     monkeypatch.setattr(doctor, "_free_memory", lambda: free_gib * GIB)
     assert doctor.check_memory(FOUND).status == status
 
@@ -69,7 +69,7 @@ def test_an_accelerator_is_told_with_its_memory():
 
 def test_the_shipped_model_loads():
     found = doctor.inspect_model("emoji")
-    assert set(found["parts"]) == {"dalle_bart", "vqgan", "clip"}
+    assert set(found["parts"]) == {"text", "sampler", "codec", "scorer"}
     assert all(part["bytes"] == 4 * part["num_params"] > 0 for part in found["parts"].values())
     assert found["process_bytes"] > 10**7
 

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from deployments.cli import main as cli
-from model_core.weights.checkpoint import load_vqgan
+from model_core import codecs
 from model_core.weights.flax_msgpack import index_msgpack
 
 FIXTURES = Path(__file__).parents[3] / "parity" / "fixtures"
@@ -41,8 +41,8 @@ def test_every_part_is_written_in_one_layout_and_dtype(model: Path, tmp_path: Pa
         assert not any("Layer_0" in name for name in index)  # stacked
     assert not list((tmp_path / "half").rglob("*.safetensors"))
     assert (tmp_path / "half" / "model.json").read_bytes() == (model / "model.json").read_bytes()
-    _, params = load_vqgan(tmp_path / "half" / "vqgan")
-    _, before = load_vqgan(model / "vqgan")
+    *_, params = codecs.load(tmp_path / "half" / "vqgan")
+    *_, before = codecs.load(model / "vqgan")
     name = "quantize"
     for new, old in zip(_leaves(params[name]), _leaves(before[name]), strict=True):
         np.testing.assert_array_equal(new, old.astype(np.float16).astype(np.float32))

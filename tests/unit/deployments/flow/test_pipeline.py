@@ -1,5 +1,6 @@
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from deployments.errors import DeadlineExceeded, Overloaded, StageUnavailable
 from deployments.flow import pipeline as pipeline_module
 from deployments.flow.calls import MAX_ATTEMPTS
-from deployments.flow.pipeline import SEEDS, Pipeline, RankedImage
+from deployments.flow.pipeline import StagePipeline
 from deployments.flow.previews import Preview
-from deployments.stages.token_sampler import Sampling
+from deployments.requests.schemas import SEEDS
 from model_core.errors import EngineFailed, InvalidValue
-from tests.unit.deployments.fakes import FakeStage, fake_stages
+from model_core.sampler.sequence import Sampling
+from model_core.scorers.ranking import RankedImage
+from tests.unit.deployments.fakes import GRID, FakeStage, encoded, fake_stages
 
 SAMPLING = Sampling(guidance_scale=4.0, temperature=1.0, top_k=0, top_p=1.0)
 
@@ -24,12 +27,19 @@ def generate(stages: dict[str, FakeStage], images_in_flight: int = 8, **given: A
 
 
 async def _generate(stages: dict[str, FakeStage], images_in_flight: int = 8, **given: Any) -> list[RankedImage]:
-    return await Pipeline(stages, images_in_flight).generate("avocado", **wishes(**given))
+    return await draw_with(StagePipeline(stages, GRID, images_in_flight), **given)
 
 
-def wishes(*, seed: int = 0, best_of: int = 1, **given: Any) -> Any:
+async def draw_with(pipeline: StagePipeline, negative_prompt: str | None = "", **given: Any) -> list[RankedImage]:
+    """The whole way, as the gateway goes it."""
+    wanted = options(**given)
+    text = await pipeline.encode_prompt("avocado", negative_prompt, timeout_s=wanted["timeout_s"])
+    return await pipeline.generate("avocado", text, **wanted)
+
+
+def options(*, seed: int = 0, best_of: int = 1, **given: Any) -> Any:
     seeds = [(seed + i) % SEEDS for i in range(best_of)]
-    defaults = {"n": 1, "best_of": best_of, "seeds": seeds, "negative_prompt": "", "sampling": SAMPLING}
+    defaults = {"n": 1, "best_of": best_of, "seeds": seeds, "sampling": SAMPLING}
     return defaults | {"timeout_s": 60.0} | given
 
 
@@ -44,9 +54,18 @@ def test_an_image_comes_from_prompt_negative_prompt_and_seed():
 
 def test_without_guidance_only_the_prompt_is_encoded():
     stages = fake_stages()
-    plain = Sampling(guidance_scale=1.0, temperature=1.0, top_k=0, top_p=1.0)
-    (drawn,) = generate(stages, seed=7, negative_prompt="red", sampling=plain)
+    (drawn,) = generate(stages, seed=7, negative_prompt=None, sampling=replace(SAMPLING, guidance_scale=1.0))
     assert drawn.codes.tolist() == [7, len("avocado"), 0]
+
+
+def test_the_text_travels_once_however_many_images_are_drawn():
+    put: list[Any] = []
+    stages = fake_stages()
+    stages["token_sampler"].errors = [ActorDiedError()]
+    pipeline = StagePipeline(stages, GRID, 2, put=lambda value: put.append(value) or value)
+    asyncio.run(draw_with(pipeline, n=4, best_of=4))
+    assert len(put) == 1 and len(stages["token_sampler"].args_given) == 5
+    assert all(args[0] is put[0] for args in stages["token_sampler"].args_given)
 
 
 def test_the_best_of_many_come_first():
@@ -170,7 +189,7 @@ def test_one_images_error_cancels_the_others():
 
 def test_the_sampler_is_told_whose_image_it_is_and_how_long_it_may_take():
     stages = fake_stages()
-    fixed = np.array([-1, 3, -1])
+    fixed = np.array([-1, 3, -1], np.int32)
     generate(stages, n=2, best_of=2, fixed_codes=fixed, timeout_s=30.0)
     first, second = stages["token_sampler"].options_given
     assert first["request_id"] == second["request_id"] != ""
@@ -184,7 +203,7 @@ def test_an_image_is_turned_into_codes():
     stages = fake_stages() | {"image_decoder": FakeStage(lambda image: image[0, :, 0])}
     stages["image_decoder"].errors = [ActorDiedError()]
     image = np.full((2, 2, 3), 7, np.uint8)
-    codes = asyncio.run(Pipeline(stages, 8).encode_image(image, timeout_s=5.0))
+    codes = asyncio.run(StagePipeline(stages, GRID, 8).encode_image(image, timeout_s=5.0))
     assert codes.tolist() == [7, 7]
 
 
@@ -192,14 +211,16 @@ def test_an_image_that_takes_too_long_to_encode_is_given_up():
     stages = fake_stages()
     stages["image_decoder"].delay_s = 600
     with pytest.raises(DeadlineExceeded):
-        asyncio.run(Pipeline(stages, 8).encode_image(np.zeros((2, 2, 3), np.uint8), timeout_s=0.01))
+        asyncio.run(StagePipeline(stages, GRID, 8).encode_image(np.zeros((2, 2, 3), np.uint8), timeout_s=0.01))
     assert stages["image_decoder"].responses[0].cancelled
 
 
 async def _stream(
     stages: dict[str, FakeStage], *, rows: tuple[int, ...] = (1, 2), images: int = 1, **given: Any
 ) -> Any:
-    streaming = Pipeline(stages, 8).stream("avocado", preview_rows=rows, preview_images=images, **wishes(**given))
+    pipeline, wanted = StagePipeline(stages, GRID, 8), options(**given)
+    text = await pipeline.encode_prompt("avocado", "", timeout_s=wanted["timeout_s"])
+    streaming = pipeline.stream("avocado", text, preview_rows=rows, preview_images=images, **wanted)
     async with aclosing(streaming) as items:
         return [item async for item in items]
 
@@ -220,7 +241,7 @@ def test_only_the_first_images_are_previewed_and_streamed():
     assert {preview.image_index for preview in previews} == {0, 1}
     for index in (0, 1):
         assert [preview.num_codes for preview in previews if preview.image_index == index] == [1, 2]
-    assert sum("rows" in options for options in stages["token_sampler"].options_given) == 2
+    assert [options["rows"] for options in stages["token_sampler"].options_given] == [(1, 2), (1, 2), (), ()]
 
 
 def test_after_a_death_a_stream_goes_on_from_what_was_shown():
@@ -261,7 +282,9 @@ def test_a_slow_decoder_skips_previews_and_holds_up_no_drawing():
 def test_a_slow_reader_misses_previews_and_holds_up_no_drawing():
     async def check() -> None:
         stages = fake_stages()
-        items = Pipeline(stages, 8).stream("avocado", preview_rows=(1, 2), preview_images=1, **wishes(seed=5))
+        items = StagePipeline(stages, GRID, 8).stream(
+            "avocado", encoded("avocado", ""), preview_rows=(1, 2), preview_images=1, **options(seed=5)
+        )
         async with aclosing(items):
             first: Any = await anext(items)
             assert first.num_codes == 1
@@ -288,7 +311,9 @@ def test_closing_a_stream_cancels_every_call():
         stages = fake_stages()
         stages["clip_scorer"].delay_s = 600
         async with aclosing(
-            Pipeline(stages, 8).stream("avocado", preview_rows=(1,), preview_images=2, **wishes(n=3, best_of=3))
+            StagePipeline(stages, GRID, 8).stream(
+                "avocado", encoded("avocado", ""), preview_rows=(1,), preview_images=2, **options(n=3, best_of=3)
+            )
         ) as items:
             await anext(items)
             stages["token_sampler"].delay_s = 600
@@ -334,8 +359,8 @@ def test_a_request_wakes_all_sleepy_stages_at_once():
     async def check() -> None:
         stages = fake_stages()
         stages["text_encoder"].delay_s = 600
-        pipeline = Pipeline(stages, 8, sleepy=["token_sampler", "clip_scorer"])
-        request = asyncio.ensure_future(pipeline.generate("avocado", **wishes()))
+        pipeline = StagePipeline(stages, GRID, 8, sleepy=["token_sampler", "clip_scorer"])
+        request = asyncio.ensure_future(draw_with(pipeline))
         while not stages["text_encoder"].running:
             await asyncio.sleep(0)
         assert {name: stage.times_woken for name, stage in stages.items()} == {
@@ -354,8 +379,8 @@ def test_where_the_operator_allows_it_a_dead_scorer_costs_only_the_order():
     async def check() -> None:
         stages = fake_stages()
         stages["clip_scorer"].errors = [ActorDiedError() for _ in range(3 * MAX_ATTEMPTS)]
-        pipeline = Pipeline(stages, 1, unranked_if_scorer_down=True)
-        drawn = await pipeline.generate("avocado", **wishes(n=4, best_of=4, seed=5))
+        pipeline = StagePipeline(stages, GRID, 1, unranked_if_scorer_down=True)
+        drawn = await draw_with(pipeline, n=4, best_of=4, seed=5)
         assert [(image.seed, image.score) for image in drawn] == [(seed, None) for seed in (5, 6, 7, 8)]
         assert len(stages["clip_scorer"].responses) == 3 * MAX_ATTEMPTS  # then it is left alone for a while
 
@@ -366,12 +391,12 @@ def test_a_stage_that_always_fails_is_left_alone_and_others_go_on():
     async def check() -> None:
         stages = fake_stages()
         stages["token_sampler"].errors = [ActorDiedError() for _ in range(3 * MAX_ATTEMPTS)]
-        pipeline = Pipeline(stages, 1)
+        pipeline = StagePipeline(stages, GRID, 1)
         for _ in range(3):
             with pytest.raises(StageUnavailable, match="died"):
-                await pipeline.generate("avocado", **wishes())
+                await draw_with(pipeline)
         with pytest.raises(StageUnavailable, match="token_sampler keeps failing"):
-            await pipeline.generate("avocado", **wishes())
+            await draw_with(pipeline)
         assert len(stages["token_sampler"].responses) == 3 * MAX_ATTEMPTS
         assert await pipeline.encode_image(np.zeros((2, 2, 3), np.uint8), timeout_s=10) is not None
 
@@ -382,7 +407,7 @@ def test_a_scorer_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.Mon
     monkeypatch.setattr(pipeline_module, "SCORER_PATIENCE_S", 0.01)
     stages = fake_stages()
     stages["clip_scorer"].delay_s = 600
-    pipeline = Pipeline(stages, 8, unranked_if_scorer_down=True)
-    (drawn,) = asyncio.run(pipeline.generate("avocado", **wishes()))
+    pipeline = StagePipeline(stages, GRID, 8, unranked_if_scorer_down=True)
+    (drawn,) = asyncio.run(draw_with(pipeline))
     assert drawn.score is None
     assert all(response.cancelled for response in stages["clip_scorer"].responses)

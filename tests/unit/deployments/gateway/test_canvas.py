@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from deployments.config import Limits
-from deployments.gateway.canvas import Upload, read_canvas
+from deployments.gateway.canvas import read_canvas
+from deployments.requests.schemas import Upload
 from model_core.errors import InvalidValue
 from tests.unit.deployments.api.fake_service import png
 
@@ -13,17 +14,17 @@ CLEAR, OPAQUE = (0, 0, 0, 0), (9, 9, 9, 255)
 def test_a_picture_is_cut_and_scaled_to_the_models_size():
     canvas = read_canvas(Upload(images=[png(60, 40)]), 32, LIMITS)
     assert canvas.image.shape == (32, 32, 3) and canvas.alpha is None
-    repaint = canvas.repaint(64, keep=0.5)
+    repaint = canvas.repaint((8, 8), keep=0.5)
     assert not repaint[:4].any() and repaint[4:].all()
 
 
 def test_a_mask_says_what_is_repainted():
     canvas = read_canvas(Upload(images=[png(60, 40)], mask=png(60, 40, "RGBA", CLEAR)), 32, LIMITS)
-    assert canvas.repaint(64, keep=0.5).all()
+    assert canvas.repaint((8, 8), keep=0.5).all()
 
 
 def test_a_pictures_own_transparency_is_a_mask_where_there_is_none():
-    assert read_canvas(Upload(images=[png(mode="RGBA", colour=CLEAR)]), 8, LIMITS).repaint(16, 0.5).all()
+    assert read_canvas(Upload(images=[png(mode="RGBA", colour=CLEAR)]), 8, LIMITS).repaint((4, 4), 0.5).all()
     assert read_canvas(Upload(images=[png(mode="RGBA", colour=OPAQUE)]), 8, LIMITS).alpha is None
 
 

@@ -4,10 +4,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from ray import serve
 
 from deployments import errors
+from deployments.api.routes import build_api
 from deployments.config import AppConfig, GatewayConfig, Limits, ModelConfig
 from deployments.errors import DeadlineExceeded, MissingParameter, Overloaded, ShuttingDown, UnknownParameter
 from deployments.gateway.gateway import Gateway
@@ -25,7 +27,7 @@ def make_gateway(folder: Path, stages: dict[str, FakeStage] | None = None, **gat
         gateway=GatewayConfig(**gateway),
         limits=Limits(max_best_of=40),
     )
-    return Gateway(config, {"fake": stages})
+    return Gateway(config, {"fake": stages}, build_api)
 
 
 def generate(gateway: Gateway, **fields: Any) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def test_an_image_is_drawn_again_by_its_seed(model_folder: Path):
 
 def test_what_is_not_given_is_the_models_default(model_folder: Path):
     seen = []
-    sampler = FakeStage(lambda prompt, negative, seed, sampling: seen.append(sampling) or prompt[0][0])
+    sampler = FakeStage(lambda conditions, seed, sampling: seen.append(sampling) or np.zeros(3, np.int32))
     generate(make_gateway(model_folder, fake_stages() | {"token_sampler": sampler}), top_k=7, temperature=None)
     (sampling,) = seen
     assert (sampling.guidance_scale, sampling.temperature, sampling.top_k, sampling.top_p) == (4.0, 1.0, 7, 1.0)

@@ -14,8 +14,11 @@ import pytest
 
 from deployments.config import TokenSamplerConfig
 from deployments.errors import DeadlineExceeded
-from deployments.stages.token_sampler import Sampling, TokenSampler
+from deployments.stages.token_sampler import TokenSamplerDeployment
 from model_core.errors import CheckpointMismatch, EngineFailed, InvalidValue
+from model_core.families import read_config
+from model_core.families.conditions import Condition
+from model_core.sampler.sequence import Sampling
 
 FIXTURES = Path(__file__).parents[3] / "parity" / "fixtures"
 SAMPLING = Sampling(guidance_scale=3.0, temperature=1.0, top_k=0, top_p=1.0)
@@ -33,32 +36,41 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sampler(folder: Path) -> Iterator[TokenSampler]:
-    sampler = TokenSampler(str(folder), TokenSamplerConfig(slots=1, codes_per_advance=ROW))
+def sampler(folder: Path) -> Iterator[TokenSamplerDeployment]:
+    sampler = TokenSamplerDeployment(str(folder), TokenSamplerConfig(slots=1, codes_per_advance=ROW))
     yield sampler
     sampler.__del__()
 
 
 @pytest.fixture(scope="module")
-def texts(sampler: TokenSampler) -> list[tuple[np.ndarray, np.ndarray]]:
+def texts(folder: Path) -> tuple[Condition, Condition]:
     """A prompt and the empty one, as arrays that cannot be written to: so they arrive from other processes."""
-    config = sampler._engine._rows.config  # type: ignore[attr-defined]
-    states = np.random.default_rng(0).normal(size=(2, config.max_text_length, config.d_model)).astype(np.float32)
-    mask = np.ones((2, config.max_text_length), np.int32)
+    shape = read_config(folder / "dalle_bart").condition_shape
+    states = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    mask = np.ones((2, *shape[:1]), np.int32)
     states.flags.writeable = mask.flags.writeable = False
-    return [(states[i], mask[i]) for i in range(2)]
+    return Condition(states[0], mask[0]), Condition(states[1], mask[1])
 
 
 def run(drawing: Any) -> Any:
     return asyncio.run(asyncio.wait_for(drawing, 120))
 
 
-async def rows_of(sampler: TokenSampler, texts: Any, rows: tuple[int, ...], **options: Any) -> list[np.ndarray]:
-    return [codes async for codes in sampler.sample_rows(*texts, 7, SAMPLING, rows=rows, **options)]
+async def rows_of(
+    sampler: TokenSamplerDeployment, texts: Any, rows: tuple[int, ...], **options: Any
+) -> list[np.ndarray]:
+    return [codes async for codes in sampler.sample(texts, 7, SAMPLING, rows=rows, **options)]
 
 
-def test_a_stream_shows_the_rows_asked_for_and_ends_with_what_sample_returns(sampler: TokenSampler, texts: Any):
-    whole = run(sampler.sample(*texts, 7, SAMPLING))
+async def whole_of(sampler: TokenSamplerDeployment, texts: Any, seed: int = 7, **options: Any) -> np.ndarray:
+    (codes,) = [codes async for codes in sampler.sample(texts, seed, SAMPLING, **options)]
+    return codes
+
+
+def test_a_stream_shows_the_rows_asked_for_and_ends_with_what_sample_returns(
+    sampler: TokenSamplerDeployment, texts: Any
+):
+    whole = run(whole_of(sampler, texts))
     assert whole.shape == (LENGTH,) and (whole >= 0).all()
     first, third, last = run(rows_of(sampler, texts, (1, 3)))
     for codes, num_rows in ((first, 1), (third, 3)):
@@ -67,17 +79,17 @@ def test_a_stream_shows_the_rows_asked_for_and_ends_with_what_sample_returns(sam
     np.testing.assert_array_equal(last, whole)
 
 
-def test_many_calls_share_the_slots_and_change_nothing(sampler: TokenSampler, texts: Any):
+def test_many_calls_share_the_slots_and_change_nothing(sampler: TokenSamplerDeployment, texts: Any):
     async def draw_all() -> list[np.ndarray]:
-        return await asyncio.gather(*(sampler.sample(*texts, seed, SAMPLING, request_id="r") for seed in range(3)))
+        return await asyncio.gather(*(whole_of(sampler, texts, seed, request_id="r") for seed in range(3)))
 
     for seed, codes in enumerate(run(draw_all())):
-        np.testing.assert_array_equal(codes, run(sampler.sample(*texts, seed, SAMPLING)))
+        np.testing.assert_array_equal(codes, run(whole_of(sampler, texts, seed)))
 
 
 @pytest.mark.parametrize("is_deterministic", [True, False])
 def test_another_replica_goes_on_from_what_was_shown(
-    sampler: TokenSampler, texts: Any, is_deterministic: bool, monkeypatch: pytest.MonkeyPatch
+    sampler: TokenSamplerDeployment, texts: Any, is_deterministic: bool, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(sampler, "_is_deterministic", is_deterministic)
     shown, whole = run(rows_of(sampler, texts, (5,)))
@@ -88,11 +100,11 @@ def test_another_replica_goes_on_from_what_was_shown(
     assert sampler._engine.stats().codes_drawn - before == (LENGTH if is_deterministic else LENGTH - 5 * ROW)
 
 
-def test_a_stream_that_is_left_frees_its_slot(sampler: TokenSampler, texts: Any):
+def test_a_stream_that_is_left_frees_its_slot(sampler: TokenSamplerDeployment, texts: Any):
     async def leave() -> None:
-        async with aclosing(sampler.sample_rows(*texts, 7, SAMPLING, rows=(1,))) as drawing:
+        async with aclosing(sampler.sample(texts, 7, SAMPLING, rows=(1,))) as drawing:
             await anext(drawing)
-        await sampler.sample(*texts, 8, SAMPLING)
+        await whole_of(sampler, texts, 8)
 
     run(leave())
     assert run(sampler.record_autoscaling_stats())["active_slots"] == 0
@@ -100,29 +112,29 @@ def test_a_stream_that_is_left_frees_its_slot(sampler: TokenSampler, texts: Any)
 
 @pytest.mark.parametrize(("guidance_scale", "slots"), [(3.0, 1.0), (1.0, 0.5)])
 def test_an_image_without_guidance_takes_half_a_slot(
-    sampler: TokenSampler, texts: Any, guidance_scale: float, slots: float
+    sampler: TokenSamplerDeployment, texts: Any, guidance_scale: float, slots: float
 ):
     async def look() -> dict[str, float]:
         sampling = replace(SAMPLING, guidance_scale=guidance_scale)
-        async with aclosing(sampler.sample_rows(*texts, 7, sampling, rows=(1,))) as drawing:
+        async with aclosing(sampler.sample(texts, 7, sampling, rows=(1,))) as drawing:
             await anext(drawing)
             return await sampler.record_autoscaling_stats()
 
     assert run(look())["active_slots"] == slots
 
 
-def test_what_cannot_be_drawn_is_refused(sampler: TokenSampler, texts: Any):
+def test_what_cannot_be_drawn_is_refused(sampler: TokenSamplerDeployment, texts: Any):
     for fixed in (np.zeros(5, np.int32), np.full(LENGTH, 10_000, np.int32)):
         with pytest.raises(InvalidValue, match="fixed_codes"):
-            run(sampler.sample(*texts, 7, SAMPLING, fixed_codes=fixed))
+            run(whole_of(sampler, texts, fixed_codes=fixed))
 
 
-def test_too_late_is_an_error_of_the_service(sampler: TokenSampler, texts: Any):
+def test_too_late_is_an_error_of_the_service(sampler: TokenSamplerDeployment, texts: Any):
     with pytest.raises(DeadlineExceeded):
-        run(sampler.sample(*texts, 7, SAMPLING, timeout_s=0.0))
+        run(whole_of(sampler, texts, timeout_s=0.0))
 
 
-def test_its_health_is_the_engines(sampler: TokenSampler, monkeypatch: pytest.MonkeyPatch):
+def test_its_health_is_the_engines(sampler: TokenSamplerDeployment, monkeypatch: pytest.MonkeyPatch):
     sampler.check_health()
 
     def fail() -> None:
@@ -138,10 +150,10 @@ def test_parts_that_do_not_fit_together_are_refused(folder: Path, tmp_path: Path
     config = json.loads((tmp_path / "odd" / "vqgan" / "config.json").read_text())
     config["resolution"] //= 2
     (tmp_path / "odd" / "vqgan" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointMismatch, match="64 codes an image, the VQGAN takes 16"):
-        TokenSampler(str(tmp_path / "odd"), TokenSamplerConfig())
+    with pytest.raises(CheckpointMismatch, match="draws 8 × 8 codes an image, the codec takes 4 × 4"):
+        TokenSamplerDeployment(str(tmp_path / "odd"), TokenSamplerConfig())
 
 
 def test_more_devices_than_there_are_are_refused(folder: Path):
     with pytest.raises(InvalidValue, match="num_devices is 1000"):
-        TokenSampler(str(folder), TokenSamplerConfig(num_devices=1000))
+        TokenSamplerDeployment(str(folder), TokenSamplerConfig(num_devices=1000))

@@ -4,7 +4,7 @@ import pytest
 
 from model_core.bench import machine, models
 from model_core.codecs import vqgan
-from model_core.families.dalle_bart import dalle_bart
+from model_core.families.dalle_bart import family as dalle_bart
 
 
 @pytest.fixture
@@ -52,6 +52,12 @@ def small_models(monkeypatch) -> dalle_bart.DalleBartConfig:
         attn_resolutions=(),
         norm_num_groups=2,
     )
-    monkeypatch.setitem(models.SIZES, "mini", config)
-    monkeypatch.setattr(models, "VQGAN_F16", image)
+    parts = models.SIZES["mini"]._replace(sampler=(dalle_bart, config), codec=(vqgan, image))
+    monkeypatch.setitem(models.SIZES, "mini", parts)
     return config
+
+
+@pytest.fixture
+def small_sampler(small_models) -> models.Sampler:
+    """It, with weights."""
+    return models.load_sampler("mini", "float32")

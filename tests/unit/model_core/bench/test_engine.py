@@ -7,13 +7,15 @@ from model_core.bench.engine import bench_engine
 from model_core.bench.models import default_guidance_scale
 from model_core.bench.work import image_work
 from model_core.errors import ModelNotFound
+from model_core.families.dalle_bart.family import step_numbers
 
 
 def test_times_stand_beside_the_limit_of_the_codes_that_were_drawn(round_machine, small_models):
     report = bench_engine("mini", [1, 2], deterministic=True, repeats=1, num_codes=4)
     assert [one.images for one in report.measurements] == [1, 2]
     for one in report.measurements:
-        work = image_work(small_models, 4, 2 * one.images, np.arange(9, 13))  # four of sixteen, behind the middle
+        numbers = step_numbers(small_models)
+        work = image_work(numbers, 4, 2 * one.images, np.arange(9, 13))  # four of sixteen, behind the middle
         assert one.limit_s == pytest.approx(4 * max(work.num_bytes, work.num_flops) / 1e9)
         assert one.codes_per_s == pytest.approx(one.images_per_s * small_models.image_length)
         assert 0 < one.first_row_s <= one.seconds
@@ -22,7 +24,7 @@ def test_times_stand_beside_the_limit_of_the_codes_that_were_drawn(round_machine
 def test_without_guidance_an_image_is_one_row(round_machine, small_models):
     report = bench_engine("mini", [2], deterministic=True, guidance_scale=1.0, repeats=1, num_codes=4)
     (one,) = report.measurements
-    work = image_work(small_models, 4, 2, np.arange(9, 13))
+    work = image_work(step_numbers(small_models), 4, 2, np.arange(9, 13))
     assert one.limit_s == pytest.approx(4 * max(work.num_bytes, work.num_flops) / 1e9)
 
 

@@ -10,7 +10,7 @@ from flax import traverse_util
 
 from model_core.bench.models import MEGA, MINI, random_params
 from model_core.errors import InvalidValue
-from model_core.families.dalle_bart import dalle_bart
+from model_core.families.dalle_bart import family as dalle_bart
 
 TREE = Path(__file__).parents[3] / "parity" / "fixtures" / "trees" / "dalle_mini_scanned.txt"
 

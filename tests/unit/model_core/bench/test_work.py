@@ -9,9 +9,9 @@ import pytest
 
 from model_core.bench.models import MINI
 from model_core.bench.work import Work, image_work, num_weight_bytes, program_flops, step_work
-from model_core.families.dalle_bart import dalle_bart
-from model_core.families.dalle_bart import decoder as decoding
-from model_core.families.dalle_bart.network import DalleBartConfig
+from model_core.families.dalle_bart import family as dalle_bart
+from model_core.families.dalle_bart.config import DalleBartConfig
+from model_core.families.dalle_bart.step import step_weights
 
 WIDE = DalleBartConfig(  # wide enough for norms and softmax to count little beside products
     encoder_vocab_size=16,
@@ -28,19 +28,19 @@ WIDE = DalleBartConfig(  # wide enough for norms and softmax to count little bes
     decoder_start_token_id=2047,
     eos_token_id=2048,
 )
+NUMBERS = dalle_bart.step_numbers(WIDE)
 
 
 @pytest.mark.parametrize("rows", [2, 8])
 def test_the_arithmetic_of_a_step_is_what_xla_counts_at_the_last_position(rows, unchecked):
     """Unchecked: shapes stand for arrays."""
     shapes = dalle_bart.param_shapes(WIDE)
-    weights = jax.eval_shape(decoding.decoder_weights, shapes)
-    states = jax.ShapeDtypeStruct((rows, WIDE.max_text_length, WIDE.d_model), jnp.float32)
-    mask = jax.ShapeDtypeStruct(states.shape[:2], bool)
-    state = jax.eval_shape(partial(decoding.prefill, WIDE), weights, states, mask)
-    codes = jax.ShapeDtypeStruct((rows,), jnp.int32)
-    counted = program_flops(jax.jit(partial(decoding.decode_step, WIDE)), weights, state, codes)
-    expected = step_work(WIDE, 4, rows, WIDE.image_length - 1).num_flops
+    weights = jax.eval_shape(partial(step_weights, is_turned=True), shapes)
+    state = jax.eval_shape(lambda weights: dalle_bart.empty(WIDE, weights, rows), weights)
+    codes, position = (jax.ShapeDtypeStruct(shape, jnp.int32) for shape in ((rows, 1), (rows,)))
+    step = jax.jit(partial(dalle_bart.step, WIDE), static_argnums=4)
+    counted = program_flops(step, weights, state, codes, position, WIDE.image_length)
+    expected = step_work(dalle_bart.step_numbers(WIDE), 4, rows, WIDE.image_length - 1).num_flops
     assert expected <= counted <= 1.05 * expected
 
 
@@ -50,12 +50,14 @@ def test_the_weights_of_a_step_are_every_kernel_but_those_kept_of_the_text():
     kernels = [leaf for path, leaf in jax.tree.leaves_with_path(decoder) if path[-1].key == "kernel"]
     of_the_text = [decoder["FlaxBartAttention_1"][name]["kernel"] for name in ("k_proj", "v_proj")]
     all_bytes = sum(4 * leaf.size for leaf in [*kernels, shapes["lm_head"]["kernel"]])
-    assert step_work(MINI, 4, rows=0, position=0).num_bytes == all_bytes - sum(4 * leaf.size for leaf in of_the_text)
+    assert step_work(dalle_bart.step_numbers(MINI), 4, rows=0, position=0).num_bytes == all_bytes - sum(
+        4 * leaf.size for leaf in of_the_text
+    )
 
 
 def test_an_image_costs_the_sum_of_its_steps():
-    steps = [step_work(WIDE, 2, 4, position) for position in (3, 4)]
-    assert image_work(WIDE, 2, 4, np.arange(3, 5)) == Work(
+    steps = [step_work(NUMBERS, 2, 4, position) for position in (3, 4)]
+    assert image_work(NUMBERS, 2, 4, np.arange(3, 5)) == Work(
         sum(step.num_bytes for step in steps), sum(step.num_flops for step in steps)
     )
 

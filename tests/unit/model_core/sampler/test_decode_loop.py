@@ -1,4 +1,4 @@
-"""Drawing a batch code by code."""
+"""The step and turns of it, without anything that decides whose rows they are."""
 
 from dataclasses import replace
 
@@ -7,10 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from model_core.errors import InvalidValue
-from model_core.families.dalle_bart import dalle_bart
-from model_core.sampler.decode_loop import TO_BE_DRAWN
+from model_core.families.conditions import Condition
+from model_core.families.dalle_bart import family as dalle_bart
+from model_core.sampler.compile_counter import CompileCounter
+from model_core.sampler.decode_loop import Drawing, Images, Model, take_turn, unpack
+from model_core.sampler.sampling import stacked
+from model_core.sampler.sequence import FREE, Sampling
 
+LENGTH = 9
 TINY = dalle_bart.DalleBartConfig(
     encoder_vocab_size=4,
     image_vocab_size=20,
@@ -28,61 +32,109 @@ TINY = dalle_bart.DalleBartConfig(
 )
 
 
-def start(tiny_dalle_bart, text, guidance_scale=3.0, **uncond):
-    config, params = tiny_dalle_bart
-    weights = dalle_bart.decoder_weights(params)
-    states = dalle_bart.encode(config, params, text.tokens, text.mask)
-    given = {
-        "states_uncond": dalle_bart.encode(config, params, text.tokens_uncond, text.mask_uncond),
-        "text_mask_uncond": text.mask_uncond,
-    } | uncond
-    how = dalle_bart.sampling_params(3, num_codes=20, seeds=[1, 2, 3], guidance_scale=guidance_scale)
-    return config, weights, dalle_bart.start(config, weights, states, text.mask, sampling=how, **given)
+def begin(config, weights, conditions, codes=None) -> Drawing:
+    """A row for each condition, at position 0."""
+    values, mask = (np.stack([getattr(one, name) for one in conditions]) for name in ("values", "mask"))
+    shape = len(conditions), config.image_length
+    codes = np.full(shape, FREE, np.int32) if codes is None else codes.astype(np.int32)
+    text = dalle_bart.read_text(config, weights, jnp.asarray(values), jnp.asarray(mask))
+    state = dalle_bart.prefill(config, weights, text, jnp.zeros((shape[0], 0), jnp.int32))
+    return Drawing(state, jnp.zeros(shape[0], jnp.int32), jnp.asarray(codes), jnp.zeros(shape, bool))
 
 
-def test_steps_in_any_portions_are_the_same(tiny_dalle_bart, tiny_text):
-    config, weights, drawing = start(tiny_dalle_bart, tiny_text)
-    at_once = dalle_bart.advance(config, weights, drawing, config.image_length).codes
-    config, weights, drawing = start(tiny_dalle_bart, tiny_text)
-    for steps in (1, 4, 0, config.image_length - 5):
-        drawing = dalle_bart.advance(config, weights, drawing, steps)
-    np.testing.assert_array_equal(drawing.codes, at_once)
+@pytest.fixture(scope="module")
+def start(small, tiny_conditions):
+    """Three images under guidance: their texts first, then the unconditional ones."""
+    model, weights = Model(dalle_bart, small.config, 20), dalle_bart.step_weights(small.params)
+    first = jnp.arange(3)
+    images = Images(
+        count=None,
+        row=first,
+        uncond=first + 3,
+        settings=stacked([Sampling(guidance_scale=3.0)] * 3),
+        seed=jnp.asarray([1, 2, 3], jnp.uint32),
+        noise=None,
+        of_row=jnp.arange(6) % 3,
+    )
+    conditions = tiny_conditions.prompts + tiny_conditions.unconditional
+    return lambda codes=None: (model, weights, begin(small.config, weights, conditions, codes), images)
 
 
-def test_codes_to_come_are_marked(tiny_dalle_bart, tiny_text):
-    config, weights, drawing = start(tiny_dalle_bart, tiny_text)
-    drawing = dalle_bart.advance(config, weights, drawing, 4)
-    assert (np.asarray(drawing.codes[:, 4:]) == TO_BE_DRAWN).all()
-    assert (np.asarray(drawing.codes[:, :4]) >= 0).all()
+def drawn(started, portions, as_loop=False) -> np.ndarray:
+    """The codes after turns of so many steps."""
+    model, weights, drawing, images = started
+    for steps in portions:
+        drawing, packed = take_turn(model, weights, drawing, images, steps, LENGTH, as_loop=as_loop)
+    return unpack(packed)[0]
 
 
-def test_the_rows_of_an_image_take_the_same_codes(tiny_dalle_bart, tiny_text):
-    config, weights, drawing = start(tiny_dalle_bart, tiny_text)
-    codes = np.asarray(dalle_bart.advance(config, weights, drawing, config.image_length).codes)
-    np.testing.assert_array_equal(codes[:3], codes[3:])
+@pytest.fixture(scope="module")
+def at_once(start) -> np.ndarray:
+    return drawn(start(), [LENGTH])
 
 
-def test_rows_at_their_end_stay_there(tiny_dalle_bart, tiny_text):
-    config, weights, drawing = start(tiny_dalle_bart, tiny_text)
-    drawing = dalle_bart.advance(config, weights, drawing, config.image_length)
-    done = np.asarray(drawing.codes)
-    np.testing.assert_array_equal(dalle_bart.advance(config, weights, drawing, 2).codes, done)
+@pytest.mark.parametrize("as_loop", [False, True])
+@pytest.mark.parametrize("portions", [[9], [1, 4, 0, 4], [2] * 5])
+def test_steps_in_any_portions_are_the_same(start, at_once, portions, as_loop):
+    np.testing.assert_array_equal(drawn(start(), portions, as_loop), at_once)
 
 
-def test_codes_that_are_given_are_kept_and_followed(tiny_dalle_bart, tiny_text):
+def test_one_program_takes_any_number_of_steps(start, at_once):
+    counter, begun = CompileCounter(), [start() for _ in range(4)]
+    drawn(begun.pop(), [1], as_loop=True)
+    with counter.watch():
+        for portions in ([9], [1, 2, 6], [3, 0, 4, 2]):
+            np.testing.assert_array_equal(drawn(begun.pop(), portions, as_loop=True), at_once)
+    assert counter.count == 0
+
+
+@pytest.mark.parametrize("as_loop", [False, True])
+def test_codes_to_come_are_marked(start, at_once, as_loop):
+    codes = drawn(start(), [4], as_loop)
+    assert (codes[:, 4:] == FREE).all()
+    np.testing.assert_array_equal(codes[:, :4], at_once[:, :4])
+
+
+def test_the_rows_of_an_image_take_the_same_codes(at_once):
+    np.testing.assert_array_equal(at_once[:3], at_once[3:])
+    assert len({tuple(row) for row in at_once}) == 3
+
+
+@pytest.mark.parametrize("as_loop", [False, True])
+def test_rows_at_their_end_stay_there(start, at_once, as_loop):
+    np.testing.assert_array_equal(drawn(start(), [LENGTH, 2], as_loop), at_once)
+
+
+def test_codes_that_are_given_are_kept_and_followed(start, at_once):
     """What is drawn after a given code is what is drawn after the same code drawn."""
-    config, weights, drawing = start(tiny_dalle_bart, tiny_text)
-    free = np.asarray(dalle_bart.advance(config, weights, drawing, config.image_length).codes)
-    given = np.full_like(free, TO_BE_DRAWN)
-    given[:, [0, 1, 5]] = free[:, [0, 1, 5]]
-    config, weights, drawing = start(tiny_dalle_bart, tiny_text)
-    drawing = dalle_bart.advance(config, weights, replace(drawing, codes=jnp.asarray(given)), config.image_length)
-    np.testing.assert_array_equal(drawing.codes, free)
-    given[:, 5] = (free[:, 5] + 1) % 19
-    config, weights, drawing = start(tiny_dalle_bart, tiny_text)
-    drawing = dalle_bart.advance(config, weights, replace(drawing, codes=jnp.asarray(given)), config.image_length)
-    np.testing.assert_array_equal(drawing.codes[:, :5], free[:, :5])
-    np.testing.assert_array_equal(drawing.codes[:, 5], given[:, 5])
+    given = np.where(np.isin(np.arange(LENGTH), [0, 1, 5]), at_once, FREE)
+    np.testing.assert_array_equal(drawn(start(given), [LENGTH]), at_once)
+    given[:, 5] = (at_once[:, 5] + 1) % 19
+    codes = drawn(start(given), [LENGTH])
+    np.testing.assert_array_equal(codes[:, :5], at_once[:, :5])
+    np.testing.assert_array_equal(codes[:, 5], given[:, 5])
+
+
+def test_rows_without_an_image_change_nothing_and_need_not_be_drawn(start, at_once):
+    """Six places for three images: half of them are drawn, or all."""
+    model, weights, drawing, images = start()
+    half = jnp.asarray(3, jnp.int32)
+    wide = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[::-1]]), replace(images, of_row=images.of_row[:3]))
+    wide = replace(wide, of_row=images.of_row)
+    for count in (half, half + 1):
+        started = model, weights, jax.tree.map(jnp.copy, drawing), replace(wide, count=count)
+        np.testing.assert_array_equal(drawn(started, [LENGTH]), at_once)
+
+
+def test_noise_that_is_given_is_used_in_place_of_the_seeds(start, at_once):
+    """Where one code has all the noise, it is drawn; eos is not, whatever its noise."""
+    model, weights, drawing, images = start()
+    wanted = np.random.default_rng(0).integers(0, 20, (3, LENGTH))
+    noise = jax.nn.one_hot(wanted, 20) * 1e6
+    codes = drawn((model, weights, drawing, replace(images, noise=noise)), [LENGTH])[:3]
+    is_code = wanted != 19
+    assert (~is_code).any() and (codes != 19).all()
+    np.testing.assert_array_equal(codes[is_code], wanted[is_code])
 
 
 def test_codes_after_other_roundings_differ_first_at_a_near_tie():
@@ -93,34 +145,35 @@ def test_codes_after_other_roundings_differ_first_at_a_near_tie():
     params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * 0.3, shapes)
     params["lm_head"]["kernel"] *= 0.03
     off = jax.tree.map(lambda leaf: leaf * rng.uniform(0.998, 1.002, leaf.shape).astype(np.float32), params)
-    states = rng.normal(size=(count, 2, config.d_model)).astype(np.float32)
-    how = dalle_bart.sampling_params(count, num_codes=20, seeds=range(count), guidance_scale=1.0, greedy=True)
+    conditions = [
+        Condition(rng.normal(size=(2, config.d_model)).astype(np.float32), np.ones(2, np.int32)) for _ in range(count)
+    ]
+    rows = jnp.arange(count)
+    images = Images(
+        count=None,
+        row=rows,
+        uncond=rows,
+        settings=stacked([Sampling()] * count),
+        seed=rows.astype(jnp.uint32),
+        noise=jnp.zeros((count, 4, 20)),
+        of_row=rows,
+    )
 
     def draw(params):
-        weights = dalle_bart.decoder_weights(params)
-        drawing = dalle_bart.start(config, weights, states, np.ones((count, 2), np.int32), None, None, how)
-        drawing = dalle_bart.advance(config, weights, drawing, config.image_length)
-        return np.asarray(drawing.codes), np.asarray(drawing.near_ties)
+        weights = dalle_bart.step_weights(jax.tree.map(jnp.asarray, params))
+        drawing = begin(config, weights, conditions)
+        _, packed = take_turn(Model(dalle_bart, config, 20), weights, drawing, images, 4, 4, as_loop=False)
+        return unpack(packed)
 
     (codes, near_ties), (codes_off, _) = draw(params), draw(off)
     differs = codes != codes_off
-    images = differs.any(1)
-    assert 3 <= images.sum() < near_ties.any(1).sum() < count / 2
-    assert near_ties[images, differs[images].argmax(1)].all()
+    touched = differs.any(1)
+    assert 3 <= touched.sum() < near_ties.any(1).sum() < count / 2
+    assert near_ties[touched, differs[touched].argmax(1)].all()
 
 
-@pytest.mark.parametrize(("scale", "rows"), [(3.0, 6), ([1.0, 1.0, 2.0], 6), (1.0, 3)])
-def test_unconditional_rows_are_there_only_for_guidance(tiny_dalle_bart, tiny_text, scale, rows):
-    _, _, drawing = start(tiny_dalle_bart, tiny_text, guidance_scale=scale)
-    assert drawing.state.position.shape == (rows,)
-
-
-def test_guidance_without_an_unconditional_text_is_refused(tiny_dalle_bart, tiny_text):
-    with pytest.raises(InvalidValue, match="unconditional"):
-        start(tiny_dalle_bart, tiny_text, states_uncond=None)
-
-
-@pytest.mark.usefixtures("unchecked")
-def test_an_unconditional_text_of_another_shape_is_refused(tiny_dalle_bart, tiny_text):
-    with pytest.raises(InvalidValue, match="shape"):
-        start(tiny_dalle_bart, tiny_text, states_uncond=np.zeros((3, 5, 16), np.float32))
+def test_what_is_packed_is_told_apart_again():
+    codes, near_ties = np.array([[0, 5, FREE], [16383, 0, FREE]]), np.array([[1, 0, 0], [1, 0, 0]], bool)
+    got_codes, got_near_ties = unpack(jnp.asarray(codes * 2 + near_ties))
+    np.testing.assert_array_equal(got_codes, codes)
+    np.testing.assert_array_equal(got_near_ties[:, :2], near_ties[:, :2])

@@ -2,6 +2,8 @@
 
 import asyncio
 import threading
+from collections import deque
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,52 +12,46 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_core.errors import EngineFailed, InvalidValue
-from model_core.sampler.engine import Engine, Ticket
-from model_core.sampler.sampling import sampling_params
-from model_core.sampler.sequence import CheckedJob, SamplerJob, Text
+from model_core.families.conditions import Condition
+from model_core.sampler.engine import Device, Engine
+from model_core.sampler.sequence import Sampling, Sequence, Slot
 
 LENGTH = 12
 STOPS = (4, 8)
-
-
-NO_TEXT = Text(np.zeros((1, 1), np.float32), np.ones(1, np.int32), b"")
+NO_TEXT = Condition(np.zeros((1, 1), np.float32), np.ones(1, np.int32))
 
 
 class Wish(NamedTuple):
-    """A job in short."""
+    """A sequence in short."""
 
     seed: int
     num_rows: int = 2
     fixed: int = 0  # so many codes from the first on are given
 
     @property
-    def job(self) -> SamplerJob:
-        return SamplerJob(
-            states=NO_TEXT.states,
-            mask=NO_TEXT.mask,
-            uncond_states=NO_TEXT.states,
-            uncond_mask=NO_TEXT.mask,
+    def sequence(self) -> Sequence:
+        return Sequence(
+            condition=NO_TEXT,
+            uncondition=NO_TEXT,
             seed=self.seed,
-            guidance_scale=float(self.num_rows),
+            sampling=Sampling(guidance_scale=float(self.num_rows)),
             fixed_codes=codes_of(self.seed, self.fixed),
         )
 
 
-class FakeSeat:
-    def __init__(self, job: CheckedJob):
-        self.job, self.codes, self.position = job, job.codes, job.prefix_length
-        self.seed = int(job.sampling.seed[0])
-
-
 class FakeRows:
-    """Draws by the formula above; `faults` are raised by the next advances, and `gate` holds them up."""
+    """Draws by the formula above. `faults` are raised by the next turns, and `gate` holds them up.
+
+    A device that runs ahead fails where a turn is read, any other where it begins.
+    """
 
     num_compiles = 0
     num_near_ties = 0
 
-    def __init__(self, max_rows: int = 8):
-        self.max_rows = max_rows
-        self.seats: list[FakeSeat] = []
+    def __init__(self, max_rows: int = 8, *, runs_ahead: bool = False):
+        self.max_rows, self.runs_ahead = max_rows, runs_ahead
+        self.sequences: list[Sequence] = []
+        self.turns: deque[list[tuple[Sequence, int, int]]] = deque()
         self.joined: list[int] = []
         self.faults: list[Exception] = []
         self.gate = threading.Event()
@@ -64,40 +60,59 @@ class FakeRows:
 
     @property
     def num_taken(self) -> int:
-        return sum(len(seat.job.texts) for seat in self.seats)
+        return sum(len(sequence.conditions) for sequence in self.sequences)
+
+    @property
+    def num_turns(self) -> int:
+        return len(self.turns)
 
     def warm_up(self) -> None:
         pass
 
-    def check(self, job: SamplerJob) -> CheckedJob:
-        assert job.fixed_codes is not None
-        sampling = sampling_params(1, num_codes=97, seeds=[job.seed])
-        return CheckedJob((NO_TEXT,) * int(job.guidance_scale), job.fixed_codes, sampling)
+    def check(self, sequence: Sequence) -> None:
+        sequence.check((1, 1), 97, LENGTH)
 
-    def has_room(self, job: CheckedJob) -> bool:
-        return self.num_taken + len(job.texts) <= self.max_rows
+    def has_room(self, sequence: Sequence) -> bool:
+        return self.num_taken + len(sequence.conditions) <= self.max_rows
 
-    def join(self, job: CheckedJob) -> FakeSeat:
-        assert self.has_room(job)
-        self.seats.append(FakeSeat(job))
-        self.joined.append(self.seats[-1].seed)
-        return self.seats[-1]
+    def join(self, sequence: Sequence) -> None:
+        assert self.has_room(sequence)
+        sequence.slot = Slot(sequence.position)
+        self.sequences.append(sequence)
+        self.joined.append(sequence.seed)
 
-    def leave(self, seat: Any) -> None:
-        self.seats.remove(seat)
+    def leave(self, sequence: Sequence) -> None:
+        if sequence.slot is not None:
+            self.sequences.remove(sequence)
+            sequence.slot = None
 
-    def advance(self, steps: int) -> int:
+    def advance(self, steps: int) -> None:
+        assert self.sequences and self.num_turns <= self.runs_ahead
+        if not self.runs_ahead:
+            self.work()
+        turn = []
+        for sequence in list(self.sequences):
+            assert sequence.slot is not None
+            before = sequence.slot.position
+            sequence.slot.position = min(before + steps, LENGTH)
+            turn.append((sequence, before, sequence.slot.position))
+            if sequence.slot.position == LENGTH:
+                self.leave(sequence)
+        self.turns.append(turn)
+
+    def read(self) -> int:
+        if self.runs_ahead:
+            self.work()
+        turn = self.turns.popleft()
+        for sequence, _, position in turn:
+            sequence.codes, sequence.position = codes_of(sequence.seed, position), position
+        return sum(position - before for _, before, position in turn)
+
+    def work(self) -> None:
         self.entered.set()
         self.gate.wait(30)
         if self.faults:
             raise self.faults.pop(0)
-        assert self.seats
-        drawn = 0
-        for seat in self.seats:
-            before, seat.position = seat.position, min(seat.position + steps, LENGTH)
-            drawn += seat.position - before
-            seat.codes = codes_of(seat.seed, seat.position)
-        return drawn
 
 
 def codes_of(seed: int, position: int = LENGTH) -> np.ndarray:
@@ -117,8 +132,7 @@ class Told:
     """A listener that checks the order of what it is told."""
 
     def __init__(self, wish: Wish):
-        self.wish = wish
-        self.ticket: Ticket
+        self.wish, self.sequence = wish, wish.sequence
         self.events: list[Any] = []
         self.may_be_told = True
 
@@ -156,11 +170,11 @@ moves = st.one_of(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(moves, max_size=40), st.sampled_from([1, 3, 4, 16]))
-def test_whatever_comes_no_row_is_lost_no_job_is_lost_and_no_code_is_wrong(
-    moves: list[tuple[Any, ...]], codes_per_advance: int
+@given(st.lists(moves, max_size=40), st.sampled_from([1, 3, 4, 16]), st.booleans())
+def test_whatever_comes_no_row_is_lost_no_sequence_is_lost_and_no_code_is_wrong(
+    moves: list[tuple[Any, ...]], codes_per_advance: int, runs_ahead: bool
 ):
-    rows, clock = FakeRows(max_rows=5), Clock()
+    rows, clock = FakeRows(max_rows=5, runs_ahead=runs_ahead), Clock()
     engine = Engine(rows, codes_per_advance=codes_per_advance, clock=clock)
     told: list[Told] = []
     has_failed = False
@@ -176,36 +190,49 @@ def test_whatever_comes_no_row_is_lost_no_job_is_lost_and_no_code_is_wrong(
                 told.append(listener)
         elif move == "cancel" and told:
             listener = told[details[0] % len(told)]
-            engine.cancel(listener.ticket)
+            engine.cancel(listener.sequence)
             listener.may_be_told = False
         elif move == "turn":
-            for _ in range(details[0]):
-                engine._turn()
+            take_turns(engine, details[0])
         elif move == "wait":
             clock.now += details[0]
-        elif move == "fault" and engine.stats().running:
+        elif move == "fault" and not has_failed:
             rows.faults.append(RuntimeError("the device is gone"))
-            engine._turn()
+            take_turns(engine, 1)
             has_failed = not rows.faults
             rows.faults.clear()
         assert rows.num_taken <= rows.max_rows
-    for _ in range(LENGTH * len(told) + 1):
-        engine._turn()
+    take_turns(engine, LENGTH * len(told) + 2)
     stats = engine.stats()
     assert (stats.running, stats.waiting) == (0, 0)
-    assert has_failed or stats.rows_taken == 0
+    assert has_failed or stats.rows_taken == rows.num_turns == 0
     for listener in told:
         assert listener.is_over or not listener.may_be_told
         assert len(listener.events) <= len(STOPS) + 1
         if listener.events and isinstance(listener.events[-1], TimeoutError):
-            assert listener.ticket.expires < clock.now
+            assert listener.sequence.expires < clock.now
         elif listener.events and isinstance(listener.events[-1], EngineFailed):
             assert has_failed
 
 
-def submit(engine: Engine, listener: Told, request_id: str, timeout_s: float | None) -> None:
-    job = listener.wish.job
-    listener.ticket = engine.submit(job, listener, request_id=request_id, timeout_s=timeout_s, stops=STOPS)
+def submit(engine: Engine, listener: Told, request_id: str = "", timeout_s: float | None = None) -> None:
+    engine.submit(listener.sequence, listener, request_id=request_id, timeout_s=timeout_s, stops=STOPS)
+
+
+def take_turns(engine: Engine, count: int) -> None:
+    """As the engine's thread does, until a step fails."""
+    for _ in range(count):
+        if not engine._failure:
+            engine._turn()
+
+
+@pytest.fixture(params=[False, True], ids=["one turn at a time", "one turn ahead"])
+def runs_ahead(request: pytest.FixtureRequest) -> bool:
+    return request.param
+
+
+def test_the_fake_is_what_the_engine_needs():
+    assert isinstance(FakeRows(), Device)
 
 
 def test_a_small_request_does_not_wait_for_a_large_one():
@@ -213,79 +240,195 @@ def test_a_small_request_does_not_wait_for_a_large_one():
     rows = FakeRows(max_rows=8)
     engine = Engine(rows, codes_per_advance=4)
     for seed in range(128):
-        submit(engine, Told(Wish(seed)), "large", None)
+        submit(engine, Told(Wish(seed)), "large")
     engine._turn()
-    submit(engine, small := Told(Wish(1000)), "small", None)
-    for _ in range(7):  # four for what is left of the first four images, three for its own
-        engine._turn()
+    submit(engine, small := Told(Wish(1000)), "small")
+    take_turns(engine, 7)  # four for what is left of the first four images, three for its own
     assert rows.joined[:5] == [0, 1, 2, 3, 1000]
     assert small.is_over
 
 
-def test_turns_are_short_after_a_pause():
+def test_turns_are_short_after_a_pause(runs_ahead: bool):
     """Who comes a moment after the first after a pause waits for a code of it, not for a row."""
-    engine = Engine(FakeRows(), codes_per_advance=4)
+    engine = Engine(FakeRows(runs_ahead=runs_ahead), codes_per_advance=4)
     for seed in range(2):
-        submit(engine, first := Told(Wish(seed)), "", None)
+        submit(engine, first := Told(Wish(seed)))
         engine._turn()
-        submit(engine, second := Told(Wish(seed + 10)), "", None)
+        submit(engine, second := Told(Wish(seed + 10)))
         positions = []
-        while not second.is_over:
+        for _ in range(5):
             engine._turn()
-            positions.append((first.ticket.seat.position, second.ticket.seat.position))
+            slots = first.sequence.slot, second.sequence.slot
+            positions.append(tuple(slot.position if slot else LENGTH for slot in slots))
         assert positions == [(2, 1), (4, 3), (8, 7), (12, 11), (12, 12)]
+        assert second.is_over != runs_ahead
+        engine._turn()
+        assert second.is_over
+
+
+def test_a_turn_is_begun_before_the_last_one_is_read():
+    """Two turns are in flight while the device draws, and none is left unread when it is done."""
+    rows = FakeRows(runs_ahead=True)
+    engine = Engine(rows, codes_per_advance=4)
+    submit(engine, told := Told(Wish(1)))
+    seen = []
+    for _ in range(7):
+        engine._turn()
+        seen.append((rows.num_turns, told.sequence.position))
+    assert seen == [(1, 0), (1, 1), (1, 2), (1, 4), (1, 8), (0, 12), (0, 12)]
+    assert told.numbers == [4, 8, 12]
+    assert engine.stats().codes_drawn == LENGTH
+
+
+def test_rows_are_given_on_while_their_last_turn_is_unread():
+    rows = FakeRows(max_rows=2, runs_ahead=True)
+    engine = Engine(rows, codes_per_advance=LENGTH)
+    submit(engine, primed := Told(Wish(1, fixed=LENGTH - 1)))
+    submit(engine, second := Told(Wish(2)))
+    engine._turn()
+    assert rows.num_taken == 0 and not primed.is_over
+    engine._turn()
+    assert rows.joined == [1, 2] and primed.is_over
+    take_turns(engine, 6)
+    assert second.is_over
+
+
+def test_a_sequence_that_is_given_up_frees_its_rows_by_the_next_turn(runs_ahead: bool):
+    """It is far from its end, and would hold both rows for long."""
+    rows = FakeRows(max_rows=2, runs_ahead=runs_ahead)
+    engine = Engine(rows, codes_per_advance=1)
+    submit(engine, given_up := Told(Wish(1)))
+    submit(engine, waiting := Told(Wish(2)))
+    take_turns(engine, 2)
+    assert rows.sequences == [given_up.sequence]
+    engine.cancel(given_up.sequence)
+    given_up.may_be_told = False
+    engine._turn()
+    assert rows.sequences == [waiting.sequence]
+    assert engine.stats().running == 1
+    take_turns(engine, LENGTH + 1)
+    assert waiting.numbers == [4, 8, 12]
+
+
+def test_a_stream_that_is_closed_early_frees_its_rows_by_the_next_turn(runs_ahead: bool):
+    rows = FakeRows(max_rows=2, runs_ahead=runs_ahead)
+    engine = Engine(rows, codes_per_advance=1)
+
+    async def leave_early() -> None:
+        stream = engine.stream(Wish(1).sequence, stops=STOPS)
+        first = asyncio.ensure_future(anext(stream))
+        while not first.done():
+            await asyncio.sleep(0)
+            engine._turn()
+        assert (await first >= 0).sum() == 4
+        assert rows.num_taken == 2
+        await stream.aclose()
+
+    asyncio.run(leave_early())
+    engine._turn()
+    assert rows.num_taken == engine.stats().running == 0
+
+
+def test_a_step_that_fails_is_seen_where_its_turn_is_read():
+    """The next turn is begun already; sequences that have left the device without being told end too."""
+    rows = FakeRows(max_rows=4, runs_ahead=True)
+    engine = Engine(rows, codes_per_advance=4)
+    submit(engine, at_its_end := Told(Wish(1, fixed=LENGTH - 1)))
+    submit(engine, begun := Told(Wish(2)))
+    submit(engine, waiting := Told(Wish(3)))
+    engine._turn()
+    assert at_its_end.sequence.slot is None and not engine._failure
+    rows.faults.append(RuntimeError("out of memory"))
+    engine._turn()
+    assert rows.num_turns == 2
+    for told in (at_its_end, begun, waiting):
+        assert len(told.events) == 1 and isinstance(told.events[0], EngineFailed)
+    with pytest.raises(EngineFailed, match="out of memory"):
+        engine.check_health()
+    assert (engine.stats().running, engine.stats().waiting) == (0, 0)
+
+
+def test_a_sequence_that_runs_ends_at_its_deadline(runs_ahead: bool):
+    rows, clock = FakeRows(max_rows=2, runs_ahead=runs_ahead), Clock()
+    engine = Engine(rows, codes_per_advance=1, clock=clock)
+    submit(engine, late := Told(Wish(1)), timeout_s=3.0)
+    submit(engine, never := Told(Wish(2)), timeout_s=3.0)
+    take_turns(engine, 2)
+    clock.now = 3.0
+    engine._turn()
+    assert not late.events
+    clock.now = 3.5
+    engine._turn()
+    assert [type(told.events[-1]) for told in (late, never)] == [TimeoutError] * 2
+    assert rows.num_taken == 0
 
 
 def test_rows_are_not_given_to_others_before_the_one_whose_turn_it_is():
-    """A job that needs one row does not overtake one that needs two, which would never find two free."""
+    """A sequence that needs one row does not overtake one that needs two, which would never find two free."""
     rows = FakeRows(max_rows=3)
     engine = Engine(rows, codes_per_advance=4)
     for seed, num_rows in enumerate([2, 2, 1]):
-        submit(engine, Told(Wish(seed, num_rows)), f"{seed}", None)
+        submit(engine, Told(Wish(seed, num_rows)), f"{seed}")
     engine._turn()
     assert rows.joined == [0]
 
 
 def test_codes_that_are_given_are_not_told_as_news():
     engine = Engine(FakeRows(), codes_per_advance=4)
-    submit(engine, primed := Told(Wish(1, fixed=5)), "", None)
-    for _ in range(4):
-        engine._turn()
+    submit(engine, primed := Told(Wish(1, fixed=5)))
+    take_turns(engine, 4)
     assert primed.numbers == [9, 12]
-    submit(engine, resumed := Told(Wish(2, fixed=8)), "", None)
-    for _ in range(3):
-        engine._turn()
+    submit(engine, resumed := Told(Wish(2, fixed=8)))
+    take_turns(engine, 3)
     assert resumed.numbers == [12]
     assert engine.stats().codes_drawn == 11
 
 
 def test_an_image_of_given_codes_needs_no_device():
     engine = Engine(FakeRows())
-    submit(engine, given_all := Told(Wish(1, fixed=LENGTH)), "", None)
+    submit(engine, given_all := Told(Wish(1, fixed=LENGTH)))
     assert given_all.numbers == [LENGTH]
     assert engine.stats().waiting == 0
 
 
-def test_a_wrong_job_is_refused_where_it_is_submitted():
-    with pytest.raises(InvalidValue, match="seeds"):
-        submit(Engine(FakeRows()), Told(Wish(-1)), "", None)
+def test_a_wrong_sequence_is_refused_where_it_is_submitted():
+    with pytest.raises(InvalidValue, match="seed"):
+        submit(Engine(FakeRows()), Told(Wish(-1)))
 
 
-def test_a_listener_that_fails_costs_only_its_own_job():
-    rows = FakeRows()
+def test_a_listener_that_fails_costs_only_its_own_sequence(runs_ahead: bool):
+    rows = FakeRows(runs_ahead=runs_ahead)
     engine = Engine(rows, codes_per_advance=4)
-    engine.submit(Wish(1).job, lambda event: 1 / 0, stops=STOPS)
-    submit(engine, other := Told(Wish(2)), "", None)
-    for _ in range(5):
-        engine._turn()
+    engine.submit(Wish(1).sequence, lambda event: 1 / 0, stops=STOPS)
+    submit(engine, other := Told(Wish(2)))
+    take_turns(engine, 6)
     assert other.is_over
     assert rows.joined == [1, 2] and rows.num_taken == 0
 
 
+def test_real_rows_draw_what_they_draw_without_an_engine(sampler_rows, sequences, alone):
+    """Six sequences share four rows, come in twos, and one is given up in between."""
+    assert isinstance(sampler_rows, Device)
+    engine = Engine(sampler_rows, codes_per_advance=2)
+    events: dict[int, list[Any]] = {place: [] for place in range(len(sequences))}
+    given_up = replace(sequences[0])
+    engine.submit(given_up, events[0].append)
+    for place, sequence in enumerate(sequences[1:], 1):
+        engine.submit(replace(sequence), events[place].append, request_id=f"{place % 2}")
+        engine._turn()
+        if place == 2:
+            engine.cancel(given_up)
+    take_turns(engine, 40)
+    assert not engine._failure and not events[0]
+    for place, expected in enumerate(alone[1:], 1):
+        np.testing.assert_array_equal(events[place], [expected])
+    assert sampler_rows.num_taken == sampler_rows.num_turns == sampler_rows.num_compiles == 0
+
+
 @pytest.fixture
-def started() -> Any:
+def started(runs_ahead: bool) -> Any:
     """An engine with its thread, and its device."""
-    rows = FakeRows(max_rows=4)
+    rows = FakeRows(max_rows=4, runs_ahead=runs_ahead)
     engine = Engine(rows, codes_per_advance=4, max_stall_s=20)
     engine.start()
     yield engine, rows
@@ -295,7 +438,7 @@ def started() -> Any:
 
 
 async def stream(engine: Engine, seed: int, **given: Any) -> list[np.ndarray]:
-    return [codes async for codes in engine.stream(Wish(seed).job, stops=STOPS, **given)]
+    return [codes async for codes in engine.stream(Wish(seed).sequence, stops=STOPS, **given)]
 
 
 def test_streams_from_an_event_loop(started: Any):
@@ -309,19 +452,6 @@ def test_streams_from_an_event_loop(started: Any):
         np.testing.assert_array_equal(events[-1], codes_of(seed))
     assert engine.stats().codes_drawn == 10 * LENGTH
     assert engine.stats().rows_taken == 0
-
-
-def test_closing_a_stream_frees_its_rows_by_the_next_advance(started: Any):
-    engine, rows = started
-
-    async def leave_early() -> None:
-        stream = engine.stream(Wish(1).job, stops=STOPS)
-        await anext(stream)
-        await stream.aclose()
-
-    asyncio.run(leave_early())
-    asyncio.run(stream(engine, 2))
-    assert rows.num_taken == 0
 
 
 def test_a_stream_ends_at_its_deadline(started: Any):
@@ -343,7 +473,7 @@ def test_a_stream_ends_at_its_deadline(started: Any):
     assert 2 not in rows.joined
 
 
-def test_a_failing_step_ends_its_jobs_and_the_engine(started: Any):
+def test_a_failing_step_ends_its_sequences_and_the_engine(started: Any):
     engine, rows = started
     engine.check_health()
     rows.faults.append(RuntimeError("out of memory"))
@@ -358,13 +488,13 @@ def test_a_failing_step_ends_its_jobs_and_the_engine(started: Any):
         asyncio.run(stream(engine, 1))
 
 
-def test_a_stalled_step_is_seen():
-    rows, clock = FakeRows(), Clock()
+def test_a_stalled_step_is_seen(runs_ahead: bool):
+    rows, clock = FakeRows(runs_ahead=runs_ahead), Clock()
     engine = Engine(rows, max_stall_s=20, clock=clock)
     engine.start()
     engine.check_health()
     rows.gate.clear()
-    submit(engine, Told(Wish(1)), "", None)
+    submit(engine, Told(Wish(1)))
     assert rows.entered.wait(30)
     clock.now = 19.0
     engine.check_health()
@@ -381,9 +511,13 @@ def test_an_engine_that_does_not_run_is_not_well():
         engine.check_health()
 
 
-def test_closing_ends_what_waits():
-    rows = FakeRows()
-    engine = Engine(rows)
-    submit(engine, waiting := Told(Wish(1)), "", None)
+def test_closing_ends_what_waits_and_what_runs(runs_ahead: bool):
+    engine = Engine(FakeRows(max_rows=2, runs_ahead=runs_ahead))
+    submit(engine, running := Told(Wish(1)))
+    engine._turn()
+    submit(engine, waiting := Told(Wish(2)))
     engine.close()
-    assert isinstance(waiting.events[-1], EngineFailed)
+    for told in (running, waiting):
+        assert len(told.events) == 1 and isinstance(told.events[0], EngineFailed)
+    with pytest.raises(EngineFailed):
+        submit(engine, Told(Wish(3)))

@@ -50,11 +50,11 @@ def test_a_large_request_moves_on_under_a_stream_of_small_ones():
         queue.add(f"small{i}", f"small{i}")
         served.append(queue.start())
         queue.end("large" if served[-1].startswith("large") else served[-1])
-    assert [job for job in served if job.startswith("large")] == ["large0", "large1", "large2"]
+    assert [sequence for sequence in served if sequence.startswith("large")] == ["large0", "large1", "large2"]
 
 
 @given(st.lists(st.tuples(st.sampled_from(["add", "start", "end", "remove"]), st.integers(0, 3))))
-def test_no_job_is_lost_or_served_twice_and_the_fewest_running_come_first(moves: list[tuple[str, int]]):
+def test_no_sequence_is_lost_or_served_twice_and_the_fewest_running_come_first(moves: list[tuple[str, int]]):
     queue: FairQueue[tuple[str, int]] = FairQueue()
     waiting: list[tuple[str, int]] = []
     running: Counter[str] = Counter()
@@ -65,16 +65,16 @@ def test_no_job_is_lost_or_served_twice_and_the_fewest_running_come_first(moves:
             waiting.append((request, number))
         elif move == "start" and waiting:
             expected = queue.next()
-            job = queue.start()
-            assert job == expected
-            assert job == next(other for other in waiting if other[0] == job[0])
-            assert running[job[0]] == min(running[other] for other, _ in waiting)
-            waiting.remove(job)
-            running[job[0]] += 1
+            sequence = queue.start()
+            assert sequence == expected
+            assert sequence == next(other for other in waiting if other[0] == sequence[0])
+            assert running[sequence[0]] == min(running[other] for other, _ in waiting)
+            waiting.remove(sequence)
+            running[sequence[0]] += 1
         elif move == "end" and running[request]:
             queue.end(request)
             running[request] -= 1
-        elif move == "remove" and (mine := [job for job in waiting if job[0] == request]):
+        elif move == "remove" and (mine := [sequence for sequence in waiting if sequence[0] == request]):
             queue.remove(request, mine[-1])
             waiting.remove(mine[-1])
         assert sorted(queue) == sorted(waiting)

@@ -5,15 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from model_core.errors import InvalidValue
 from model_core.sampler import sampling
+from model_core.sampler.sequence import Sampling
 
 
-def warp(logits, *, temperature=1.0, top_k=0, top_p=1.0):
-    how = sampling.sampling_params(
-        len(logits), num_codes=10**6, temperature=temperature, top_k=top_k, top_p=top_p, seeds=[0] * len(logits)
-    )
-    return np.asarray(sampling.warp(jnp.asarray(logits, jnp.float32), how.temperature, how.top_k, how.top_p))
+def stacked(count, **settings):
+    """One value for all of so many images, or a list of one each."""
+    lists = {name: value if isinstance(value, list) else [value] * count for name, value in settings.items()}
+    return sampling.stacked(Sampling(**{name: values[i] for name, values in lists.items()}) for i in range(count))
+
+
+def warp(logits, **settings):
+    how = stacked(len(logits), **settings)
+    return np.asarray(sampling.warp(jnp.asarray(logits, jnp.float32), how["temperature"], how["top_k"], how["top_p"]))
 
 
 def warp_row(logits, temperature, top_k, top_p):
@@ -77,18 +81,29 @@ def test_guidance_of_one_keeps_every_bit():
     np.testing.assert_allclose(guided[1], 3 * logits[1] - 2 * uncond[1], rtol=1e-5, atol=1e-6)
 
 
+def test_what_is_no_code_stays_none_under_guidance():
+    logits, uncond = jnp.array([[1.0, -jnp.inf, 3.0]] * 2), jnp.array([[2.0, -jnp.inf, 1.0]] * 2)
+    guided = sampling.guide(logits, uncond, jnp.array([1.0, 3.0]))
+    np.testing.assert_array_equal(guided, [[1.0, -np.inf, 3.0], [-1.0, -np.inf, 7.0]])
+
+
+def test_settings_of_several_images_are_arrays():
+    how = sampling.stacked([Sampling(guidance_scale=3, top_k=2**40), Sampling(temperature=0.5, top_p=0.25, top_k=7)])
+    expected = {"guidance_scale": [3, 1], "temperature": [1, 0.5], "top_k": [2**31 - 1, 7], "top_p": [1, 0.25]}
+    assert {name: values.tolist() for name, values in how.items()} == expected
+    assert {name: values.dtype for name, values in how.items()} == {
+        name: np.int32 if name == "top_k" else np.float32 for name in expected
+    }
+
+
 def draw(logits, **settings):
     return draw_with_margins(logits, **settings)[0]
 
 
-def draw_with_margins(logits, *, position=0, num_codes=None, eos_token_id=10**6, gumbel=None, **settings):
-    settings.setdefault("seeds", range(len(logits)))
-    how = sampling.sampling_params(
-        len(logits), num_codes=num_codes or logits.shape[1], **settings | {"seeds": list(settings["seeds"])}
-    )
-    positions = jnp.full(len(logits), position)
-    logits = jnp.asarray(logits, jnp.float32)
-    drawn = sampling.draw(how, logits, None, positions, eos_token_id=eos_token_id, gumbel=gumbel)
+def draw_with_margins(logits, *, uncond=None, position=0, seeds=None, noise=None, **settings):
+    logits, count = jnp.asarray(logits, jnp.float32), len(logits)
+    seeds = jnp.asarray(range(count) if seeds is None else seeds, jnp.uint32)
+    drawn = sampling.draw(stacked(count, **settings), seeds, logits, uncond, jnp.full(count, position), noise)
     return tuple(map(np.asarray, drawn))
 
 
@@ -112,30 +127,33 @@ def test_the_noise_is_that_of_seed_and_position_alone():
 def test_given_noise_decides_the_draw():
     logits = np.zeros((2, 5))
     noise = jnp.zeros((2, 5)).at[0, 3].set(9.0).at[1, 1].set(9.0)
-    np.testing.assert_array_equal(draw(logits, gumbel=noise), [3, 1])
+    np.testing.assert_array_equal(draw(logits, noise=noise), [3, 1])
 
 
-def test_greedy_draws_nothing():
-    logits = np.random.default_rng(4).normal(size=(50, 12))
-    np.testing.assert_array_equal(draw(logits, greedy=True, temperature=5.0), logits.argmax(-1))
+def test_an_image_is_drawn_with_its_own_seed_and_guidance():
+    rng = np.random.default_rng(4)
+    logits, uncond = (jnp.asarray(rng.normal(size=(4, 40)), jnp.float32) for _ in range(2))
+    seeds, scales = [8, 9, 8, 7], [1.0, 3.0, 10.0, 1.0]
+    together = draw(logits, uncond=uncond, seeds=seeds, guidance_scale=scales, position=5)
+    for i in range(4):
+        one = {"uncond": uncond[i : i + 1], "seeds": seeds[i : i + 1], "guidance_scale": scales[i]}
+        np.testing.assert_array_equal(draw(logits[i : i + 1], position=5, **one), together[i : i + 1])
 
 
 def test_the_margin_is_over_the_second_best_of_what_may_be_drawn():
-    logits = np.array([[0.0, 5.0, 3.0, 4.0, 9.0]] * 2)
-    noise = jnp.zeros((2, 5)).at[1, 2].set(2.25)
-    codes, margins = draw_with_margins(logits, gumbel=noise, eos_token_id=4)
+    logits = np.array([[0.0, 5.0, 3.0, 4.0, -np.inf]] * 2)
+    noise = jnp.zeros((2, 5)).at[1, 2].set(2.25).at[:, 4].set(9.0)
+    codes, margins = draw_with_margins(logits, noise=noise)
     np.testing.assert_array_equal(codes, [1, 2])
     np.testing.assert_array_equal(margins, [1.0, 0.25])
-    _, margins = draw_with_margins(logits, gumbel=noise, num_codes=4, temperature=0.5, top_k=[2, 1])
+    _, margins = draw_with_margins(logits, noise=noise, temperature=0.5, top_k=[2, 1])
     np.testing.assert_array_equal(margins, [2.0, np.inf])
-    _, margins = draw_with_margins(logits, gumbel=noise, num_codes=4, greedy=True)
-    np.testing.assert_array_equal(margins, [1.0, 1.0])
 
 
 def test_only_near_ties_depend_on_the_rounding_of_logits():
     """Half of the margin is what one logit may be off before another code wins."""
     rng = np.random.default_rng(5)
-    logits = rng.normal(size=(100_000, 4)).astype(np.float32)
+    logits = rng.normal(size=(30_000, 4)).astype(np.float32)
     off = rng.uniform(-0.49, 0.49, logits.shape).astype(np.float32) * np.float32(sampling.NEAR_TIE)
     codes, margins = draw_with_margins(logits)
     differs = draw(logits + off) != codes
@@ -144,49 +162,19 @@ def test_only_near_ties_depend_on_the_rounding_of_logits():
     assert (margins < sampling.NEAR_TIE).mean() < 2e-3
 
 
-@pytest.mark.parametrize("greedy", [True, False])
-def test_padded_ids_and_eos_are_never_drawn(greedy):
-    logits = np.tile(np.arange(12.0), (500, 1))  # the forbidden ones are the likeliest
-    codes = draw(logits, num_codes=6, eos_token_id=5, greedy=greedy, temperature=4.0)
-    assert codes.max() == 4
-    assert greedy or set(codes) == set(range(5))
+@pytest.mark.parametrize("settings", [{"temperature": 4.0}, {"guidance_scale": 0.5}, {"top_k": 9}, {"top_p": 0.999999}])
+def test_what_is_no_code_is_never_drawn(settings):
+    logits = np.tile(np.where(np.arange(12) < 5, 0.0, -np.inf), (500, 1))
+    assert set(draw(logits, uncond=jnp.asarray(logits, jnp.float32), **settings)) == set(range(5))
 
 
-def test_forbidden_ids_do_not_count_among_the_likeliest():
-    codes = draw(np.tile(np.arange(12.0), (300, 1)), num_codes=6, top_k=2, temperature=3.0)
-    assert set(codes) == {4, 5}
+def test_what_is_no_code_does_not_count_among_the_likeliest():
+    logits = np.tile(np.where(np.arange(12) < 6, np.arange(12.0), -np.inf), (300, 1))
+    assert set(draw(logits, top_k=2, temperature=3.0)) == {4, 5}
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("temperature", 0.0),
-        ("temperature", -1.0),
-        ("temperature", float("nan")),
-        ("temperature", "hot"),
-        ("top_p", 0.0),
-        ("top_p", 1.0001),
-        ("top_p", [0.5, 2.0]),
-        ("top_k", -1),
-        ("top_k", 2.5),
-        ("top_k", [1, 2, 3]),
-        ("guidance_scale", float("inf")),
-        ("guidance_scale", 1e39),
-        ("seeds", [1, -1]),
-        ("seeds", [1, 2**32]),
-        ("seeds", [1]),
-        ("seeds", 5),
-        ("num_codes", 0),
-    ],
-)
-@pytest.mark.usefixtures("unchecked")
-def test_what_is_out_of_range_is_refused_by_name(name, value):
-    with pytest.raises(InvalidValue, match=name) as caught:
-        sampling.sampling_params(2, **{"num_codes": 4, name: value})
-    assert caught.value.param == name
-    assert isinstance(caught.value, ValueError)
-
-
-def test_seeds_not_given_are_fresh():
-    first, second = (np.asarray(sampling.sampling_params(8, num_codes=4).seed) for _ in range(2))
-    assert len({*first.tolist(), *second.tolist()}) == 16
+@pytest.mark.parametrize("top_p", [1e-39, 1e-300])
+def test_the_smallest_share_is_the_likeliest_code(top_p):
+    """The first is no normal number in float32, the second none at all."""
+    logits = np.random.default_rng(6).normal(size=(50, 12))
+    np.testing.assert_array_equal(draw(logits, top_p=top_p), logits.argmax(-1))

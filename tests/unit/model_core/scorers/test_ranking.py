@@ -4,13 +4,17 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_core.scorers.ranking import rank
+from model_core.scorers.ranking import RankedImage, rank
 
 
-@given(st.lists(st.floats(width=32), max_size=20))
-def test_an_order_is_a_permutation_best_first_equal_in_place_nan_last(values):
-    order = rank(np.array(values, np.float32)).tolist()
-    assert sorted(order) == list(range(len(values)))
-    numbers = [i for i in order if values[i] == values[i]]
-    assert order[: len(numbers)] == numbers
-    assert numbers == sorted(numbers, key=lambda i: (-values[i], i))
+def image(seed: int, score: float | None) -> RankedImage:
+    return RankedImage(np.zeros((1, 1, 3), np.uint8), np.zeros(1, np.int32), seed, score)
+
+
+@given(st.lists(st.floats(allow_infinity=False) | st.none(), max_size=20))
+def test_an_order_is_a_permutation_best_first_equal_in_place_unscored_last(scores):
+    order = [ranked.seed for ranked in rank(image(i, score) for i, score in enumerate(scores))]
+    assert sorted(order) == list(range(len(scores)))
+    scored = [i for i, score in enumerate(scores) if score is not None and score == score]
+    unscored = [i for i in range(len(scores)) if i not in scored]
+    assert order == sorted(scored, key=lambda i: (-scores[i], i)) + unscored

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from model_core.families.dalle_bart.text import Tokenizer
 from model_core.scorers.clip import CLIPConfig, PreprocessorConfig, TextConfig, VisionConfig
+from model_core.tokenizer import Tokenizer
 from model_core.training import clip
 from model_core.training.clip import CLIPRecipe
 from model_core.training.data import Item

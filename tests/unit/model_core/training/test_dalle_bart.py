@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_core.errors import InvalidValue
-from model_core.families.dalle_bart.dalle_bart import DalleBartConfig
-from model_core.families.dalle_bart.text import Tokenizer
+from model_core.families.dalle_bart.family import DalleBartConfig
+from model_core.tokenizer import Tokenizer
 from model_core.training import dalle_bart
 from model_core.training.dalle_bart import DalleBartRecipe
 from model_core.training.data import Item

@@ -45,7 +45,7 @@ def test_a_folder_is_taken_with_the_captions_beside_its_pictures(tmp_path: Path)
     assert report.num_items == 2
     reasons = dict(report.skipped)
     assert reasons.keys() == {"broken.webp", "uncaptioned.png"}
-    assert "not a readable picture" in reasons["broken.webp"]
+    assert "is none of PNG" in reasons["broken.webp"]
     assert "no caption" in reasons["uncaptioned.png"]
     dataset = Dataset.open(tmp_path / "out")
     assert [item.prompts[0][0] for item in dataset.items] == ["a cat", "ein süßer Hund"]

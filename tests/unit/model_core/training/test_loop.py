@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from model_core.errors import CorruptCheckpoint, InvalidValue
 from model_core.training import clip, dalle_bart, vqgan
-from model_core.training.files import write_atomically
 from model_core.training.loop import batches_ahead, load_state, save_state
 from tests.unit.model_core.training import loop_task
 from tests.unit.model_core.training.loop_task import STEPS, initial_state, make_batch, run
@@ -188,19 +187,6 @@ def test_a_reader_never_sees_half_of_a_state(tmp_path: Path):
         assert np.unique(np.asarray(state["w"])).tolist() == [float(state["step"])]
     writer.join()
     assert [file.name for file in tmp_path.iterdir()] == ["state.msgpack"]
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-
-    def full_disk(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from model_core import bundles
 from model_core.errors import InvalidValue, ModelNotFound
 from model_core.training.presets import EMOJI, SMOKE
 from model_core.training.start import start_from, start_of, with_sizes_of
-from model_core.weights import bundles
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_all_files_of_the_model_are_copied_twice_and_its_card_once(run: Path):
-    shipped = contents(bundles.resolve("emoji").vqgan.parent)
+    shipped = contents(bundles.resolve("emoji").codec.parent)
     parts = {name: content for name, content in shipped.items() if "/" in name}
     assert len(parts) > 10
     assert contents(run / "model") == parts

@@ -10,17 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from model_core import stages
-from model_core.families.dalle_bart import dalle_bart
-from model_core.families.dalle_bart import decoder as decoding
+from model_core.families.conditions import FREE, Condition
+from model_core.families.dalle_bart import family as dalle_bart
 from model_core.sampler.engine import Engine
 from model_core.sampler.rows import Rows
-from model_core.sampler.sequence import FREE, SamplerJob
+from model_core.sampler.sequence import Sampling, Sequence
 from model_core.weights import checkpoint, sharding
 
 CONFIG = dalle_bart.DalleBartConfig(
     encoder_vocab_size=16,
     image_vocab_size=31,  # 32 logits: cut in eight
-    image_length=8,
+    image_length=9,
     max_text_length=4,
     d_model=32,
     encoder_layers=1,
@@ -38,19 +38,21 @@ FIXTURE = Path(__file__).parents[3] / "parity" / "fixtures" / "dalle-tiny"
 
 def run(weights, states, mask, place=lambda state: state):
     """The logits of some steps, the state after them, and how many programs they took."""
-    step = partial(jax.jit, static_argnums=0, donate_argnums=2)(decoding.decode_step)
-    state = place(jax.jit(decoding.prefill, static_argnums=0)(CONFIG, weights, states, mask))
+    step = partial(jax.jit, static_argnums=(0, 5), donate_argnums=2)(dalle_bart.step)
+    text = jax.jit(dalle_bart.read_text, static_argnums=0)(CONFIG, weights, states, mask)
+    nothing = np.zeros((len(states), 0), np.int32)
+    state = place(jax.jit(dalle_bart.prefill, static_argnums=0)(CONFIG, weights, text, nothing))
     seen, known = [], step._cache_size()
-    for position in range(STEPS):
-        logits, state = step(CONFIG, weights, state, jnp.full(len(states), position, jnp.int32))
+    for number in range(STEPS):
+        position = jnp.full(len(states), number, jnp.int32)
+        logits, state = step(CONFIG, weights, state, position[:, None], position, CONFIG.image_length)
         seen.append(np.asarray(logits))
     return np.stack(seen), state, step._cache_size() - known
 
 
 def rows_of(weights, deterministic=False) -> Rows:
-    """2 or 4 rows, with as many blocks of half an image as are needed; or 4 and all, in one program."""
-    decoding.PARTS = 2
-    return Rows(CONFIG, weights, num_codes=30, max_rows=4, deterministic=deterministic)
+    """2 or 4 rows, that read as much as is needed; or 4 that read all, in one program."""
+    return Rows(dalle_bart, CONFIG, weights, num_codes=30, max_rows=4, deterministic=deterministic)
 
 
 def draw(rows: Rows, states, mask) -> np.ndarray:
@@ -58,16 +60,10 @@ def draw(rows: Rows, states, mask) -> np.ndarray:
     engine, codes = Engine(rows, codes_per_advance=3), {}
     for seed, (scale, num_fixed) in enumerate([(3.0, 0), (1.0, 0), (2.0, 4)]):
         fixed = np.where(np.arange(CONFIG.image_length) < num_fixed, 5, FREE).astype(np.int32)
-        job = SamplerJob(
-            states=states[0],
-            mask=mask[0].astype(np.int32),
-            uncond_states=states[1],
-            uncond_mask=mask[1].astype(np.int32),
-            seed=seed,
-            guidance_scale=scale,
-            fixed_codes=fixed,
-        )
-        engine.submit(job, partial(codes.__setitem__, seed))
+        prompt, nothing = (Condition(states[i], mask[i].astype(np.int32)) for i in range(2))
+        sampling = Sampling(guidance_scale=scale)
+        image = Sequence(condition=prompt, uncondition=nothing, seed=seed, sampling=sampling, fixed_codes=fixed)
+        engine.submit(image, partial(codes.__setitem__, seed))
     while len(codes) < 3:
         engine._turn()
     assert engine.stats().near_ties == 0  # so that rounding decides nothing
@@ -77,11 +73,7 @@ def draw(rows: Rows, states, mask) -> np.ndarray:
 def devices_of_stages() -> list[int]:
     """How many devices the stages' weights lie on, when they are told two."""
     encoder, sampler = (stage(FIXTURE, num_devices=2) for stage in (stages.TextEncoder, stages.TokenSampler))
-    return [len(jax.tree.leaves(tree)[0].devices()) for tree in (encoder._params, sampler.rows._weights)]
-
-
-def same(a, b) -> bool:
-    return a.sharding == b.sharding and bool((np.asarray(a) == np.asarray(b)).all())
+    return [len(jax.tree.leaves(tree)[0].devices()) for tree in (encoder._text._encode.args[1], sampler.rows._weights)]
 
 
 def main(folder: Path) -> None:
@@ -89,22 +81,21 @@ def main(folder: Path) -> None:
     shapes = dalle_bart.param_shapes(CONFIG)
     params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32) * 0.3, shapes)
     mesh = sharding.make_mesh()
-    placed = sharding.place_params(mesh, params)
     checkpoint.save_params(folder / "flax_model.msgpack", params)
-    place = sharding.placer(mesh)
+    place = sharding.placer(mesh, dalle_bart.CUT_AXES)
     loaded = checkpoint.load_params(folder / "flax_model.msgpack", shapes, place=place)
-    loaded_cut = checkpoint.load_params(folder / "flax_model.msgpack", shapes, place=decoding.cutting(place))
+    loaded_cut = checkpoint.load_params(folder / "flax_model.msgpack", shapes, place=dalle_bart.cutting(place))
     states = rng.normal(size=(2, CONFIG.max_text_length, CONFIG.d_model)).astype(np.float32)
     mask = np.ones((2, CONFIG.max_text_length), bool)
-    whole = decoding.decoder_weights(jax.tree.map(jnp.asarray, params))
+    whole = dalle_bart.step_weights(jax.tree.map(jnp.asarray, params))
     expected, _, _ = run(whole, states, mask)
-    sharded_rows = rows_of(decoding.decoder_weights(loaded_cut))
+    sharded_rows = rows_of(dalle_bart.step_weights(loaded_cut))
     sharded_rows.warm_up()
-    kernel = decoding.decoder_weights(loaded_cut).layers[0]["GLU_0"]["Dense_0"]["kernel"]
+    kernel = dalle_bart.step_weights(loaded_cut).layers[0]["GLU_0"]["Dense_0"]["kernel"]
     tokens = np.ones((2, CONFIG.max_text_length), np.int32)
     encoded = [np.asarray(dalle_bart.encode(CONFIG, tree, tokens, mask)) for tree in (params, loaded)]
-    got, state, programs = run(decoding.decoder_weights(loaded), states, mask, partial(sharding.place_rows, mesh))
-    cut = [leaf for leaf in jax.tree.leaves(placed) if not leaf.sharding.is_fully_replicated]
+    got, state, programs = run(dalle_bart.step_weights(loaded), states, mask, partial(sharding.place_rows, mesh))
+    cut = [leaf for leaf in jax.tree.leaves(loaded) if not leaf.sharding.is_fully_replicated]
     piece = state.cache[0].keys.addressable_shards[0].data
     print(
         json.dumps(
@@ -115,7 +106,7 @@ def main(folder: Path) -> None:
                 "share_of_cut_arrays": sum(leaf.addressable_shards[0].data.nbytes for leaf in cut)
                 / sum(leaf.nbytes for leaf in cut),
                 "share_of_cache": piece.nbytes / state.cache[0].keys.nbytes,
-                "loaded_equals_placed": all(jax.tree.leaves(jax.tree.map(same, loaded, placed))),
+                "loaded_equals_saved": all(jax.tree.leaves(jax.tree.map(np.array_equal, loaded, params))),
                 "programs": programs,
                 "devices_of_stages": devices_of_stages(),
                 "codes": draw(rows_of(whole, deterministic=True), states, mask).tolist(),

@@ -16,8 +16,9 @@ from flax import serialization, traverse_util
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model_core import codecs, families, scorers
 from model_core.errors import CheckpointError, CheckpointMismatch, CorruptCheckpoint, InvalidValue, ModelNotFound
-from model_core.families.dalle_bart import decoder as decoding
+from model_core.families.dalle_bart import step as decoding
 from model_core.weights import checkpoint
 
 FIXTURES = Path(__file__).parents[3] / "parity" / "fixtures"
@@ -207,63 +208,63 @@ def unroll(params: dict) -> dict:
 
 def test_unrolled_file_gives_the_same_params_as_the_stacked_one(tmp_path):
     shutil.copy(FIXTURES / "dalle-tiny" / "config.json", tmp_path)
-    config, stacked = checkpoint.load_dalle_bart(FIXTURES / "dalle-tiny")
+    _, config, stacked = families.load(FIXTURES / "dalle-tiny")
     checkpoint.save_params(tmp_path / "flax_model.msgpack", unroll(stacked))
-    config_again, loaded = checkpoint.load_dalle_bart(tmp_path)
+    _, config_again, loaded = families.load(tmp_path)
     assert config_again == config
     assert_equal(loaded, stacked)
 
 
 def test_unrolled_file_without_a_layer_names_its_keys(tmp_path):
     shutil.copy(FIXTURES / "dalle-tiny" / "config.json", tmp_path)
-    _, stacked = checkpoint.load_dalle_bart(FIXTURES / "dalle-tiny")
+    *_, stacked = families.load(FIXTURES / "dalle-tiny")
     unrolled = unroll(stacked)
     del unrolled["model"]["decoder"]["layers"]["FlaxBartDecoderLayer_1"]["LayerNorm_0"]
     checkpoint.save_params(tmp_path / "flax_model.msgpack", unrolled)
     with pytest.raises(CheckpointMismatch, match=r"1 missing, 0 unexp.*[\s\S]*FlaxBartDecoderLayer_1/LayerNorm_0/bias"):
-        checkpoint.load_dalle_bart(tmp_path)
+        families.load(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["dalle-tiny", "dalle-tiny-fp16", "vqgan-tiny", "clip-tiny", "clip-tiny-torch"])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_fixtures_load_in_every_dtype(name, dtype):
-    load = getattr(checkpoint, f"load_{'dalle_bart' if 'dalle' in name else name.split('-')[0]}")
-    _, params = load(FIXTURES / name, dtype)
+    package = {"dalle": families, "vqgan": codecs, "clip": scorers}[name.split("-")[0]]
+    *_, params = package.load(FIXTURES / name, dtype)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(dtype)}
 
 
 def test_half_of_a_model_is_what_the_whole_has_there():
-    _, whole = checkpoint.load_dalle_bart(FIXTURES / "dalle-tiny")
-    _, encoder = checkpoint.load_dalle_bart(FIXTURES / "dalle-tiny", part="encoder")
-    _, decoder = checkpoint.load_dalle_bart(FIXTURES / "dalle-tiny", part="decoder")
+    *_, whole = families.load(FIXTURES / "dalle-tiny")
+    *_, encoder = families.load(FIXTURES / "dalle-tiny", role="text")
+    *_, decoder = families.load(FIXTURES / "dalle-tiny", role="sampler")
     assert_equal(encoder, {"model": {"encoder": whole["model"]["encoder"]}})
     assert_equal(decoder, {"model": {"decoder": whole["model"]["decoder"]}, "lm_head": whole["lm_head"]})
 
 
 def test_layers_cut_while_they_load_are_those_cut_afterwards():
-    _, stacked = checkpoint.load_dalle_bart(FIXTURES / "dalle-tiny", part="decoder")
-    _, cut = checkpoint.load_dalle_bart(FIXTURES / "dalle-tiny", part="decoder", place=decoding.cutting())
-    jax.tree.map(np.testing.assert_array_equal, decoding.decoder_weights(cut), decoding.decoder_weights(stacked))
+    *_, stacked = families.load(FIXTURES / "dalle-tiny", role="sampler")
+    *_, cut = families.load(FIXTURES / "dalle-tiny", role="sampler", place=decoding.cutting())
+    jax.tree.map(np.testing.assert_array_equal, decoding.step_weights(cut), decoding.step_weights(stacked))
 
 
 def test_flax_files_load_as_flax_reads_them():
-    _, params = checkpoint.load_vqgan(FIXTURES / "vqgan-tiny")
+    *_, params = codecs.load(FIXTURES / "vqgan-tiny")
     assert_equal(params, serialization.msgpack_restore((FIXTURES / "vqgan-tiny" / "flax_model.msgpack").read_bytes()))
 
 
 def test_folder_problems_are_told_apart(tmp_path):
     with pytest.raises(ModelNotFound, match="no folder"):
-        checkpoint.load_vqgan(tmp_path / "nowhere")
+        codecs.load(tmp_path / "nowhere")
     with pytest.raises(CorruptCheckpoint, match=r"no config\.json"):
-        checkpoint.load_vqgan(tmp_path)
+        codecs.load(tmp_path)
     for content, message in [(b"{", "not JSON"), (b"[1]", "JSON list"), (b'{"a": "\xff"}', "not UTF-8")]:
         (tmp_path / "config.json").write_bytes(content)
         with pytest.raises(CorruptCheckpoint, match=message):
-            checkpoint.load_vqgan(tmp_path)
+            codecs.load(tmp_path)
     shutil.copy(FIXTURES / "vqgan-tiny" / "config.json", tmp_path)
     (tmp_path / "pytorch_model.bin").touch()
     with pytest.raises(CorruptCheckpoint, match=r"no flax_model\.msgpack \(found: config\.json, pytorch_model\.bin\)"):
-        checkpoint.load_vqgan(tmp_path)
+        codecs.load(tmp_path)
 
 
 def test_config_that_does_not_fit_the_weights_is_a_mismatch(tmp_path):
@@ -271,7 +272,7 @@ def test_config_that_does_not_fit_the_weights_is_a_mismatch(tmp_path):
     raw = json.loads((tmp_path / "config.json").read_text()) | {"n_embed": 65}
     (tmp_path / "config.json").write_text(json.dumps(raw))
     with pytest.raises(CheckpointMismatch, match=r"\(64, 16\) in the file, \(65, 16\) in the model"):
-        checkpoint.load_vqgan(tmp_path)
+        codecs.load(tmp_path)
 
 
 MEASURE = textwrap.dedent("""
@@ -279,7 +280,7 @@ MEASURE = textwrap.dedent("""
     from pathlib import Path
     import jax, numpy as np
     from model_core.weights import checkpoint
-    from model_core.families.dalle_bart import decoder as decoding
+    from model_core.families.dalle_bart.layout import layout
 
     def memory(field):  # bytes
         return int(re.search(field + r":\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
@@ -292,7 +293,7 @@ MEASURE = textwrap.dedent("""
     for dtype in ("float16", "float32"):
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from what is in use now
         before = memory("VmRSS")
-        kept.append(checkpoint.load_params(path, expected, dtype))
+        kept.append(checkpoint.load_params(path, expected, dtype, layout=layout))
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(kept[-1]))
         print(dtype, size, memory("VmHWM") - before)
 """)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from model_core import bundles
 from model_core.errors import ModelNotFound
-from model_core.weights import bundles, wandb_artifacts
+from model_core.weights import wandb_artifacts
 
 REFERENCE = "someone/dalle/model-1:v3"
 

@@ -1,6 +1,4 @@
-"""What holds for the codes of any weights."""
-
-from contextlib import contextmanager
+"""The forward pass: what holds for any weights."""
 
 import jax
 import jax.numpy as jnp
@@ -8,153 +6,84 @@ import numpy as np
 import pytest
 
 from model_core.errors import InvalidValue
-from model_core.families.dalle_bart import dalle_bart
-from model_core.sampler import sampling
+from model_core.families.dalle_bart import family as dalle_bart
+from model_core.families.dalle_bart.layers import EncoderLayer
+from model_core.families.dalle_bart.network import DalleBart
 
 
 @pytest.fixture(scope="module")
-def generate(tiny_dalle_bart):
-    def call(text, **settings):
-        return np.asarray(dalle_bart.generate(*tiny_dalle_bart, *text, **{"seeds": [11, 12, 13], **settings}))
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def guided_logits(tiny_dalle_bart):
-    """Teacher-forced: the guided logits at every position of given codes."""
-    config, params = tiny_dalle_bart
-
-    def call(text, codes, scale):
-        fed = jnp.concatenate([jnp.full((len(codes), 1), config.decoder_start_token_id), codes[:, :-1]], axis=1)
-        conditional = dalle_bart.forward(config, params, text.tokens, text.mask, fed)
-        unconditional = dalle_bart.forward(config, params, text.tokens_uncond, text.mask_uncond, fed)
-        return np.asarray(unconditional + scale * (conditional - unconditional))
-
-    return call
-
-
-@contextmanager
-def counted_compilations():
-    seen = []
-
-    def listen(event, duration, **_):
-        if event == "/jax/core/compile/backend_compile_duration":
-            seen.append(duration)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield seen
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
-
-
-def test_greedy_codes_are_the_likeliest_of_the_guided_logits(generate, guided_logits, tiny_text):
-    codes = generate(tiny_text, greedy=True, guidance_scale=3.0, num_codes=19)
-    np.testing.assert_array_equal(guided_logits(tiny_text, codes, 3.0)[..., :19].argmax(-1), codes)
-
-
-def test_noise_given_decides_every_code(generate, guided_logits, tiny_dalle_bart, tiny_text):
+def codes(tiny_dalle_bart):
+    """What the decoder is fed for nine positions: the start token and eight codes."""
     config = tiny_dalle_bart.config
-    noise = np.random.default_rng(0).gumbel(size=(3, config.image_length, config.logits_width)).astype(np.float32)
-    codes = generate(tiny_text, gumbel=noise, guidance_scale=2.0, temperature=0.8, top_k=6, top_p=0.9, num_codes=19)
-    logits = jnp.where(jnp.arange(config.logits_width) < 19, guided_logits(tiny_text, codes, 2.0), -jnp.inf)
-    for position in range(config.image_length):
-        how = sampling.sampling_params(3, num_codes=19, temperature=0.8, top_k=6, top_p=0.9)
-        warped = sampling.warp(logits[:, position], how.temperature, how.top_k, how.top_p)
-        np.testing.assert_array_equal((warped + noise[:, position]).argmax(-1), codes[:, position])
+    drawn = np.random.default_rng(1).integers(0, config.image_vocab_size, (3, config.image_length - 1))
+    return jnp.concatenate([jnp.full((3, 1), config.decoder_start_token_id), drawn], axis=1)
 
 
-def test_a_seed_is_the_noise_of_its_positions(generate, tiny_dalle_bart, tiny_text):
-    config, seeds = tiny_dalle_bart.config, [5, 2**32 - 1, 0]
-
-    def noise(seed, position):
-        key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), position)
-        return jax.random.gumbel(key, (config.logits_width,))
-
-    recorded = np.array([[noise(np.uint32(seed), p) for p in range(config.image_length)] for seed in seeds])
-    np.testing.assert_array_equal(generate(tiny_text, seeds=seeds), generate(tiny_text, gumbel=recorded))
+@pytest.fixture(scope="module")
+def full_logits(tiny_dalle_bart, tiny_text, codes):
+    return dalle_bart.forward(*tiny_dalle_bart, tiny_text.tokens, tiny_text.mask, codes)
 
 
-def test_an_image_does_not_depend_on_its_batch(generate, tiny_text):
-    together = generate(tiny_text, seeds=[1, 2, 3])
-    for i in range(3):
-        np.testing.assert_array_equal(generate(tiny_text.rows(i), seeds=[i + 1])[0], together[i])
-    np.testing.assert_array_equal(generate(tiny_text.rows(2, 0, 1), seeds=[3, 1, 2]), together[[2, 0, 1]])
+@pytest.fixture(scope="module")
+def states(tiny_dalle_bart, tiny_text):
+    return dalle_bart.encode(*tiny_dalle_bart, tiny_text.tokens, tiny_text.mask)
 
 
-def test_other_seeds_give_other_codes(generate, tiny_text):
-    one_text = tiny_text.rows(0, 0, 0)
-    assert len({tuple(row) for row in generate(one_text, seeds=[1, 2, 3])}) == 3
-    assert len({tuple(row) for row in generate(one_text, seeds=[1, 1, 1])}) == 1
+def test_logits_score_every_code_given_those_before_it(tiny_dalle_bart, tiny_text, states, codes, full_logits):
+    """Codes alone: the start token is fed, and not scored."""
+    for length in (0, 4, 8):
+        logits = dalle_bart.logits(*tiny_dalle_bart, states, tiny_text.mask, codes[:, 1 : length + 1])
+        assert logits.shape == (3, length + 1, 21)
+        np.testing.assert_allclose(logits, full_logits[:, : length + 1, :21], atol=1e-5)
 
 
-def test_seeds_not_given_are_fresh(generate, tiny_text):
-    assert not np.array_equal(generate(tiny_text, seeds=None), generate(tiny_text, seeds=None))
+def test_later_codes_do_not_change_earlier_logits(tiny_dalle_bart, tiny_text, codes, full_logits):
+    changed = codes.at[:, 5:].set(0)
+    logits = dalle_bart.forward(*tiny_dalle_bart, tiny_text.tokens, tiny_text.mask, changed)
+    np.testing.assert_array_equal(logits[:, :5], full_logits[:, :5])
+    assert not np.allclose(logits[:, 5:], full_logits[:, 5:])
 
 
-def test_guidance_of_one_is_none(generate, tiny_text):
-    unguided = generate(tiny_text, guidance_scale=1.0)
-    np.testing.assert_array_equal(generate((*tiny_text[:2], None, None), guidance_scale=1.0), unguided)
-    mixed = generate(tiny_text, guidance_scale=[1.0, 10.0, 1.0])
-    np.testing.assert_array_equal(mixed[[0, 2]], unguided[[0, 2]])
-    np.testing.assert_array_equal(mixed[1], generate(tiny_text, guidance_scale=10.0)[1])
-    assert not np.array_equal(mixed[1], unguided[1])
+def test_the_scanned_encoder_is_its_layers_in_turn(tiny_dalle_bart, tiny_text):
+    config, params = tiny_dalle_bart
+    encoder = DalleBart(config).bind({"params": params}).model.encoder
+    mask = jnp.asarray(tiny_text.mask, bool)[:, None, None]
+    x = encoder.embed(jnp.asarray(tiny_text.tokens), jnp.arange(config.max_text_length)[None])
+    stacked = params["model"]["encoder"]["layers"]["FlaxBartEncoderLayers"]
+    for i in range(config.encoder_layers):
+        weights = jax.tree.map(lambda leaf, i=i: leaf[i], stacked)
+        x, _ = EncoderLayer(*config.encoder_sizes).bind({"params": weights})(x, mask)
+    states = dalle_bart.encode(config, params, tiny_text.tokens, tiny_text.mask)
+    np.testing.assert_allclose(encoder.final_ln(x), states, atol=1e-5)
 
 
-def test_parameters_per_image_are_those_of_each_alone(generate, tiny_text):
-    settings = {"guidance_scale": [2.0, 5.0, 9.0], "temperature": [0.5, 1.0, 1.7], "top_k": [0, 4, 9]}
-    settings["top_p"] = [0.7, 1.0, 0.95]
-    together = generate(tiny_text, **settings)
-    for i in range(3):
-        alone = generate(tiny_text, **{name: values[i] for name, values in settings.items()})
-        np.testing.assert_array_equal(alone[i], together[i])
-
-
-def test_changing_parameters_never_recompiles(generate, tiny_text):
-    generate(tiny_text)
-    generate(tiny_text, guidance_scale=1.0)
-    with counted_compilations() as compilations:
-        generate(tiny_text, guidance_scale=7.5, temperature=0.3, seeds=[4, 5, 6])
-        generate(tiny_text, guidance_scale=1.0, top_k=5)
-        generate(tiny_text, top_p=0.5, top_k=np.array([1, 2, 3]), temperature=2, num_codes=7)
-        generate(tiny_text, guidance_scale=[1, 2, 3], greedy=True)
-        assert not compilations
-        jax.jit(lambda x: x * 3 + 1)(jnp.ones(7))
-        assert compilations  # the count counts
-
-
-def test_what_may_not_be_drawn_is_not(generate, tiny_text):
-    texts = tiny_text.rows(*[0, 1, 2] * 40)
-    for settings in ({"temperature": 50.0}, {"temperature": 50.0, "num_codes": 8}):
-        codes = generate(texts, seeds=range(120), **settings)
-        assert set(codes.ravel()) == set(range(settings.get("num_codes", 21))) - {19}  # 19 = eos
-
-
-def test_codes_are_int32_without_the_start_token(generate, tiny_text):
-    codes = generate(tiny_text)
-    assert codes.shape == (3, 9)
-    assert codes.dtype == np.int32
-
-
-def test_shorter_code_sequences_have_the_logits_of_the_longer(tiny_dalle_bart, tiny_text):
-    codes = np.random.default_rng(5).integers(0, 20, (3, 9))
-    states = dalle_bart.encode(*tiny_dalle_bart, tiny_text.tokens, tiny_text.mask)
-    long = dalle_bart.logits(*tiny_dalle_bart, codes, states, tiny_text.mask)
-    short = dalle_bart.logits(*tiny_dalle_bart, codes[:, :4], states, tiny_text.mask)
-    np.testing.assert_allclose(short, long[:, :4], atol=1e-5)
+def test_padding_changes_nothing_for_the_rest(tiny_dalle_bart, tiny_text, codes, full_logits):
+    noise = np.where(tiny_text.mask, tiny_text.tokens, 17)
+    assert not np.array_equal(noise, tiny_text.tokens)
+    logits = dalle_bart.forward(*tiny_dalle_bart, noise, tiny_text.mask, codes)
+    np.testing.assert_allclose(logits, full_logits, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
 def test_computation_is_in_the_dtype_of_the_parameters(tiny_dalle_bart, tiny_text, dtype):
+    config = tiny_dalle_bart.config
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), tiny_dalle_bart.params)
-    states = dalle_bart.encode(tiny_dalle_bart.config, params, tiny_text.tokens, tiny_text.mask)
+    states = dalle_bart.encode(config, params, tiny_text.tokens, tiny_text.mask)
     assert states.dtype == dtype
     codes = np.zeros((3, 2), np.int32)
-    logits = dalle_bart.logits(tiny_dalle_bart.config, params, codes, states, tiny_text.mask)
+    assert dalle_bart.logits(config, params, states, tiny_text.mask, codes).dtype == jnp.float32
+    weights = dalle_bart.step_weights(params)
+
+    @jax.jit
+    def begin(weights, states, codes):
+        text = dalle_bart.read_text(config, weights, states.astype(jnp.float32), jnp.asarray(tiny_text.mask))
+        state = dalle_bart.prefill(config, weights, text, codes)
+        return state, *dalle_bart.step(config, weights, state, codes[:, :1], jnp.full(3, 2), 9)
+
+    state, logits, after = begin(weights, states, codes)
+    assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {jnp.dtype(dtype), jnp.dtype(bool)}
     assert logits.dtype == jnp.float32
-    drawn = dalle_bart.generate(tiny_dalle_bart.config, params, *tiny_text, seeds=[1, 2, 3])
-    assert drawn.shape == (3, 9)
+    assert {leaf.dtype for leaf in jax.tree.leaves(after)} == {jnp.dtype(dtype), jnp.dtype(bool)}
 
 
 def test_gradients_are_the_same_with_and_without_remat(tiny_dalle_bart, tiny_text):
@@ -170,23 +99,6 @@ def test_gradients_are_the_same_with_and_without_remat(tiny_dalle_bart, tiny_tex
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(plain))
 
 
-@pytest.mark.parametrize(
-    ("settings", "param"),
-    [
-        ({"temperature": 0.0}, "temperature"),
-        ({"top_p": 0.0}, "top_p"),
-        ({"top_p": 1.5}, "top_p"),
-        ({"top_k": -1}, "top_k"),
-        ({"seeds": [1, 2]}, "seeds"),
-        ({"gumbel": np.zeros((3, 9, 21), np.float32)}, "gumbel"),
-    ],
-)
-def test_what_is_out_of_range_is_refused_by_name(generate, tiny_text, settings, param):
-    with pytest.raises(InvalidValue) as caught:
-        generate(tiny_text, **settings)
-    assert caught.value.param == param
-
-
 @pytest.mark.usefixtures("unchecked")
 def test_sizes_beyond_the_model_are_refused(tiny_dalle_bart, tiny_text):
     with pytest.raises(InvalidValue, match="reads 6"):
@@ -195,4 +107,6 @@ def test_sizes_beyond_the_model_are_refused(tiny_dalle_bart, tiny_text):
         dalle_bart.encode(*tiny_dalle_bart, tiny_text.tokens, tiny_text.mask[:, :5])
     states = np.zeros((1, 6, 16), np.float32)
     with pytest.raises(InvalidValue, match="has 9"):
-        dalle_bart.logits(*tiny_dalle_bart, np.zeros((1, 10), np.int32), states, np.ones((1, 6), np.int32))
+        dalle_bart.decoder_logits(*tiny_dalle_bart, np.zeros((1, 10), np.int32), states, np.ones((1, 6), np.int32))
+    with pytest.raises(InvalidValue, match="10 positions"):
+        dalle_bart.logits(*tiny_dalle_bart, states, np.ones((1, 6), np.int32), np.zeros((1, 9), np.int32))

@@ -7,7 +7,8 @@ import jax
 import pytest
 
 from model_core.errors import UnsupportedConfig
-from model_core.families.dalle_bart.dalle_bart import DalleBartConfig, param_shapes
+from model_core.families.conditions import Grid
+from model_core.families.dalle_bart.family import DalleBartConfig, param_shapes
 
 FIXTURES = Path(__file__).parents[4] / "parity" / "fixtures"
 RAW = json.loads((FIXTURES / "dalle-tiny" / "config.json").read_text())
@@ -39,6 +40,8 @@ def test_a_published_configuration_is_read():
     config = DalleBartConfig.from_dict(RAW)
     assert (config.d_model, config.decoder_layers, config.image_length) == (32, 3, 64)
     assert (config.decoder_start_token_id, config.eos_token_id, config.logits_width) == (64, 65, 65)
+    assert config.grid == Grid(8, 8, 64)
+    assert config.condition_shape == (config.max_text_length, 32)
 
 
 def test_special_ids_default_to_the_one_after_the_codes():
@@ -74,6 +77,7 @@ def test_special_ids_default_to_the_one_after_the_codes():
         ("encoder_layers", 0),
         ("d_model", "32"),
         ("image_length", 64.0),
+        ("image_length", 65),
         ("image_vocab_size", True),
         ("max_text_length", None),
     ],

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from model_core.bundles import Bundle
 from model_core.errors import InvalidValue
 from model_core.pipeline import Pipeline, RankedImage
 from model_core.shipped.evaluation.draws import draw_all, fingerprint
-from model_core.weights.bundles import Bundle
 
 
 class CountingPipeline(Pipeline):
@@ -21,7 +21,7 @@ class CountingPipeline(Pipeline):
         self.asked: list[tuple[str, int, int]] = []
         self.bundle: Any = SimpleNamespace(id="counting")
         self.token_sampler: Any = SimpleNamespace(config=SimpleNamespace(image_length=4))
-        self.clip_scorer: Any = object() if clip else None
+        self.scorer: Any = object() if clip else None
 
     def generate(self, prompt: str, n: int = 1, best_of: Any = None, seed: Any = 0, **_: Any) -> list[RankedImage]:
         self.asked.append((prompt, n, seed))
@@ -59,9 +59,8 @@ def test_the_fingerprint_is_of_the_files_and_the_sampling(tmp_path: Path):
     for part in ("dalle_bart", "vqgan"):
         (tmp_path / part).mkdir()
         (tmp_path / part / "weights").write_bytes(b"1")
-    bundle = Bundle(
-        id="m", dalle_bart=tmp_path / "dalle_bart", vqgan=tmp_path / "vqgan", clip=None, size=8, sampling={"top_k": 50}
-    )
+    sampler, codec = tmp_path / "dalle_bart", tmp_path / "vqgan"
+    bundle = Bundle(id="m", sampler=sampler, text=sampler, codec=codec, scorer=None, size=8, sampling={"top_k": 50})
     first = fingerprint(bundle)
     assert fingerprint(replace(bundle, id="other name")) == first
     assert fingerprint(replace(bundle, sampling={"top_k": 20})) != first

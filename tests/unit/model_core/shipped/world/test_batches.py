@@ -1,15 +1,26 @@
-"""Batches for DalleBart and CLIP."""
+"""Batches for VQGAN, DalleBart and CLIP."""
 
 import numpy as np
 import pytest
 
-from model_core.families.dalle_bart.text import Tokenizer
-from model_core.shipped.world.batches import GROUP, clip_batch, dalle_bart_batch
+from model_core import bundles
+from model_core.families.dalle_bart.text import open_tokenizer
+from model_core.scorers.clip import open_text
+from model_core.shipped.world import batches
+from model_core.shipped.world.batches import (
+    GROUP,
+    clip_batch,
+    crop_batch,
+    cut_square,
+    dalle_bart_batch,
+    fresh_scenes,
+    whole_batch,
+)
 from model_core.shipped.world.scenes import World
+from model_core.tokenizer import Tokenizer
 from model_core.training.clip import CLIPRecipe
 from model_core.training.dalle_bart import DalleBartRecipe
 from model_core.training.presets import SMOKE
-from model_core.weights import bundles
 from tests.unit.model_core.shipped.world.things_made_here import sprites
 
 WORLD = World(sprites=sprites())
@@ -17,14 +28,14 @@ WORLD = World(sprites=sprites())
 
 @pytest.fixture(scope="module")
 def words() -> Tokenizer:
-    return Tokenizer.from_folder(bundles.resolve("emoji").dalle_bart)
+    return open_tokenizer(bundles.resolve("emoji").sampler)
 
 
 @pytest.fixture(scope="module")
 def clip_words() -> Tokenizer:
-    folder = bundles.resolve("emoji").clip
+    folder = bundles.resolve("emoji").scorer
     assert folder
-    return Tokenizer.from_folder(folder)
+    return open_text(folder)
 
 
 def black(pixels: np.ndarray) -> np.ndarray:
@@ -55,7 +66,32 @@ def test_a_clips_batch_comes_in_groups_and_some_pictures_are_reconstructed(clip_
 
 def test_the_next_step_has_other_scenes(clip_words: Tokenizer):
     recipe = CLIPRecipe(batch_size=GROUP, reconstructed_share=0.0)
-    batches = [
-        clip_batch(WORLD, step, black, clip_words, SMOKE.clip, recipe, np.random.default_rng(0)) for step in (0, 1)
-    ]
-    assert (batches[0]["pixels"] != batches[1]["pixels"]).any()
+    made = [clip_batch(WORLD, step, black, clip_words, SMOKE.clip, recipe, np.random.default_rng(0)) for step in (0, 1)]
+    assert (made[0]["pixels"] != made[1]["pixels"]).any()
+
+
+def test_squares_depend_on_step_and_generator_alone():
+    one, other = (crop_batch(WORLD, 3, 5, 64, np.random.default_rng(1)) for _ in range(2))
+    assert one.shape == (5, 64, 64, 3)
+    assert one.dtype == np.float32
+    np.testing.assert_array_equal(one, other)
+
+
+def test_no_scene_comes_twice():
+    first, second = fresh_scenes(WORLD, 0, 3), fresh_scenes(WORLD, 1, 3)
+    whole = np.concatenate([whole_batch(WORLD, 0, 3), whole_batch(WORLD, 1, 3)])
+    np.testing.assert_array_equal(whole, np.stack([scene.pixels for scene in first + second]).astype(np.float32) / 255)
+
+
+def test_most_squares_show_a_thing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(batches, "ON_A_THING", 1.0)
+    rng = np.random.default_rng(0)
+    for scene in WORLD.scenes(0, 40):
+        square = cut_square(scene, 64, rng)
+        assert square.shape == (64, 64, 3)
+        assert square.std() > 1
+
+
+def test_a_square_as_large_as_the_scene_is_the_scene():
+    scene = WORLD.scene(0)
+    np.testing.assert_array_equal(cut_square(scene, 128, np.random.default_rng(0)), scene.pixels)

@@ -8,6 +8,7 @@ import pytest
 
 from model_core.codecs.vqgan import VQGAN, VQGANConfig
 from model_core.errors import InvalidValue
+from model_core.families.conditions import Grid
 from model_core.shipped.world import codes
 from model_core.shipped.world.codes import read_codes, shows_only, write_codes
 from model_core.shipped.world.description import WHITE
@@ -66,5 +67,5 @@ def test_codes_of_another_vqgan_are_refused(tmp_path: Path, params: dict):
 def test_places_that_show_only_the_ground():
     pixels = np.full((128, 128, 3), 255, np.uint8)
     pixels[20, 30] = 0
-    places = shows_only(pixels, "#ffffff", 16)
+    places = shows_only(pixels, "#ffffff", Grid(16, 16, 1))
     assert np.flatnonzero(~places).tolist() == [2 * 16 + 3]

@@ -9,7 +9,7 @@ from model_core.errors import InvalidValue
 from model_core.shipped.world import dataset
 from model_core.shipped.world.captions import plain_caption
 from model_core.shipped.world.dataset import build_world
-from model_core.shipped.world.held_out import held_out_kinds
+from model_core.shipped.world.description import held_out_kinds
 from model_core.shipped.world.scenes import World
 from model_core.training.data import Dataset
 from tests.unit.model_core.shipped.world.things_made_here import sprites

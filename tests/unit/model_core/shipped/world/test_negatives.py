@@ -4,8 +4,7 @@ import random
 from dataclasses import replace
 from itertools import permutations
 
-from model_core.shipped.world.description import Description, Subject
-from model_core.shipped.world.held_out import held_out_kinds
+from model_core.shipped.world.description import Description, Subject, held_out_kinds
 from model_core.shipped.world.negatives import near_misses
 from model_core.shipped.world.scenes import World
 from tests.unit.model_core.shipped.world.things_made_here import sprites

@@ -8,9 +8,8 @@ import pytest
 
 from model_core.errors import InvalidValue
 from model_core.shipped.world.color import nearest_name, to_lab
-from model_core.shipped.world.description import INSIDE, TOUCHING, Description, Subject
+from model_core.shipped.world.description import INSIDE, KINDS, TOUCHING, Description, Subject, held_out_kinds
 from model_core.shipped.world.grounds import SIDE
-from model_core.shipped.world.held_out import KINDS, held_out_kinds
 from model_core.shipped.world.scenes import World, draw_scene
 from model_core.shipped.world.vocabulary import COLOR_NAMES
 from tests.unit.model_core.shipped.world.things_made_here import sprites

@@ -13,16 +13,17 @@ from PIL import Image
 
 from deployments.config import AppConfig, FilesConfig, ModelConfig, SafetyConfig
 from deployments.errors import ContentRefused
-from deployments.flow.pipeline import Preview, RankedImage
-from deployments.gateway.canvas import Upload
-from deployments.gateway.job import Job, preview_rows
+from deployments.flow.previews import Preview
+from deployments.gateway.image_request import ImageRequest, preview_rows
 from deployments.gateway.served_model import ServedModel
-from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, VariationRequest
+from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, Upload, VariationRequest
 from model_core.errors import InvalidValue
+from model_core.families.conditions import EncodedPrompt
 from model_core.pictures.images import VEIL
 from model_core.pictures.provenance import read_notes
+from model_core.scorers.ranking import RankedImage
 from tests.unit.deployments.api.fake_service import png
-from tests.unit.deployments.fakes import fake_stages
+from tests.unit.deployments.fakes import encoded, fake_stages
 
 SIDE, NUM_CODES = 32, 64
 
@@ -31,24 +32,29 @@ class FakePipeline:
     """An image is all of its seed, its score too. An encoded image is codes 0…63."""
 
     def __init__(self) -> None:
-        self.wishes: dict[str, Any] = {}
+        self.options: dict[str, Any] = {}
+        self.negative: str | None = None
         self.encoded: np.ndarray | None = None
         self.num_closed = 0
 
-    async def generate(self, prompt: str, **wishes: Any) -> list[RankedImage]:
-        self.wishes = {"prompt": prompt} | wishes
-        drawn = [RankedImage(image=image_of(seed), codes=np.arange(64), seed=seed, score=float(seed))
-                 for seed in wishes["seeds"]]  # fmt: skip
-        return sorted(drawn, key=lambda image: -image.seed)[: wishes["n"]]
+    async def encode_prompt(self, prompt: str, negative_prompt: str | None, *, timeout_s: float) -> EncodedPrompt:
+        self.negative = negative_prompt
+        return encoded(prompt, negative_prompt)
+
+    async def generate(self, prompt: str, text: EncodedPrompt, **options: Any) -> list[RankedImage]:
+        self.options = {"prompt": prompt} | options
+        drawn = [RankedImage(image=image_of(seed), codes=np.arange(64, dtype=np.int32), seed=seed, score=float(seed))
+                 for seed in options["seeds"]]  # fmt: skip
+        return sorted(drawn, key=lambda image: -image.seed)[: options["n"]]
 
     async def stream(
-        self, prompt: str, *, preview_rows: tuple[int, ...], preview_images: int, **wishes: Any
+        self, prompt: str, text: EncodedPrompt, *, preview_rows: tuple[int, ...], preview_images: int, **options: Any
     ) -> AsyncIterator[Any]:
         try:
             for row in preview_rows:
                 for index in range(preview_images):
-                    yield Preview(image_index=index, num_codes=8 * row, image=image_of(wishes["seeds"][index]))
-            yield await self.generate(prompt, **wishes)
+                    yield Preview(image_index=index, num_codes=8 * row, image=image_of(options["seeds"][index]))
+            yield await self.generate(prompt, text, **options)
         finally:
             self.num_closed += 1
 
@@ -75,13 +81,13 @@ def model(model_folder: Path) -> ServedModel:
     return made
 
 
-def draw(model: ServedModel, asked: DrawingRequest, upload: Upload | None = None, **config: Any) -> dict[str, Any]:
-    return asyncio.run(Job(asked, upload, model, AppConfig(**config)).draw())
+def draw(model: ServedModel, request: DrawingRequest, upload: Upload | None = None, **config: Any) -> dict[str, Any]:
+    return asyncio.run(ImageRequest(request, upload, model, AppConfig(**config)).draw())
 
 
-def events(model: ServedModel, asked: DrawingRequest, upload: Upload | None = None, **config: Any) -> list[Any]:
+def events(model: ServedModel, request: DrawingRequest, upload: Upload | None = None, **config: Any) -> list[Any]:
     async def collect() -> list[Any]:
-        return [event async for event in Job(asked, upload, model, AppConfig(**config)).stream()]
+        return [event async for event in ImageRequest(request, upload, model, AppConfig(**config)).stream()]
 
     return asyncio.run(collect())
 
@@ -93,7 +99,7 @@ def pixels(file: bytes) -> np.ndarray:
 
 def test_seeds_follow_each_other_and_wrap_around(model: ServedModel):
     reply = draw(model, GenerationRequest(prompt="a", n=2, best_of=3, seed=2**32 - 1))
-    assert model.pipeline.wishes["seeds"] == [2**32 - 1, 0, 1]
+    assert model.pipeline.options["seeds"] == [2**32 - 1, 0, 1]
     assert [image["seed"] for image in reply["data"]] == [2**32 - 1, 1]
 
 
@@ -104,22 +110,29 @@ def test_what_is_counted_is_what_was_read_and_drawn(model: ServedModel):
         return usage["input_tokens"], usage["output_tokens"]
 
     words, codes = counts()
-    assert 3 <= words <= 24 and codes == NUM_CODES
+    assert (words, codes) == (len("avocado"), NUM_CODES)
     assert counts(best_of=5) == (words, 5 * NUM_CODES)
-    assert counts(negative_prompt="avocado") == (2 * words, NUM_CODES)
+    assert counts(negative_prompt="red") == (words + 3, NUM_CODES)
+    assert counts(negative_prompt="red", guidance_scale=1.0) == (words, NUM_CODES)  # it is not read
+
+
+def test_without_guidance_there_is_nothing_to_lead_away_from(model: ServedModel):
+    draw(model, GenerationRequest(prompt="a"))
+    assert model.pipeline.negative == ""
+    draw(model, GenerationRequest(prompt="a", guidance_scale=1.0))
+    assert model.pipeline.negative is None
 
 
 def test_the_prompt_is_shown_as_the_model_reads_it(model: ServedModel):
-    (image,) = draw(model, GenerationRequest(prompt="  An AVOCADO &amp; more!  "))["data"]
-    assert image["revised_prompt"] == image["revised_prompt"].strip().lower()
-    assert "avocado" in image["revised_prompt"]
+    (image,) = draw(model, GenerationRequest(prompt="An AVOCADO"))["data"]
+    assert image["revised_prompt"] == "an avocado"
 
 
 def test_a_reply_without_scores_says_why(model: ServedModel, monkeypatch: pytest.MonkeyPatch):
     assert "warning" not in draw(model, GenerationRequest(prompt="a"))
 
-    async def unscored(prompt: str, **wishes: Any) -> list[RankedImage]:
-        return [RankedImage(image=image_of(1), codes=np.arange(64), seed=1, score=None)]
+    async def unscored(prompt: str, text: EncodedPrompt, **options: Any) -> list[RankedImage]:
+        return [RankedImage(image=image_of(1), codes=np.arange(64, dtype=np.int32), seed=1, score=None)]
 
     monkeypatch.setattr(model.pipeline, "generate", unscored)
     reply = draw(model, GenerationRequest(prompt="a"))
@@ -142,14 +155,14 @@ def test_sizes_are_exact_and_said(model: ServedModel):
 
 
 def test_files_say_what_draws_this_very_image_again(model: ServedModel):
-    asked = GenerationRequest(prompt="a secret", n=1, best_of=3, seed=5, top_k=9, output_format="webp")
-    best = draw(model, asked)["data"][0]
+    request = GenerationRequest(prompt="a secret", n=1, best_of=3, seed=5, top_k=9, output_format="webp")
+    best = draw(model, request)["data"][0]
     notes = read_notes(best["image"])
     assert notes["model"] == "fake" and notes["seed"] == "7" and json.loads(notes["parameters"])["top_k"] == 9
     assert "secret" not in str(notes)
     again = GenerationRequest(prompt="a secret", seed=7, top_k=9, output_format="webp")
     assert draw(model, again)["data"][0]["image"] == best["image"]
-    told = draw(model, asked, files=FilesConfig(prompt_in_metadata=True))["data"][0]
+    told = draw(model, request, files=FilesConfig(prompt_in_metadata=True))["data"][0]
     assert read_notes(told["image"])["prompt"] == "a secret"
 
 
@@ -160,7 +173,7 @@ def test_an_edit_fixes_the_codes_that_the_mask_keeps(model: ServedModel):
     Image.fromarray(mask).save(buffer, "PNG")
     upload = Upload(images=[png(32, 32, colour=(1, 2, 3)), png()], mask=buffer.getvalue())
     reply = draw(model, EditRequest(prompt="a", seed=9), upload)
-    fixed = model.pipeline.wishes["fixed_codes"]
+    fixed = model.pipeline.options["fixed_codes"]
     assert fixed[1] == -1 and np.delete(fixed, 1).tolist() == np.delete(np.arange(NUM_CODES), 1).tolist()
     assert (model.pipeline.encoded == (1, 2, 3)).all()
     assert reply["usage"]["input_tokens_details"]["image_tokens"] == NUM_CODES
@@ -170,15 +183,15 @@ def test_an_edit_fixes_the_codes_that_the_mask_keeps(model: ServedModel):
     assert (faithful[:4, 4:8] == 9).all() and (faithful[4:] == (1, 2, 3)).all()
 
 
-@pytest.mark.parametrize("asked", [EditRequest(prompt="a", keep=0.25), VariationRequest(keep=0.25)])
-def test_without_a_mask_the_upper_rows_stay(model: ServedModel, asked: DrawingRequest):
-    draw(model, asked, Upload(images=[png(10, 20)]))
-    assert model.pipeline.wishes["fixed_codes"].tolist() == [*range(16), *[-1] * 48]
+@pytest.mark.parametrize("edit", [EditRequest(prompt="a", keep=0.25), VariationRequest(keep=0.25)])
+def test_without_a_mask_the_upper_rows_stay(model: ServedModel, edit: DrawingRequest):
+    draw(model, edit, Upload(images=[png(10, 20)]))
+    assert model.pipeline.options["fixed_codes"].tolist() == [*range(16), *[-1] * 48]
 
 
 def test_a_stream_shows_pictures_under_a_veil_and_then_all_of_them(model: ServedModel):
-    asked = GenerationRequest(prompt="a", n=2, seed=5, stream=True, partial_images=3, stream_multiple=True)
-    *partials, best, other = events(model, asked)
+    request = GenerationRequest(prompt="a", n=2, seed=5, stream=True, partial_images=3, stream_multiple=True)
+    *partials, best, other = events(model, request)
     assert [(event["partial_image_index"], event["image_index"], event["seed"]) for event in partials] == [
         (place, index, 5 + index) for place in range(3) for index in range(2)
     ]
@@ -195,15 +208,17 @@ def test_a_stream_shows_pictures_under_a_veil_and_then_all_of_them(model: Served
 
 
 def test_what_stays_is_never_veiled(model: ServedModel):
-    asked = EditRequest(prompt="a", seed=5, stream=True, partial_images=1, keep=0.5)
-    partial, _ = events(model, asked, Upload(images=[png()]))
+    request = EditRequest(prompt="a", seed=5, stream=True, partial_images=1, keep=0.5)
+    partial, _ = events(model, request, Upload(images=[png()]))
     assert (pixels(partial["image"])[:24] == 5).all()  # half of it stays, half of the rest is drawn
     assert partial["progress"] == 0.75
 
 
 def test_a_stream_that_is_left_ends_the_drawing(model: ServedModel):
     async def leave() -> None:
-        stream = Job(GenerationRequest(prompt="a", stream=True, partial_images=3), None, model, AppConfig()).stream()
+        stream = ImageRequest(
+            GenerationRequest(prompt="a", stream=True, partial_images=3), None, model, AppConfig()
+        ).stream()
         await anext(stream)
         await stream.aclose()
 
@@ -213,17 +228,17 @@ def test_a_stream_that_is_left_ends_the_drawing(model: ServedModel):
 
 def test_checked_images_have_no_previews_and_may_be_refused(model: ServedModel):
     safety = SafetyConfig(refused_concepts=["bad"], neutral_concepts=["fine"], refuse_from=0.4)
-    asked = GenerationRequest(prompt="a", seed=5, stream=True, partial_images=3)
+    request = GenerationRequest(prompt="a", seed=5, stream=True, partial_images=3)
     with pytest.raises(ContentRefused, match="seed 5"):  # the fake scorer says the same of every text
-        events(model, asked, safety=safety)
-    (completed,) = events(model, asked, safety=safety.model_copy(update={"refuse_from": 0.6}))
+        events(model, request, safety=safety)
+    (completed,) = events(model, request, safety=safety.model_copy(update={"refuse_from": 0.6}))
     assert completed["type"] == "completed"
 
 
 def test_a_size_that_cannot_be_had_is_refused_before_anything_is_drawn(model: ServedModel):
     with pytest.raises(InvalidValue, match="size"):
-        Job(GenerationRequest(prompt="a", size="9999x9999"), None, model, AppConfig())
-    assert not model.pipeline.wishes
+        ImageRequest(GenerationRequest(prompt="a", size="9999x9999"), None, model, AppConfig())
+    assert not model.pipeline.options
 
 
 def test_previews_are_spread_evenly_over_what_is_drawn():

@@ -1,4 +1,4 @@
-"""Foreign layouts become our trees."""
+"""PyTorch's CLIP becomes our tree."""
 
 import json
 import struct
@@ -9,47 +9,19 @@ import pytest
 from flax import traverse_util
 from safetensors.numpy import save_file
 
+from model_core import scorers
 from model_core.errors import CheckpointMismatch
 from model_core.scorers import clip
-from model_core.weights import checkpoint, convert
-from model_core.weights.json_files import read_json
-from model_core.weights.weight_files import Part, StoredArray, index_safetensors
+from model_core.scorers.clip_layout import from_torch, layout
+from model_core.weights import checkpoint
+from model_core.weights.weight_files import index_safetensors
 
 TORCH_CLIP = Path(__file__).parents[3] / "parity" / "fixtures" / "clip-tiny-torch"
 
 
-def stored(*shape: int, offset: int = 0) -> StoredArray:
-    return StoredArray(shape=shape, parts=(Part(offset, int(np.prod(shape)), "float32"),))
-
-
-def test_unrolled_names_and_shapes_come_from_the_stacked_ones():
-    stacked = {"a/layers/FlaxBartEncoderLayers/x/kernel": (2, 3, 4), "a/bias": (5,)}
-    assert convert.unroll_shapes(stacked) == {
-        "a/layers/FlaxBartEncoderLayer_0/x/kernel": (3, 4),
-        "a/layers/FlaxBartEncoderLayer_1/x/kernel": (3, 4),
-        "a/bias": (5,),
-    }
-
-
-def test_layers_are_stacked_by_number_not_by_place_or_alphabet():
-    order = [10, 2, 0, 11, 1, 3, 4, 5, 6, 7, 8, 9]
-    index = {f"layers/FlaxBartDecoderLayer_{i}/scale": stored(4, offset=100 + i) for i in order}
-    index["head"] = stored(1)
-    assert convert.is_unrolled(index)
-    result = convert.stack_layers(index)
-    assert result.keys() == {"layers/FlaxBartDecoderLayers/scale", "head"}
-    stacked = result["layers/FlaxBartDecoderLayers/scale"]
-    assert stacked.shape == (12, 4)
-    assert [part.offset for part in stacked.parts] == list(range(100, 112))
-    assert not convert.is_unrolled(result)
-
-
 def test_torch_clip_names_and_shapes_are_those_of_the_flax_tree():
-    config = clip.CLIPConfig.from_dict(
-        read_json(TORCH_CLIP, "config.json"), read_json(TORCH_CLIP, "preprocessor_config.json")
-    )
-    expected = traverse_util.flatten_dict(clip.param_shapes(config), sep="/")
-    found = convert.clip_from_torch(index_safetensors(TORCH_CLIP / "model.safetensors"))
+    expected = traverse_util.flatten_dict(clip.param_shapes(clip.read_config(TORCH_CLIP)), sep="/")
+    found = from_torch(index_safetensors(TORCH_CLIP / "model.safetensors"))
     assert {name: array.final_shape for name, array in found.items()} == {n: leaf.shape for n, leaf in expected.items()}
 
 
@@ -75,7 +47,7 @@ def test_torch_kernels_are_transposed_and_position_ids_left_out(tmp_path):
             "final_layer_norm": {"scale": norm},
         },
     }
-    loaded = checkpoint.load_params(tmp_path / "model.safetensors", wanted)
+    loaded = checkpoint.load_params(tmp_path / "model.safetensors", wanted, layout=layout)
     flat = traverse_util.flatten_dict(loaded)
     for name, array in traverse_util.flatten_dict(wanted).items():
         np.testing.assert_array_equal(flat[name], array)
@@ -91,6 +63,6 @@ def test_foreign_tensor_is_reported(tmp_path):
         (tmp_path / name).write_bytes((TORCH_CLIP / name).read_bytes())
     (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(packed)) + packed + raw[8 + length :])
     with pytest.raises(CheckpointMismatch) as caught:
-        checkpoint.load_clip(tmp_path)
+        scorers.load(tmp_path)
     assert "missing text_projection/kernel" in str(caught.value)
     assert "unexpected text_model/adapter/kernel" in str(caught.value)

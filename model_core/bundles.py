@@ -3,7 +3,8 @@
 A name is that of a shipped model ("emoji"), a folder, a Hugging Face id ("org/name" or "org/name@revision"), or a
 Weights & Biases artifact ("entity/project/name:version").
 A model's folder holds `dalle_bart/`, `vqgan/`, `clip/` (optional), each as its public repository has it, and
-`model.json`. Nothing is downloaded unless asked for. Knows nothing of what is inside the weights, and imports no JAX.
+`model.json`, which may name other folders: `"parts": {"sampler": "dalle_bart", "codec": "vqgan", "scorer": "clip"}`.
+Nothing is downloaded unless asked for. Knows nothing of what is inside the weights, and imports no JAX.
 
 Provenance of the sampling defaults: the inference notebook of dalle-mini, whose config has top_k 50.
 """
@@ -11,26 +12,30 @@ Provenance of the sampling defaults: the inference notebook of dalle-mini, whose
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from model_core import codecs, families, scorers
 from model_core.errors import CorruptCheckpoint, ModelNotFound
 from model_core.weights import wandb_artifacts
 from model_core.weights.json_files import read_json
+from model_core.weights.weight_files import FLAX_WEIGHTS, SAFETENSORS_WEIGHTS
 
-PARTS = ("dalle_bart", "vqgan", "clip")
+# The role of a part → the package whose `load` reads it.
+ROLES: Mapping[str, Any] = MappingProxyType({"sampler": families, "text": families, "codec": codecs, "scorer": scorers})
+# Where a part lies in a model's folder, unless model.json says otherwise. What draws reads the text as well.
+FOLDERS: Mapping[str, str] = MappingProxyType({"sampler": "dalle_bart", "codec": "vqgan", "scorer": "clip"})
 REFERENCE_SAMPLING: Mapping[str, float] = MappingProxyType(
     {"guidance_scale": 10.0, "temperature": 1.0, "top_k": 50, "top_p": 1.0}
 )
-_SHIPPED = Path(__file__).parents[1] / "bundled"
+_SHIPPED = Path(__file__).with_name("bundled")
 _HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?", re.ASCII)
-_FLAX_WEIGHTS, _TORCH_WEIGHTS = "flax_model.msgpack", "model.safetensors"
 _PART_FILES = (
     "config.json",
-    _FLAX_WEIGHTS,
+    FLAX_WEIGHTS,
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -47,7 +52,10 @@ class Bundle:
 
     Attributes:
       id: the model's name in requests and replies.
-      clip: None where images are not to be ranked.
+      sampler: draws image codes.
+      text: reads prompts; the sampler's folder where there is none for it alone.
+      codec: turns image codes into pictures.
+      scorer: None where images are not to be ranked.
       size: the side of its images in pixels.
       sampling: the defaults of guidance_scale, temperature, top_k and top_p.
       licence: of the weights; "unknown" where there is no model.json.
@@ -55,23 +63,32 @@ class Bundle:
     """
 
     id: str
-    dalle_bart: Path
-    vqgan: Path
-    clip: Path | None
+    sampler: Path
+    text: Path
+    codec: Path
+    scorer: Path | None
     size: int
     sampling: dict[str, Any]
     licence: str = "unknown"
     description: str = ""
     example_prompts: tuple[str, ...] = ()
 
+    @property
+    def parts(self) -> dict[str, Path]:
+        """The folders of the parts that it has, by role; none twice."""
+        found = {role: getattr(self, role) for role in ROLES}
+        if self.text == self.sampler:
+            del found["text"]
+        return {role: folder for role, folder in found.items() if folder is not None}
+
     def copy_parts(self, folder: Path) -> None:
-        """Copies the files of each part that are read to a folder of its own in `folder`, without model.json."""
-        for part in PARTS:
-            source = getattr(self, part)
-            for name in (*_PART_FILES, _TORCH_WEIGHTS) if source else ():
+        """Copies the files of each part that are read into `folder`, laid out by `FOLDERS`, without model.json."""
+        for role, source in self.parts.items():
+            target = folder / FOLDERS.get(role, role)
+            target.mkdir(parents=True, exist_ok=True)
+            for name in (*_PART_FILES, SAFETENSORS_WEIGHTS):
                 if (source / name).is_file():
-                    (folder / part).mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(source / name, folder / part / name)
+                    shutil.copyfile(source / name, target / name)
 
 
 def shipped() -> list[str]:
@@ -99,23 +116,29 @@ def resolve(name: str | os.PathLike, *, download: bool = False) -> Bundle:
 
 def from_parts(
     *,
-    dalle_bart: str | os.PathLike,
-    vqgan: str | os.PathLike,
-    clip: str | os.PathLike | None = None,
+    sampler: str | os.PathLike,
+    codec: str | os.PathLike,
+    text: str | os.PathLike | None = None,
+    scorer: str | os.PathLike | None = None,
     download: bool = False,
 ) -> Bundle:
-    """Puts a model together from two or three folders or Hugging Face ids; sampling defaults are the reference's.
+    """Puts a model together from folders or Hugging Face ids; sampling defaults are the reference's.
+
+    Args:
+      text: None where the sampler reads the text itself.
+      scorer: None where images are not to be ranked.
 
     Raises:
       ModelNotFound, CorruptCheckpoint: as in `resolve`.
     """
-    dalle_bart_folder, vqgan_folder = _locate(dalle_bart, download), _locate(vqgan, download)
+    sampler_folder, codec_folder = _locate(sampler, download), _locate(codec, download)
     return Bundle(
-        id=_id_of(dalle_bart, dalle_bart_folder),
-        dalle_bart=dalle_bart_folder,
-        vqgan=vqgan_folder,
-        clip=None if clip is None else _locate(clip, download),
-        size=_image_size(vqgan_folder),
+        id=_id_of(sampler, sampler_folder),
+        sampler=sampler_folder,
+        text=sampler_folder if text is None else _locate(text, download),
+        codec=codec_folder,
+        scorer=None if scorer is None else _locate(scorer, download),
+        size=_image_size(codec_folder),
         sampling=dict(REFERENCE_SAMPLING),
     )
 
@@ -172,10 +195,9 @@ def _hub_folder(hub_id: str, download: bool) -> Path:
     match = _HUB_ID.fullmatch(hub_id)
     assert match is not None
     offline = constants.HF_HUB_OFFLINE
-    patterns = ["model.json", *_PART_FILES, *(f"{part}/{file}" for part in PARTS for file in _PART_FILES)]
-    torch_patterns = [_TORCH_WEIGHTS, f"clip/{_TORCH_WEIGHTS}"]
 
-    def snapshot(allowed: list[str]) -> Path:
+    def snapshot(parts: Iterable[str], files: Iterable[str]) -> Path:
+        allowed = ["model.json", *files, *(f"{part}/{file}" for part in parts for file in files)]
         return Path(
             snapshot_download(
                 match[1], revision=match[2], allow_patterns=allowed, local_files_only=offline or not download
@@ -183,9 +205,13 @@ def _hub_folder(hub_id: str, download: bool) -> Path:
         )
 
     try:
-        folder = snapshot(patterns)
-        if any(not (config.parent / _FLAX_WEIGHTS).exists() for config in folder.rglob("config.json")):
-            folder = snapshot(patterns + torch_patterns)
+        parts = set(FOLDERS.values())
+        folder = snapshot(parts, _PART_FILES)
+        if named := set(_named_parts(folder).values()) - parts:
+            parts |= named
+            folder = snapshot(parts, _PART_FILES)
+        if any(not (config.parent / FLAX_WEIGHTS).exists() for config in folder.rglob("config.json")):
+            folder = snapshot(parts, (*_PART_FILES, SAFETENSORS_WEIGHTS))
         return folder
     except (OSError, ValueError) as err:  # the hub's own errors are all among these
         if download and not offline:
@@ -197,20 +223,34 @@ def _hub_folder(hub_id: str, download: bool) -> Path:
 
 
 def _read_folder(folder: Path, default_id: str) -> Bundle:
-    for part in ("dalle_bart", "vqgan"):
-        if not (folder / part).is_dir():
+    named = _named_parts(folder)
+    names = {**FOLDERS, **named}
+    if "scorer" not in named and not (folder / names["scorer"]).is_dir():
+        del names["scorer"]
+    for role, name in names.items():
+        if not (folder / name).is_dir():
             raise CorruptCheckpoint(
-                f"{folder} is not a model's folder: it holds no {part}/. A model's folder holds dalle_bart/, vqgan/, "
-                "clip/ (optional) and model.json; parts that are kept apart are given one by one."
+                f"{folder} is not a model's folder: it holds no {name}/, its {role}. A model's folder holds "
+                "dalle_bart/, vqgan/, clip/ (optional) and model.json, or the parts that model.json names; parts that "
+                "are kept apart are given one by one."
             )
-    parts = {
-        "dalle_bart": folder / "dalle_bart",
-        "vqgan": folder / "vqgan",
-        "clip": folder / "clip" if (folder / "clip").is_dir() else None,
-    }
-    if not (folder / "model.json").exists():
-        return Bundle(id=default_id, **parts, size=_image_size(folder / "vqgan"), sampling=dict(REFERENCE_SAMPLING))
-    return Bundle(**parts, **_read_card(folder))
+    parts = {role: folder / name for role, name in names.items()}
+    parts = {"text": parts["sampler"], "scorer": None, **parts}
+    if (folder / "model.json").exists():
+        return Bundle(**parts, **_read_card(folder))
+    return Bundle(id=default_id, **parts, size=_image_size(parts["codec"]), sampling=dict(REFERENCE_SAMPLING))
+
+
+def _named_parts(folder: Path) -> dict[str, str]:
+    """The folders that model.json names, by role."""
+    path = folder / "model.json"
+    named = read_json(folder, path.name).get("parts", {}) if path.exists() else {}
+    if not isinstance(named, dict) or not named.keys() <= ROLES.keys():
+        raise CorruptCheckpoint(f"{path}: parts must be an object of {', '.join(ROLES)}; got {named!r}.")
+    for role, name in named.items():
+        if not isinstance(name, str) or name != Path(name).name or name in ("", ".."):
+            raise CorruptCheckpoint(f"{path}: parts.{role} must be the name of a folder beside it; got {name!r}.")
+    return named
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
@@ -241,8 +281,8 @@ def _check_types(path: Path, content: dict[str, Any], types: dict[str, type], pr
             raise CorruptCheckpoint(f"{path}: {prefix}{key} must be {wanted.__name__}; got {content[key]!r}.")
 
 
-def _image_size(vqgan_folder: Path) -> int:
-    size = read_json(vqgan_folder, "config.json").get("resolution", 256)
-    if type(size) is not int or size < 1:
-        raise CorruptCheckpoint(f"{vqgan_folder}/config.json: resolution must be a positive integer; got {size!r}.")
-    return size
+def _image_size(codec: Path) -> int:
+    height, width = codecs.read_config(codec).size
+    if height != width:
+        raise CorruptCheckpoint(f"{codec}/config.json: pictures are {width} × {height} pixels; only squares are drawn.")
+    return height

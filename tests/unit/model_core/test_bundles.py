@@ -7,10 +7,10 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
+from model_core import bundles
 from model_core.errors import CorruptCheckpoint, ModelNotFound
-from model_core.weights import bundles
 
-VQGAN = Path(__file__).parents[3] / "parity" / "fixtures" / "vqgan-tiny"
+VQGAN = Path(__file__).parents[2] / "parity" / "fixtures" / "vqgan-tiny"
 CARD = {
     "id": "tiny",
     "licence": "CC0-1.0",
@@ -45,7 +45,7 @@ def cache(tmp_path: Path, repo: str, files: list[str], commit: str = "a" * 40, r
     snapshot = root / "snapshots" / commit
     for file in files:
         (snapshot / file).parent.mkdir(parents=True, exist_ok=True)
-        (snapshot / file).write_text("{}")
+        (snapshot / file).write_text((VQGAN / "config.json").read_text() if file.endswith("config.json") else "{}")
     (root / "refs").mkdir()
     (root / "refs" / ref).write_text(commit)
     return snapshot
@@ -55,9 +55,10 @@ def test_folder_with_a_card(folder):
     bundle = bundles.resolve(folder)
     assert bundle == bundles.Bundle(
         id="tiny",
-        dalle_bart=folder / "dalle_bart",
-        vqgan=folder / "vqgan",
-        clip=folder / "clip",
+        sampler=folder / "dalle_bart",
+        text=folder / "dalle_bart",
+        codec=folder / "vqgan",
+        scorer=folder / "clip",
         size=32,
         sampling=CARD["sampling"],
         licence="CC0-1.0",
@@ -82,14 +83,14 @@ def test_folder_without_a_card_has_the_reference_defaults(folder):
     (folder / "model.json").unlink()
     (folder / "clip").rmdir()
     bundle = bundles.resolve(folder)
-    assert (bundle.id, bundle.clip, bundle.size, bundle.licence) == ("model", None, 32, "unknown")
+    assert (bundle.id, bundle.scorer, bundle.size, bundle.licence) == ("model", None, 32, "unknown")
     assert bundle.sampling == {"guidance_scale": 10.0, "temperature": 1.0, "top_k": 50, "top_p": 1.0}
 
 
 def test_every_shipped_model_resolves(monkeypatch, folder):
     monkeypatch.setattr(bundles, "_SHIPPED", folder.parent)
     assert bundles.shipped() == ["model"]
-    assert bundles.resolve("model").dalle_bart == folder / "dalle_bart"
+    assert bundles.resolve("model").sampler == folder / "dalle_bart"
     monkeypatch.undo()
     for name in bundles.shipped():
         assert bundles.resolve(name).id == name
@@ -128,9 +129,34 @@ def test_wrong_card_value_is_named(folder, changes, message):
 
 
 def test_parts_from_three_folders(folder):
-    bundle = bundles.from_parts(dalle_bart=folder / "dalle_bart", vqgan=str(VQGAN))
-    assert (bundle.id, bundle.vqgan, bundle.clip, bundle.size) == ("dalle_bart", VQGAN, None, 32)
-    assert bundles.from_parts(dalle_bart=VQGAN, vqgan=VQGAN, clip=folder / "clip").clip == folder / "clip"
+    bundle = bundles.from_parts(sampler=folder / "dalle_bart", codec=str(VQGAN))
+    assert (bundle.id, bundle.codec, bundle.scorer, bundle.size) == ("dalle_bart", VQGAN, None, 32)
+    assert bundles.from_parts(sampler=VQGAN, codec=VQGAN, scorer=folder / "clip").scorer == folder / "clip"
+
+
+def test_a_card_may_name_other_folders(folder):
+    (folder / "dalle_bart").rename(folder / "gpt")
+    (folder / "words").mkdir()
+    (folder / "model.json").write_text(json.dumps(CARD | {"parts": {"sampler": "gpt", "text": "words"}}))
+    bundle = bundles.resolve(folder)
+    assert (bundle.sampler, bundle.text, bundle.scorer) == (folder / "gpt", folder / "words", folder / "clip")
+    assert list(bundle.parts) == ["sampler", "text", "codec", "scorer"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (["gpt"], "parts must be an object"),
+        ({"painter": "gpt"}, "parts must be an object of sampler, text, codec, scorer"),
+        ({"sampler": "../gpt"}, r"parts\.sampler must be the name of a folder beside it; got '\.\./gpt'"),
+        ({"codec": None}, r"parts\.codec must be the name"),
+        ({"scorer": "siglip"}, "holds no siglip/, its scorer"),
+    ],
+)
+def test_wrong_parts_are_refused(folder, parts, message):
+    (folder / "model.json").write_text(json.dumps(CARD | {"parts": parts}))
+    with pytest.raises(CorruptCheckpoint, match=message):
+        bundles.resolve(folder)
 
 
 @pytest.mark.parametrize("name", ["nothing", "./org/name", "../name", "/no/such/folder", "a/b/c", ""])
@@ -143,7 +169,7 @@ def test_hub_id_that_is_not_here_says_how_to_get_it():
     with pytest.raises(ModelNotFound, match=r"dalle-serve models download org/name$"):
         bundles.resolve("org/name")
     with pytest.raises(ModelNotFound, match=r"dalle-serve models download org/name@v2$"):
-        bundles.from_parts(dalle_bart="org/name@v2", vqgan=VQGAN)
+        bundles.from_parts(sampler="org/name@v2", codec=VQGAN)
 
 
 def test_offline_is_honoured_even_when_asked_to_download(monkeypatch):
@@ -156,16 +182,16 @@ def test_parts_are_found_in_the_local_cache(tmp_path):
     dalle_bart = cache(tmp_path, "org/dalle", ["config.json", "flax_model.msgpack"])
     vqgan = cache(tmp_path, "org/vqgan", ["config.json", "flax_model.msgpack"], ref="v2")
     clip = cache(tmp_path, "org/clip", ["config.json", "model.safetensors"])
-    bundle = bundles.from_parts(dalle_bart="org/dalle", vqgan="org/vqgan@v2", clip="org/clip")
-    assert (bundle.dalle_bart, bundle.vqgan, bundle.clip) == (dalle_bart, vqgan, clip)
+    bundle = bundles.from_parts(sampler="org/dalle", codec="org/vqgan@v2", scorer="org/clip")
+    assert (bundle.sampler, bundle.codec, bundle.scorer) == (dalle_bart, vqgan, clip)
     assert bundle.id == "org/dalle"
 
 
 def test_whole_model_is_found_in_the_local_cache(tmp_path):
-    parts = [f"{part}/{file}" for part in bundles.PARTS for file in ("config.json", "flax_model.msgpack")]
+    parts = [f"{part}/{file}" for part in bundles.FOLDERS.values() for file in ("config.json", "flax_model.msgpack")]
     snapshot = cache(tmp_path, "org/model", parts)
     bundle = bundles.resolve("org/model")
-    assert (bundle.id, bundle.clip) == ("org/model", snapshot / "clip")
+    assert (bundle.id, bundle.scorer) == ("org/model", snapshot / "clip")
 
 
 def test_single_part_is_no_whole_model(tmp_path):
@@ -190,7 +216,7 @@ def hub(monkeypatch, tmp_path):
                 list(self.files), allow_patterns=options["allow_patterns"]
             ):
                 (tmp_path / "got" / file).parent.mkdir(parents=True, exist_ok=True)
-                (tmp_path / "got" / file).touch()
+                (tmp_path / "got" / file).write_text("{}")
             return str(tmp_path / "got")
 
         def got(self) -> set[str]:
@@ -228,10 +254,17 @@ def test_download_of_a_whole_model_takes_each_part(hub):
     assert hub.got() == {"model.json", *whole, "clip/config.json", "clip/model.safetensors"}
 
 
+def test_download_of_a_whole_model_takes_the_parts_that_its_card_names(hub, monkeypatch):
+    monkeypatch.setattr(bundles, "_named_parts", lambda _: {"sampler": "gpt"})
+    hub.files = ("model.json", "gpt/config.json", "gpt/flax_model.msgpack", "vqgan/config.json", "a/config.json")
+    bundles.fetch("org/model")
+    assert hub.got() == {"model.json", "gpt/config.json", "gpt/flax_model.msgpack", "vqgan/config.json"}
+
+
 def test_nothing_is_downloaded_unless_asked(hub):
-    bundles.from_parts(dalle_bart="org/a", vqgan=VQGAN)
+    bundles.from_parts(sampler="org/a", codec=VQGAN)
     assert [ask["local_files_only"] for ask in hub.asked] == [True]
-    bundles.from_parts(dalle_bart="org/a", vqgan=VQGAN, download=True)
+    bundles.from_parts(sampler="org/a", codec=VQGAN, download=True)
     assert [ask["local_files_only"] for ask in hub.asked] == [True, False]
 
 

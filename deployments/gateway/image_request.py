@@ -1,52 +1,48 @@
-"""One request on its way: what was asked for becomes what the pipeline draws, and what it drew becomes files.
-
-Knows nothing of HTTP or of Ray.
-"""
+"""One request on its way: its fields become what the pipeline draws, and what it drew becomes files."""
 
 import asyncio
 import json
-import math
 import secrets
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from deployments.config import AppConfig
 from deployments.errors import DeadlineExceeded
-from deployments.flow.pipeline import SEEDS, Preview, RankedImage
-from deployments.gateway.canvas import Canvas, Upload, read_canvas
+from deployments.flow.previews import Preview
+from deployments.gateway.canvas import Canvas, read_canvas
 from deployments.gateway.image_check import ImageCheck
 from deployments.gateway.replies import Event, completed_events, usage
-from deployments.gateway.served_model import ReadPrompt, ServedModel
+from deployments.gateway.served_model import ServedModel
 from deployments.requests.parsing import parse_size
-from deployments.requests.schemas import DrawingRequest, EditRequest, VariationRequest
-from deployments.stages.token_sampler import Sampling
+from deployments.requests.schemas import SEEDS, DrawingRequest, EditRequest, Upload, VariationRequest
+from model_core.families.conditions import EncodedPrompt
 from model_core.pictures import editing, images
+from model_core.sampler.sequence import Sampling
+from model_core.scorers.ranking import RankedImage
 
 NOTED_CHARS = 2000  # of a prompt in an image file: EXIF has room for 64 KB
-SAMPLING_FIELDS = ("guidance_scale", "temperature", "top_k", "top_p")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Prepared:
     """What is known before anything is drawn."""
 
-    prompt: ReadPrompt
-    negative: ReadPrompt | None
+    encoded: EncodedPrompt
     canvas: Canvas | None
     repaint: np.ndarray | None
     fixed_codes: np.ndarray | None
 
 
-class Job:
+class ImageRequest:
     """A request that was checked, and the model that draws it.
 
     Args:
-      asked: the request's fields.
+      request: its fields.
       upload: its files, where it has any.
       model: draws it.
       config: of the service.
@@ -55,24 +51,24 @@ class Job:
       InvalidValue: the size cannot be had.
     """
 
-    def __init__(self, asked: DrawingRequest, upload: Upload | None, model: ServedModel, config: AppConfig):
-        self._asked = asked
+    def __init__(self, request: DrawingRequest, upload: Upload | None, model: ServedModel, config: AppConfig):
+        self._request = request
         self._upload = upload
         self._model = model
         self._config = config
-        self._width, self._height = parse_size(asked.size, model.side, config.limits)
-        first = asked.seed if asked.seed is not None else secrets.randbelow(SEEDS)
-        self._seeds = [(first + i) % SEEDS for i in range(asked.num_drawn)]
-        given = {name: getattr(asked, name) for name in SAMPLING_FIELDS}
-        defaults = model.bundle.sampling
-        self._sampling = Sampling(**{name: defaults[name] if given[name] is None else given[name] for name in given})
+        self._width, self._height = parse_size(request.size, model.side, config.limits)
+        first = request.seed if request.seed is not None else secrets.randbelow(SEEDS)
+        self._seeds = [(first + i) % SEEDS for i in range(request.num_drawn)]
+        given = {field.name: getattr(request, field.name) for field in fields(Sampling)}
+        given = {name: value for name, value in given.items() if value is not None}
+        self._sampling = Sampling(**model.bundle.sampling | given)
         self._check = ImageCheck(model.score, config.safety)
         self._deadline = time.monotonic() + config.gateway.request_timeout_s
 
     async def draw(self) -> dict[str, Any]:
         """Draws everything, and gives the reply: its fields, and in `data` each image's, with its file's bytes."""
         prepared = await self._prepare()
-        drawn = await self._model.pipeline.generate(self._asked.prompt, **self._wishes(prepared))
+        drawn = await self._model.pipeline.generate(self._request.prompt, prepared.encoded, **self._options(prepared))
         return await self._reply(prepared, drawn)
 
     async def stream(self) -> AsyncGenerator[Event, None]:
@@ -83,10 +79,14 @@ class Job:
         """
         prepared = await self._prepare()
         rows = () if self._check.is_on else self._preview_rows(prepared)
-        shown = self._asked.n if rows else 0
+        shown = self._request.n if rows else 0
         counts = [0] * shown
         events: Any = self._model.pipeline.stream(
-            self._asked.prompt, preview_rows=rows, preview_images=shown, **self._wishes(prepared)
+            self._request.prompt,
+            prepared.encoded,
+            preview_rows=rows,
+            preview_images=shown,
+            **self._options(prepared),
         )
         async with aclosing(events):
             async for item in events:
@@ -100,27 +100,26 @@ class Job:
             yield event
 
     async def _prepare(self) -> _Prepared:
-        prompt, negative = await asyncio.to_thread(self._read_prompts)
         canvas = repaint = fixed_codes = None
         if self._upload is not None:
             async with self._model.decoding_uploads:
                 canvas = await asyncio.to_thread(read_canvas, self._upload, self._model.side, self._config.limits)
+        negative = self._request.negative_prompt if self._sampling.is_guided else None
+        encoded = await self._model.pipeline.encode_prompt(
+            self._request.prompt, negative, timeout_s=self._time_left_s()
+        )
+        if canvas is not None:
             codes = await self._model.pipeline.encode_image(canvas.image, timeout_s=self._time_left_s())
-            assert isinstance(self._asked, EditRequest | VariationRequest)
-            repaint = canvas.repaint(codes.size, self._asked.keep)
+            assert isinstance(self._request, EditRequest | VariationRequest)
+            repaint = canvas.repaint(self._model.grid[:2], self._request.keep)
             fixed_codes = editing.fix_codes(codes, repaint)
-        return _Prepared(prompt=prompt, negative=negative, canvas=canvas, repaint=repaint, fixed_codes=fixed_codes)
+        return _Prepared(encoded=encoded, canvas=canvas, repaint=repaint, fixed_codes=fixed_codes)
 
-    def _read_prompts(self) -> tuple[ReadPrompt, ReadPrompt | None]:
-        negative = self._asked.negative_prompt
-        return self._model.read(self._asked.prompt), self._model.read(negative) if negative else None
-
-    def _wishes(self, prepared: _Prepared) -> Any:
+    def _options(self, prepared: _Prepared) -> Any:
         return {
-            "n": self._asked.n,
-            "best_of": self._asked.num_drawn,
+            "n": self._request.n,
+            "best_of": self._request.num_drawn,
             "seeds": self._seeds,
-            "negative_prompt": self._asked.negative_prompt,
             "sampling": self._sampling,
             "timeout_s": self._time_left_s(),
             "fixed_codes": prepared.fixed_codes,
@@ -135,7 +134,7 @@ class Job:
             *(asyncio.to_thread(self._finish, prepared, image.image, image.seed) for image in drawn)
         )
         data = [
-            {"image": file, "seed": image.seed, "clip_score": image.score, "revised_prompt": prepared.prompt.words}
+            {"image": file, "seed": image.seed, "clip_score": image.score, "revised_prompt": prepared.encoded.words}
             for image, file in zip(drawn, files, strict=True)
         ]
         reply = {"created": int(time.time()), "data": data, "usage": self._usage(prepared), **self._effective()}
@@ -144,14 +143,14 @@ class Job:
             reply["ignored_images"] = len(self._upload.images) - 1
         if warnings := list(self._warnings(drawn)):
             reply["warning"] = " ".join(warnings)
-        if identifier := self._asked.safety_identifier or self._asked.user:
+        if identifier := self._request.safety_identifier or self._request.user:
             reply["safety_identifier"] = identifier
         return reply
 
     def _warnings(self, drawn: Sequence[RankedImage]) -> Iterator[str]:
         if self._model.ranks_images and any(image.score is None for image in drawn):
             yield "The scorer is down: images are not ranked, and have no clip_score."
-        if self._asked.negative_prompt and self._sampling.guidance_scale == 1.0:
+        if self._request.negative_prompt and not self._sampling.is_guided:
             yield "negative_prompt does nothing at guidance_scale 1, where nothing is led away from; try 1.5."
 
     async def _look_at(self, drawn: Sequence[RankedImage]) -> None:
@@ -164,13 +163,12 @@ class Job:
             raise DeadlineExceeded("The images were drawn, but there was no time left to check them.") from error
 
     def _preview_rows(self, prepared: _Prepared) -> tuple[int, ...]:
-        rows = math.isqrt(self._model.num_codes)
         first = 0 if prepared.repaint is None else int(prepared.repaint.any(axis=1).argmax())
-        return preview_rows(self._asked.partial_images, first, rows)
+        return preview_rows(self._request.partial_images, first, self._model.grid.rows)
 
     async def _partial(self, prepared: _Prepared, preview: Preview, place: int) -> Event:
         seed = self._seeds[preview.image_index]
-        drawn_share = preview.num_codes / self._model.num_codes
+        drawn_share = preview.num_codes / self._model.grid.num_codes
         return {
             "type": "partial_image",
             "image": await asyncio.to_thread(self._finish_preview, prepared, preview.image, drawn_share, seed),
@@ -189,25 +187,25 @@ class Job:
         return self._finish(prepared, veiled, seed)
 
     def _finish(self, prepared: _Prepared, image: np.ndarray, seed: int) -> bytes:
-        if isinstance(self._asked, EditRequest) and self._asked.input_fidelity == "high":
+        if isinstance(self._request, EditRequest) and self._request.input_fidelity == "high":
             assert prepared.canvas is not None and prepared.repaint is not None
             image = editing.keep_pixels(image, prepared.canvas.image, prepared.repaint)
         sized = images.fit(image, self._width, self._height)
-        return images.encode(sized, self._asked.file_format, self._asked.output_compression, self._notes(seed))
+        return images.encode(sized, self._request.file_format, self._request.output_compression, self._notes(seed))
 
     def _notes(self, seed: int) -> dict[str, str]:
         """What the file says of itself: what draws this very image again, so neither n nor best_of."""
         notes = {"model": self._model.id, "seed": str(seed), "parameters": json.dumps(asdict(self._sampling))}
         if self._config.files.prompt_in_metadata:
-            notes["prompt"] = self._asked.prompt[:NOTED_CHARS]
-            if self._asked.negative_prompt:
-                notes["negative_prompt"] = self._asked.negative_prompt[:NOTED_CHARS]
+            notes["prompt"] = self._request.prompt[:NOTED_CHARS]
+            if self._request.negative_prompt:
+                notes["negative_prompt"] = self._request.negative_prompt[:NOTED_CHARS]
         return notes
 
     def _effective(self) -> dict[str, str]:
         """What OpenAI's replies and events say of their images: what was done, not what was asked for."""
         return {
-            "output_format": self._asked.file_format,
+            "output_format": self._request.file_format,
             "size": f"{self._width}x{self._height}",
             "background": "opaque",
             "quality": "high",  # the one there is
@@ -215,10 +213,10 @@ class Job:
 
     def _usage(self, prepared: _Prepared) -> dict[str, Any]:
         """Tokens that were read, and codes that were drawn, for images that best_of dropped too."""
-        text = prepared.prompt.num_tokens + (prepared.negative.num_tokens if prepared.negative else 0)
+        text = prepared.encoded.num_tokens + prepared.encoded.num_negative_tokens
         read = 0 if prepared.fixed_codes is None else prepared.fixed_codes.size
-        an_image = self._model.num_codes if prepared.repaint is None else int(prepared.repaint.sum())
-        return usage(text, read, an_image * self._asked.num_drawn)
+        an_image = self._model.grid.num_codes if prepared.repaint is None else int(prepared.repaint.sum())
+        return usage(text, read, an_image * self._request.num_drawn)
 
 
 def preview_rows(partial_images: int, first_row: int, rows: int) -> tuple[int, ...]:

@@ -1,0 +1,241 @@
+"""A few codes at a time: the decoder's cached step, and what it carries from one position to the next.
+
+Rows are independent, each at its own position. Layers run unrolled over weights cut out of the stack once: inside a
+scan over stacked weights, XLA's CPU backend copies every layer's weights at every step. The modules are those of the
+full forward pass.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+from model_core.families.conditions import StepNumbers
+from model_core.families.dalle_bart.layers import Cache, DecoderLayer, KeysValues
+from model_core.families.dalle_bart.network import DalleBart, DalleBartConfig
+from model_core.families.linear import fused, turned
+
+AnyArray = Array | np.ndarray
+
+
+@struct.dataclass
+class StepWeights:
+    """The decoder's parameters as the cached step reads them fastest.
+
+    Attributes:
+      shared: the published tree without the encoder and without the decoder's layers; embeddings are not copied.
+      layers: one tree per layer, cut out of the stacked layers.
+      is_turned: kernels lie [out, in], for CPUs; else what reads the same input is one kernel.
+    """
+
+    shared: Any
+    layers: tuple[Any, ...]
+    is_turned: bool = struct.field(pytree_node=False)
+
+    def unpacked(self) -> tuple[Any, list[Any]]:
+        """Both as modules take them, kernels [in, out]; to be called inside `jit`."""
+        if not self.is_turned:
+            return self.shared, list(self.layers)
+        return self.shared | {"lm_head": turned(self.shared["lm_head"])}, [turned(layer) for layer in self.layers]
+
+
+@struct.dataclass
+class Text:
+    """What the layers look at of R texts: made once for each text, and shared by all of its images.
+
+    Attributes:
+      keys_values: per layer, [R, H, T, K].
+      mask: which positions are real.
+    """
+
+    keys_values: tuple[KeysValues, ...]
+    mask: Bool[Array, "R T"]
+
+
+@struct.dataclass
+class State:
+    """What R rows carry from one position to the next. A row is one code sequence under one text.
+
+    Attributes:
+      text: of each row.
+      cache: per layer, keys and values [R, H, N, K] in parts; what lies at a row's position and beyond is never read.
+    """
+
+    text: Text
+    cache: tuple[Cache, ...]
+
+
+def step_weights(params: Any, *, is_turned: bool | None = None) -> StepWeights:
+    """Cuts `params` (the published tree, layers stacked) into what `prefill` and `step` take.
+
+    Make it once and drop `params` where nothing else needs them: layers and head are copies. Layers that `cutting` has
+    cut already are taken as they are.
+
+    Args:
+      is_turned: the layout; None takes the one for the device that holds `params`. Over several devices nothing is
+        fused, so that heads stay whole on one of them.
+    """
+    decoder = dict(params["model"]["decoder"])
+    layers = jax.tree.map(_layers_of, decoder.pop("layers")["FlaxBartDecoderLayers"], is_leaf=_is_cut)
+    num_layers = len(jax.tree.leaves(layers, is_leaf=_is_cut)[0])
+    cut = [jax.tree.map(lambda leaf, i=i: leaf[i], layers, is_leaf=_is_cut) for i in range(num_layers)]
+    if is_turned is None:
+        devices = params["lm_head"]["kernel"].devices()
+        is_turned = len(devices) > 1 or all(device.platform == "cpu" for device in devices)
+    head = params["lm_head"]
+    return StepWeights(
+        shared={
+            "model": {"decoder": jax.tree.map(jnp.asarray, decoder)},
+            "lm_head": turned(head) if is_turned else jax.tree.map(jnp.asarray, head),
+        },
+        layers=tuple(cut if is_turned else (_fused(turned(layer)) for layer in cut)),
+        is_turned=is_turned,
+    )
+
+
+def _fused(layer: Any) -> Any:
+    return layer | {
+        "FlaxBartAttention_0": fused(layer["FlaxBartAttention_0"], "qkv_proj", ("q_proj", "k_proj", "v_proj")),
+        "GLU_0": fused(layer["GLU_0"], "Dense_01", ("Dense_0", "Dense_1")),
+    }
+
+
+def cutting(place: Callable[[str, np.ndarray], Array] | None = None) -> Callable[[str, np.ndarray], Any]:
+    """Makes what `load_params` takes to cut the decoder's layers while it loads, one stack at a time.
+
+    So the layers are never there twice, stacked and cut.
+
+    Args:
+      place: puts an array on its devices; None is JAX's default device.
+    """
+
+    def place_and_cut(name: str, array: np.ndarray) -> Any:
+        placed = place(name, array) if place else jax.device_put(array)
+        return _layers_of(placed) if name.startswith("model/decoder/layers/") else placed
+
+    return place_and_cut
+
+
+def _is_cut(leaf):
+    return isinstance(leaf, tuple)
+
+
+def _layers_of(leaf):
+    return leaf if _is_cut(leaf) else tuple(_cut(leaf, i) for i in range(len(leaf)))
+
+
+@jax.jit
+def _cut(stacked, i):
+    return stacked[i].T
+
+
+def read_text(
+    config: DalleBartConfig, weights: StepWeights, values: Float[AnyArray, "R T D"], mask: Shaped[AnyArray, "R T"]
+) -> Text:
+    """Encoder states become keys and values of every layer."""
+    layer = DecoderLayer(*config.decoder_sizes)  # attention over the text is never fused
+    _, layers = weights.unpacked()
+    states = jnp.asarray(values, weights.shared["lm_head"]["kernel"].dtype)
+    made = tuple(layer.bind({"params": params}).text_keys_values(states) for params in layers)
+    return Text(keys_values=made, mask=jnp.asarray(mask, bool))
+
+
+def empty(config: DalleBartConfig, weights: StepWeights, rows: int, parts: int = 1) -> State:
+    """The state of rows that nobody has: finite, and of the right shapes, in so many parts that may be read alone."""
+    length = config.max_text_length
+    of_text = tuple(_no_keys_values(config, weights, rows, length) for _ in range(config.decoder_layers))
+    text = Text(keys_values=of_text, mask=jnp.ones((rows, length), bool))
+    return State(text=text, cache=_no_cache(config, weights, rows, parts))
+
+
+def _no_cache(config, weights, rows, parts):
+    size = -(-config.image_length // parts)
+    lengths = [min(size, config.image_length - start) for start in range(0, config.image_length, size)]
+    return tuple(
+        tuple(_no_keys_values(config, weights, rows, length) for length in lengths)
+        for _ in range(config.decoder_layers)
+    )
+
+
+def _no_keys_values(config, weights, rows, length):
+    """Arrays of their own each time: what is used up must not be there twice."""
+    heads = config.decoder_attention_heads
+    shape, dtype = (rows, heads, length, config.d_model // heads), weights.shared["lm_head"]["kernel"].dtype
+    return KeysValues(keys=jnp.zeros(shape, dtype), values=jnp.zeros(shape, dtype))
+
+
+def prefill(
+    config: DalleBartConfig, weights: StepWeights, text: Text, codes: Int[AnyArray, "R L"], parts: int = 1
+) -> State:
+    """The state after steps 0…L-1, which feed the start token and all of `codes` but the last, in one pass.
+
+    What it holds of a position does not depend on what `codes` says there and later.
+    """
+    rows, length = codes.shape
+    empty_cache = _no_cache(config, weights, rows, parts)
+    if length == 0:
+        return State(text=text, cache=empty_cache)
+    shared, layers = weights.unpacked()
+    network = DalleBart(config).bind({"params": shared})
+    layer = DecoderLayer(*config.decoder_sizes, not weights.is_turned)
+    fed = jnp.pad(jnp.asarray(codes)[:, :-1], ((0, 0), (1, 0)), constant_values=config.decoder_start_token_id)
+    x = network.embed_codes(fed, jnp.broadcast_to(jnp.arange(length), fed.shape))  # [R, L, D]
+    start, cache = jnp.zeros(rows, jnp.int32), []
+    for params, kept, empty_parts in zip(layers, text.keys_values, empty_cache, strict=True):
+        x, seen = layer.bind({"params": params}).read(x, kept, text.mask[:, None, None])
+        size = empty_parts[0].keys.shape[2]
+        cache.append(tuple(part.write(seen, start - i * size) for i, part in enumerate(empty_parts)))
+    return State(text=text, cache=tuple(cache))
+
+
+def step(
+    config: DalleBartConfig,
+    weights: StepWeights,
+    state: State,
+    codes: Int[AnyArray, "R L"],
+    position: Int[AnyArray, " R"],
+    reach: int,
+) -> tuple[Float[Array, "R L C"], State]:
+    """Scores the codes at L positions of each row, from `position` on, and keeps what later positions need.
+
+    Args:
+      codes: the code before each of these positions; what stands for the one before position 0 does not matter.
+      reach: no position lies at or beyond it.
+
+    Returns:
+      float32 logits, -inf for what is no code; and the state. What it holds of positions beyond the codes that turn
+      out right is written over by the steps that come there.
+    """
+    shared, layers = weights.unpacked()
+    network = DalleBart(config).bind({"params": shared})
+    layer = DecoderLayer(*config.decoder_sizes, not weights.is_turned)
+    position = jnp.asarray(position)
+    places = position[:, None] + jnp.arange(codes.shape[1])  # [R, L]
+    fed = jnp.where(places == 0, config.decoder_start_token_id, codes)
+    x = network.embed_codes(fed, places)  # [R, L, D]
+    text_mask = state.text.mask[:, None, None]
+    cache = []
+    for params, kept, text in zip(layers, state.cache, state.text.keys_values, strict=True):
+        x, kept = layer.bind({"params": params}).step(x, kept, position, reach, text, text_mask)
+        cache.append(kept)
+    logits = network.head(x)[..., : config.image_vocab_size]
+    if config.eos_token_id < config.image_vocab_size:
+        logits = logits.at[..., config.eos_token_id].set(-jnp.inf)
+    return logits, replace(state, cache=tuple(cache))
+
+
+def step_numbers(config: DalleBartConfig) -> StepNumbers:
+    """What a step reads at least. Embeddings, norms and what is written are too little to count."""
+    width, layers = config.d_model, config.decoder_layers
+    attention = 6 * width**2  # query, key, value, out of the codes; query, out of the text, whose rest is kept
+    feed_forward = 3 * width * config.decoder_ffn_dim
+    return StepNumbers(
+        weights=layers * (attention + feed_forward) + width * config.logits_width,
+        text=layers * 2 * width * config.max_text_length,
+        per_code=layers * 2 * width,
+    )

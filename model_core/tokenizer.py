@@ -1,0 +1,134 @@
+"""A model folder's tokenizer files → texts as token ids of one length.
+
+transformers reads the files. It is imported with the first tokenizer that is opened, since processes that read no
+text would pay half a second for it. Knows nothing of models: families and scorers say what theirs need. No JAX.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Int32
+
+from model_core.errors import CorruptCheckpoint, InvalidValue, UnsupportedConfig
+from model_core.weights.json_files import read_json
+
+TextTokens = Int32[np.ndarray, "B T"]
+
+_WHOLE = "tokenizer.json"
+_PARTS = ("vocab.json", "merges.txt")
+_SPECIALS = ("tokenizer_config.json", "special_tokens_map.json")
+
+
+class Tokenizer:
+    """Turns prompts into right-padded text tokens [B, T]; safe to share between threads.
+
+    Attributes:
+      max_length: T, bos and eos included.
+      vocab_size: every id is below it.
+      normalize: what is made of a prompt before it is cut into tokens.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        kind: Literal["BartTokenizer", "CLIPTokenizer"],
+        max_length: int,
+        vocab_size: int,
+        normalize: Callable[[str], str] = str,
+    ):
+        """Reads tokenizer.json, or vocab.json and merges.txt where there is none; never asks the network.
+
+        Args:
+          kind: transformers' class that knows what the files leave open: how vocab.json and merges.txt are used, and
+            which tokens are special where no file says so.
+          max_length: every text gets this length, bos and eos included.
+          vocab_size: rows of the model's embedding table.
+
+        Raises:
+          CorruptCheckpoint: a file is missing or not in its format, or the tokens do not fit the model.
+          UnsupportedConfig: a size is no integer from 3 up.
+        """
+        for name, size in (("the text's length", max_length), ("the vocabulary's size", vocab_size)):
+            if type(size) is not int or size < 3:
+                raise UnsupportedConfig(f"{name} in config.json is {size!r}; it must be an integer from 3 up.")
+        self.max_length = max_length
+        self.vocab_size = vocab_size
+        self.normalize = normalize
+        tokenizer = _read(Path(folder), kind)
+        _check_vocabulary(Path(folder), tokenizer, vocab_size)
+        # What transformers wraps is called itself: the wrapper may set truncation and padding in any call, which is not
+        # safe between threads. In the wrapped object they are set once.
+        self._backend = tokenizer.backend_tokenizer
+        self._backend.enable_truncation(max_length)
+        self._backend.enable_padding(length=max_length, pad_token=tokenizer.pad_token, pad_id=tokenizer.pad_token_id)
+
+    def __call__(self, prompts: Sequence[str]) -> tuple[TextTokens, TextTokens]:
+        """Turns prompts into (text_tokens, text_mask): `normalize`, then `encode`.
+
+        Raises:
+          InvalidValue: `prompts` is not a sequence of strings.
+        """
+        if isinstance(prompts, str) or not all(isinstance(prompt, str) for prompt in prompts):
+            raise InvalidValue("Tokenizer takes a list of strings, one for each prompt.", "prompt")
+        return self.encode([self.normalize(prompt) for prompt in prompts])
+
+    def unconditional(self, batch: int) -> tuple[TextTokens, TextTokens]:
+        """Gives `batch` rows of the empty text, not normalised: bos, eos, padding."""
+        return self.encode([""] * batch)
+
+    def encode(self, texts: Sequence[str]) -> tuple[TextTokens, TextTokens]:
+        """Turns texts, taken as they are, into (text_tokens, text_mask).
+
+        Tokens beyond T are cut off, eos stays last. The mask is 1 for real tokens, bos and eos among them. What is not
+        valid unicode (lone surrogates) becomes U+FFFD; nothing else is refused, whatever its length.
+        """
+        # One by one: the library's batches start a thread pool, which is not worth it for a handful of texts.
+        rows = [self._backend.encode(_valid_unicode(text)) for text in texts]
+        shape = (len(rows), self.max_length)
+        text_tokens = np.array([row.ids for row in rows], np.int32).reshape(shape)
+        text_mask = np.array([row.attention_mask for row in rows], np.int32).reshape(shape)
+        return text_tokens, text_mask
+
+
+def _valid_unicode(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _read(folder: Path, kind: str) -> Any:
+    """transformers' tokenizer of a folder."""
+    names = [name for name in (_WHOLE, *_PARTS, *_SPECIALS) if (folder / name).is_file()]
+    if _WHOLE not in names and not set(_PARTS) <= set(names):
+        parts = " and ".join(_PARTS)
+        raise CorruptCheckpoint(f"{folder} holds neither {_WHOLE} nor {parts}. Download or copy them again.")
+    for name in set(_SPECIALS) & set(names):
+        read_json(folder, name)  # its errors name the file
+    if _WHOLE in names and set(_SPECIALS) & set(names):
+        kind = "PreTrainedTokenizerFast"  # takes the file as it is; the others put rules of their own in its place
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # or it tells every process to get PyTorch
+    import transformers
+
+    try:
+        tokenizer = getattr(transformers, kind).from_pretrained(folder, local_files_only=True)
+        missing = [role for role in ("bos_token", "eos_token", "pad_token") if getattr(tokenizer, role) is None]
+    except Exception as err:  # the libraries raise nothing more precise
+        raise CorruptCheckpoint(
+            f"{folder}: no tokenizer can be made of {', '.join(names)} ({err}). Download or copy them again."
+        ) from err
+    if missing:
+        raise CorruptCheckpoint(f"{folder}: none of {', '.join(names)} says what {' and '.join(missing)} is.")
+    return tokenizer
+
+
+def _check_vocabulary(folder: Path, tokenizer: Any, vocab_size: int) -> None:
+    """Refuses a tokenizer made for another model: its ids would read past the embedding table."""
+    needed = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token}
+    unneeded = set(tokenizer.all_special_tokens) - needed  # published BARTs lack a row for <mask>
+    highest = max((i for token, i in tokenizer.get_vocab().items() if token not in unneeded), default=-1)
+    if highest >= vocab_size:
+        raise CorruptCheckpoint(
+            f"{folder}: the tokenizer has ids up to {highest}, config.json says {vocab_size} tokens. "
+            "The two belong to different models."
+        )

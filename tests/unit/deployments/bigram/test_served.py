@@ -1,0 +1,119 @@
+"""A family of a few lines is served through all four stages: all it takes is its folder and a line of a dict."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from deployments.api.routes import build_api
+from deployments.config import AppConfig, ModelConfig
+from deployments.gateway.gateway import Gateway
+from deployments.stages import clip_scorer, image_decoder, text_encoder, token_sampler
+from model_core import families
+from model_core.pictures.images import read_image
+from model_core.pipeline import Pipeline
+from tests.unit.deployments.fakes import FakeResponse, FakeStream
+
+FIXTURES = Path(__file__).parents[3] / "parity" / "fixtures"
+STAGES = {
+    "text_encoder": text_encoder.TextEncoderDeployment,
+    "token_sampler": token_sampler.TokenSamplerDeployment,
+    "image_decoder": image_decoder.ImageDecoderDeployment,
+    "clip_scorer": clip_scorer.ClipScorerDeployment,
+}
+
+
+class Handle:
+    """A stage of this process, called as through a handle of Serve's."""
+
+    def __init__(self, stage: Any):
+        self._stage = stage
+
+    def options(self, *, stream: bool) -> "Handle":
+        return self
+
+    def __getattr__(self, verb: str) -> Any:
+        call = getattr(self._stage, verb)
+        if verb == "sample":
+            return SimpleNamespace(remote=lambda *args, **options: FakeStream(call(*args, **options)))
+        return SimpleNamespace(remote=lambda *args: FakeResponse(call, args))
+
+
+def one_by_one(compute: Callable[..., list[Any]], *_: Any) -> Callable[..., Awaitable[Any]]:
+    """In place of Serve's batches, which need a replica."""
+
+    async def compute_one(*args: Any) -> Any:
+        return compute(*([arg] for arg in args))[0]
+
+    return compute_one
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A bigram with the codec and the scorer of other tests."""
+    folder = tmp_path_factory.mktemp("models") / "bigram"
+    for part in ("vqgan", "clip"):
+        shutil.copytree(FIXTURES / f"{part}-tiny", folder / part, ignore=shutil.ignore_patterns("goldens*"))
+    (folder / "bigram").mkdir()
+    config = {"model_type": "bigram", "side": 8, "codebook": 70, "text_length": 12}
+    (folder / "bigram" / "config.json").write_text(json.dumps(config))
+    rng = np.random.default_rng(0)
+    tables = {"next": (71, 70), "letters": (128, 70)}
+    weights = {name: (rng.normal(size=shape) * 0.2).astype(np.float32) for name, shape in tables.items()}
+    save_file(weights, folder / "bigram" / "model.safetensors")
+    sampling = {"guidance_scale": 3.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    card = {"id": "bigram", "licence": "none", "size": 32, "sampling": sampling, "description": "random"}
+    (folder / "model.json").write_text(json.dumps(card | {"parts": {"sampler": "bigram"}}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(families.FAMILIES, "bigram", "tests.unit.deployments.bigram")
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def gateway(folder: Path) -> Iterator[Gateway]:
+    config = AppConfig(models=[ModelConfig(id="bigram", source=str(folder))])
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (text_encoder, image_decoder, clip_scorer):
+            patch.setattr(module, "batched", one_by_one)
+        (model,) = config.models
+        stages = {name: STAGES[name](str(folder), settings) for name, settings in model.stages.items()}  # type: ignore[arg-type]
+        yield Gateway(config, {"bigram": {name: Handle(stage) for name, stage in stages.items()}}, build_api)
+        stages["token_sampler"].__del__()
+
+
+def test_it_is_served_through_all_four_stages(gateway: Gateway):
+    fields = {"prompt": "Letters!", "n": 2, "best_of": 3, "seed": 1, "negative_prompt": "no"}
+    reply = asyncio.run(asyncio.wait_for(gateway.generate(fields), 120))
+    best, second = reply["data"]
+    assert best["clip_score"] > second["clip_score"]
+    assert read_image(best["image"]).shape == (32, 32, 3)
+    assert best["revised_prompt"] == "Letters!"
+    assert reply["usage"]["input_tokens"] == len("Letters!") + len("no")
+    again = asyncio.run(asyncio.wait_for(gateway.generate(fields | {"n": 1, "best_of": 1, "seed": best["seed"]}), 120))
+    assert again["data"][0]["image"] == best["image"]
+
+
+def test_what_is_served_is_what_is_drawn_in_process(gateway: Gateway, folder: Path):
+    (drawn,) = Pipeline.from_model(folder).generate("Letters!", seed=5)
+    fields = {"prompt": "Letters!", "seed": 5}
+    reply = asyncio.run(asyncio.wait_for(gateway.generate(fields), 120))
+    np.testing.assert_array_equal(read_image(reply["data"][0]["image"]), drawn.image)
+    assert drawn.codes.max() < 64  # the codec has no vector for the other ids
+
+
+def test_greedy_codes_are_the_likeliest_of_its_logits(folder: Path):
+    family, config, params = families.load(folder / "bigram")
+    prompt, nothing = family.open_text(folder / "bigram")("Letters!")
+    codes = families.generate(family, config, params, [prompt], [nothing], guidance_scale=2.0, greedy=True)
+    scores = [
+        np.asarray(family.logits(config, params, each.values[None], each.mask[None], codes[:, :-1]))
+        for each in (prompt, nothing)
+    ]
+    np.testing.assert_array_equal((scores[1] + 2 * (scores[0] - scores[1])).argmax(-1), codes)

@@ -126,6 +126,16 @@ chaos: setup ## Kill, overload, update and leave the service while clients draw 
 soak: setup ## Use the service for a while and see that nothing grows (MINUTES=30)
 	@SOAK_MINUTES=$(MINUTES) $(PYTEST) -n0 -s tests/chaos/test_soak.py
 
+##@ Train
+
+.PHONY: world
+world: setup ## Draw a sheet of 64 scenes with captions: out/world.png (the first time, fetches the drawings with npm)
+	@$(BIN)/python -m model_core.shipped.world.sheet out/world.png
+
+.PHONY: world-train
+world-train: setup ## Train the model that composes for MINUTES=30, or go on with it, in runs/world
+	@$(BIN)/python -m model_core.shipped.world.recipe runs/world --minutes $(MINUTES)
+
 ##@ Measure
 
 .PHONY: loadtest

@@ -1,4 +1,4 @@
-"""`dalle-serve train data emoji`: the shipped model's data set, on the command line."""
+"""`dalle-serve train data emoji`, `world` and `world-sprites`: the shipped model's data sets, on the command line."""
 
 from pathlib import Path
 from typing import Annotated
@@ -42,3 +42,30 @@ def build_emoji_data(
     console.print(f"{report.num_items} pictures ({splits}), {report.num_concepts} concepts to learn, in {out}")
     for reason, count in report.dropped.items():
         console.print(f"  left out: {count} × {reason}")
+
+
+@data_app.command("world")
+def build_world_data(
+    out: Annotated[Path, typer.Argument(help="Folder of the new data set.")],
+    scenes: Annotated[int, typer.Option(help="How many scenes to train on.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Scenes of one seed are always the same.")] = 0,
+    first: Annotated[int, typer.Option(help="Number of the first scene.")] = 0,
+    validation: Annotated[int, typer.Option(help="Scenes with combinations that training never sees.")] = 0,
+    sprites: Annotated[Path | None, typer.Option(help="Folder of the drawings. Else data/world.")] = None,
+) -> None:
+    """Draw scenes: things in colours, numbers, places and relations, each with captions."""
+    from model_core.shipped.world.dataset import build_world
+    from model_core.shipped.world.sprites import FOLDER, Sprites
+
+    count = build_world(out, Sprites.open(sprites or FOLDER), scenes, seed, first, validation)
+    console.print(f"{count} pictures in {out}")
+
+
+@data_app.command("world-sprites")
+def build_world_sprites(
+    out: Annotated[Path | None, typer.Argument(help="Folder of the drawings. Else data/world.")] = None,
+) -> None:
+    """Draw the things that scenes are made of, once; fetches openly licensed picture sets with npm."""
+    from model_core.shipped.world.sprites import FOLDER, build_sprites
+
+    console.print(f"{build_sprites(out or FOLDER)} drawings in {out or FOLDER}")

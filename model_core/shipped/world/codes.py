@@ -1,0 +1,100 @@
+"""Scenes as image codes, encoded once and kept in shards.
+
+A shard is `codes/NUMBER.npy`, uint16 [scenes, 2, N]: the codes as the encoder spells them, and the canonical ones, in
+which plain background is always spelled alike (see `training/canonical_codes.py`). Captions are not kept: a scene's
+number gives them again.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Int, UInt8, UInt16
+
+from model_core.batches import in_batches
+from model_core.codecs import vqgan
+from model_core.codecs.vqgan import Params, VQGANConfig
+from model_core.errors import InvalidValue
+from model_core.families.conditions import Grid
+from model_core.files import replacing
+from model_core.pictures.images import to_pixels
+from model_core.shipped.world.color import parse_hex
+from model_core.shipped.world.grounds import SIDE, flat_color
+from model_core.shipped.world.scenes import World
+from model_core.shipped.world.sprites import FLAT_GROUNDS
+
+SHARD = 2048  # scenes
+BATCH = 32  # pictures at a time
+TOLD_BY = 100  # scenes
+MADE_BY = "made_by.txt"
+
+
+def write_codes(folder: Path, world: World, config: VQGANConfig, params: Params, num_shards: int) -> None:
+    """Encodes scenes shard by shard, passing over those that are there.
+
+    Raises:
+      InvalidValue: the folder holds codes of another VQGAN or of other scenes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    digest, made_by = _digest(world, params), folder / MADE_BY
+    if made_by.exists() and made_by.read_text(encoding="utf-8") != digest:
+        raise InvalidValue(
+            f"{folder} holds codes of another VQGAN, or other scenes: delete it and what learned from it."
+        )
+    made_by.write_text(digest, encoding="utf-8")
+    alone = _codes_of_flat_grounds(config, params)
+    for number in range(num_shards):
+        path = folder / f"{number:05d}.npy"
+        if not path.exists():
+            codes = encode_shard(world, config, params, number, alone)
+            with replacing(path) as file:
+                np.save(file, codes)
+            print(f"codes: {number + 1} of {num_shards} shards", flush=True)
+
+
+def read_codes(folder: Path, num_shards: int) -> UInt16[np.ndarray, "M 2 N"]:
+    """All shards in one array; row i is scene i."""
+    return np.concatenate([np.load(folder / f"{number:05d}.npy") for number in range(num_shards)])
+
+
+def encode_shard(
+    world: World, config: VQGANConfig, params: Params, number: int, alone: dict[str, int]
+) -> UInt16[np.ndarray, "M 2 N"]:
+    """The codes of one shard."""
+    scenes = list(world.scenes(number * SHARD, (number + 1) * SHARD))
+    both = []
+    for scene, codes in zip(scenes, _encode(config, params, np.stack([each.pixels for each in scenes])), strict=True):
+        ground, plain = scene.description.ground, codes
+        if ground in FLAT_GROUNDS:
+            plain = np.where(shows_only(scene.pixels, flat_color(ground), config.grid), alone[ground], codes)
+        both.append((codes, plain))
+    return np.array(both, np.uint16)
+
+
+def shows_only(pixels: UInt8[np.ndarray, "side side 3"], color: str, grid: Grid) -> Bool[np.ndarray, " N"]:
+    """For each place of the grid, whether all of its pixels have this colour."""
+    places = (pixels == _as_bytes(color)).all(-1).reshape(grid.rows, len(pixels) // grid.rows, grid.columns, -1)
+    return places.all(axis=(1, 3)).reshape(-1)
+
+
+def _codes_of_flat_grounds(config: VQGANConfig, params: Params) -> dict[str, int]:
+    """The commonest code of each picture of one colour."""
+    colors = np.stack([_as_bytes(flat_color(name)) for name in FLAT_GROUNDS])
+    codes = _encode(config, params, np.broadcast_to(colors[:, None, None], (len(FLAT_GROUNDS), SIDE, SIDE, 3)))
+    return {name: int(np.bincount(row).argmax()) for name, row in zip(FLAT_GROUNDS, codes, strict=True)}
+
+
+def _as_bytes(color: str) -> UInt8[np.ndarray, " 3"]:
+    return np.round(parse_hex(color) * 255).astype(np.uint8)
+
+
+def _encode(config: VQGANConfig, params: Params, pixels: UInt8[np.ndarray, "M side side 3"]) -> Int[np.ndarray, "M N"]:
+    return in_batches(lambda rows: vqgan.encode(config, params, to_pixels(rows)), pixels, BATCH)
+
+
+def _digest(world: World, params: Params) -> str:
+    """What tells the codes of one VQGAN from another's, and scenes from those that other code makes of the numbers."""
+    digest = hashlib.sha256(np.asarray(params["quantize"]["embedding"]["embedding"]).tobytes())
+    for scene in world.scenes(0, TOLD_BY):
+        digest.update(repr(scene.description).encode() + scene.pixels.tobytes())
+    return digest.hexdigest()[:16]

@@ -96,7 +96,7 @@ def main(folder: Path) -> None:
     encoded = [np.asarray(dalle_bart.encode(CONFIG, tree, tokens, mask)) for tree in (params, loaded)]
     got, state, programs = run(dalle_bart.step_weights(loaded), states, mask, partial(sharding.place_rows, mesh))
     cut = [leaf for leaf in jax.tree.leaves(loaded) if not leaf.sharding.is_fully_replicated]
-    piece = state.cache[0].keys.addressable_shards[0].data
+    piece = state.cache[0][0].keys.addressable_shards[0].data
     print(
         json.dumps(
             {
@@ -105,7 +105,7 @@ def main(folder: Path) -> None:
                 "largest_logit": float(abs(expected).max()),
                 "share_of_cut_arrays": sum(leaf.addressable_shards[0].data.nbytes for leaf in cut)
                 / sum(leaf.nbytes for leaf in cut),
-                "share_of_cache": piece.nbytes / state.cache[0].keys.nbytes,
+                "share_of_cache": piece.nbytes / state.cache[0][0].keys.nbytes,
                 "loaded_equals_saved": all(jax.tree.leaves(jax.tree.map(np.array_equal, loaded, params))),
                 "programs": programs,
                 "devices_of_stages": devices_of_stages(),

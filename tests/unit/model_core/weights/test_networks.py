@@ -31,7 +31,7 @@ def test_an_unknown_type_is_refused_with_those_that_are_known(tmp_path, package)
 
 def test_a_model_is_found_and_its_sizes_are_read_without_jax():
     code = (
-        "import sys; from model_core.weights import bundles; from model_core import codecs, families, scorers;"
+        "import sys; from model_core import bundles, codecs, families, scorers;"
         "found = bundles.resolve('emoji'); families.read_config(found.sampler); codecs.read_config(found.codec);"
         "scorers.read_config(found.scorer); print({'jax', 'flax'} & set(sys.modules))"
     )

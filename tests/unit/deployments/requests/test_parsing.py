@@ -157,3 +157,35 @@ def test_sizes_are_the_models_own_or_scaled_within_limits():
     for size in ("8x8", "1024x300", "300x1024", "4096x2048", "99999x99999"):
         with pytest.raises(InvalidValue, match="size must be 'auto' or WxH"):
             parse_size(size, 32, LIMITS)
+
+
+@pytest.mark.parametrize("spelled", ["1_0", "+5", "05", "0x5", "5.", ".5", "٥", "５", "1e", "", "inf", "nan", "NaN",
+                                     "null", "true", '"5"', "[5]", "[" * 100_000, "9" * 5000, "5 5"])  # fmt: skip
+@pytest.mark.parametrize("name", ["n", "seed", "top_k", "top_p", "temperature", "guidance_scale", "keep"])
+def test_the_numbers_of_a_form_are_spelled_as_in_json(name: str, spelled: str):
+    with pytest.raises(InvalidValue) as error:
+        parse(EditRequest, {"prompt": "a", name: spelled}, LIMITS, as_text=True)
+    assert error.value.param == name
+    assert name in error.value.message and len(error.value.message) < 250
+
+
+@pytest.mark.parametrize(
+    ("name", "spelled", "value"),
+    [("n", "5", 5), ("seed", "0", 0), ("seed", "4294967295", 2**32 - 1), ("top_p", "1e-39", 1e-39), ("top_p", "1", 1.0),
+     ("keep", "2.5E-1", 0.25), ("temperature", "0.70", 0.7), ("keep", "-0", 0.0), ("n", " 5\r\n", 5),
+     ("stream", "TRUE", True)],
+)  # fmt: skip
+def test_what_json_allows_is_read_in_a_form(name: str, spelled: str, value: float):
+    assert getattr(parse(EditRequest, {"prompt": "a", name: spelled}, LIMITS, as_text=True), name) == value
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_form_and_json_agree_on_what_is_an_integer(as_text: bool):
+    with pytest.raises(InvalidValue, match="integer"):
+        parse(EditRequest, {"prompt": "a", "n": "2.0" if as_text else 2.0}, LIMITS, as_text=as_text)
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_seed_below_zero_is_told_how_to_get_a_random_one(as_text: bool):
+    with pytest.raises(InvalidValue, match=r"seed must be.*leave it out for a random one.*got -1"):
+        parse(EditRequest, {"prompt": "a", "seed": "-1" if as_text else -1}, LIMITS, as_text=as_text)

@@ -23,7 +23,9 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
         raise CorruptCheckpoint(f"{folder} holds no {name}. Download or copy it again.") from err
     except UnicodeDecodeError as err:
         raise CorruptCheckpoint(f"{path} is not UTF-8 text ({err}). Download or copy it again.") from err
-    except (json.JSONDecodeError, RecursionError) as err:
+    except OSError as err:
+        raise CorruptCheckpoint(f"{path} cannot be read ({err}).") from err
+    except (ValueError, RecursionError) as err:  # also a number of more digits than Python reads
         raise CorruptCheckpoint(f"{path} is not JSON ({err}). Download or copy it again.") from err
     if not isinstance(content, dict):
         raise CorruptCheckpoint(f"{path} holds a JSON {type(content).__name__}; an object is expected.")

@@ -1,7 +1,9 @@
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.config import Limits
@@ -9,6 +11,8 @@ from deployments.errors import MissingParameter, UnknownParameter
 from deployments.requests.parsing import parse, parse_size
 from deployments.requests.schemas import EditRequest, GenerationRequest, VariationRequest
 from model_core.errors import InvalidValue
+from model_core.sampler import sampling
+from model_core.sampler.sequence import Sampling
 
 LIMITS = Limits()
 
@@ -189,3 +193,31 @@ def test_a_form_and_json_agree_on_what_is_an_integer(as_text: bool):
 def test_a_seed_below_zero_is_told_how_to_get_a_random_one(as_text: bool):
     with pytest.raises(InvalidValue, match=r"seed must be.*leave it out for a random one.*got -1"):
         parse(EditRequest, {"prompt": "a", "seed": "-1" if as_text else -1}, LIMITS, as_text=as_text)
+
+
+FEW = 17  # ids
+EDGES = [{"top_p": 1e-39}, {"top_p": 5e-324}, {"top_p": 1 - 2**-53}, {"temperature": 1e-6}, {"temperature": 1000},
+         {"guidance_scale": 1000}, {"guidance_scale": 5e-324}, {"top_k": 2**31 - 1}, {"top_k": 1}]  # fmt: skip
+LIKELIEST = st.fixed_dictionaries(
+    {},
+    optional={
+        "top_p": st.floats(0, 1, exclude_min=True),
+        "temperature": st.floats(1e-6, 1000),
+        "guidance_scale": st.floats(0, 1000),
+        "top_k": st.integers(0, 2**31 - 1),
+    },
+)
+
+
+@settings(deadline=None)  # the first compiles
+@given(LIKELIEST | st.sampled_from(EDGES), st.booleans())
+def test_every_number_that_the_schema_takes_leaves_an_id_to_draw(fields: dict[str, float], as_text: bool):
+    """Bounds are checked in double; the sampler uses float32."""
+    given_fields = {name: repr(value) for name, value in fields.items()} if as_text else fields
+    request = parse(GenerationRequest, {"prompt": "a"} | given_fields, LIMITS, as_text=as_text)
+    drawn = sampling.stacked([Sampling(**{name: getattr(request, name) for name in fields})])
+    logits = jnp.linspace(-30, 30, FEW)[None]
+    moved = sampling.guide(logits, -logits, drawn["guidance_scale"])
+    warped = np.asarray(sampling.warp(moved, drawn["temperature"], drawn["top_k"], drawn["top_p"]))
+    assert np.isfinite(warped).any() and not np.isnan(warped).any()
+    assert warped.argmax() == np.asarray(moved).argmax()

@@ -7,6 +7,7 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from deployments.api.body import check_media_type
@@ -59,6 +60,10 @@ async def read_form(request: Request, limits: Limits, *, may_mask: bool) -> tupl
             await parts.close()
     except MultiPartException as error:
         raise InvalidValue(f"The form cannot be read: {plain(error.message)}") from None
+    except (InvalidValue, HTTPException, ClientDisconnect, OSError):  # OSError: of the disk that large files wait on
+        raise
+    except Exception as error:  # a parser of foreign bytes raises anything
+        raise InvalidValue(f"The form cannot be read: {plain(error)}") from error
     if not form.images:
         raise MissingParameter("Missing required parameter: 'image'.", "image")
     if len(form.images) > MAX_IMAGES:
@@ -110,7 +115,7 @@ class _WholeForm(MultiPartParser):
         form = await super().parse()
         if not self._is_whole:
             await form.close()
-            raise MultiPartException("it ends before its closing boundary, so that a part of it may be lost.")
+            raise MultiPartException("its closing boundary is missing; a part may be lost.")
         return form
 
 

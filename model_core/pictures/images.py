@@ -232,7 +232,7 @@ def _to_rgba(image: Image.Image) -> Image.Image:
     if not image.mode.startswith("I"):
         return image.convert("RGBA")
     grey = np.array(image)  # of 16 bits; Pillow would cut it at 255
-    high = Image.fromarray((grey.clip(0, 0xFFFF) >> 8).astype(np.uint8))
+    high = Image.fromarray((grey.clip(0, 0xFFFF) // 257).astype(np.uint8))
     alpha = Image.fromarray(np.where(grey == image.info.get("transparency", -1), 0, 255).astype(np.uint8))
     return Image.merge("RGBA", (high, high, high, alpha))
 

@@ -251,3 +251,12 @@ def test_a_json_body_holds_no_number_that_json_does_not_have(constant: str):
     reply = ask(FakeService(), "POST", GENERATIONS, content=content, headers={"content-type": "application/json"})
     assert_envelope(reply, 400, "invalid_value")
     assert constant in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "content_type", ["", "; boundary=", "; boundary=\xfc", "; boundary=x; charset=a\0b", "; boundary*=x"]
+)
+def test_a_form_whose_header_says_nonsense_is_refused(content_type: str):
+    body = form_body(IMAGE, PROMPT) + b"--x--\r\n"
+    headers = {"content-type": f"multipart/form-data{content_type}".encode("latin-1")}
+    assert_envelope(ask(FakeService(), "POST", EDITS, content=body, headers=headers), 400, "invalid_value")

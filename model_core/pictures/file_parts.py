@@ -54,6 +54,8 @@ def split(data: bytes) -> tuple[bytes, bytes]:
     """
     parts: dict[str | None, Callable[[bytes], tuple[bytes, bytes]]] = {"PNG": _png, "JPEG": _jpeg, "WEBP": _webp}
     kind = kind_of(data)
+    if kind == "GIF" and not data.rstrip(b"\0\r\n").endswith(b";"):
+        raise ValueError("the file is cut off: its end mark is missing")
     return parts[kind](data) if kind in parts else (data, b"")
 
 

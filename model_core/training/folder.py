@@ -22,6 +22,7 @@ from model_core.errors import InvalidValue
 from model_core.training.data import Item, read_picture, write_index
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".tif", ".tiff", ".jxl", ".jp2", ".svg")  # not read, but not passed over
 CAPTION_FILES = ("captions.csv", "captions.jsonl")
 LEFT_OUT = "left_out.txt"
 NO_CAPTION = "it has no caption: write one in a .txt file beside it, or in captions.csv"
@@ -125,7 +126,8 @@ def _pairs(images: Path) -> Iterator[tuple[str, str, Path | bytes]]:
     """(name, caption, picture) of everything; an empty caption where there is none."""
     tables = [images / name for name in CAPTION_FILES if (images / name).is_file()]
     archives = sorted(images.glob("*.tar"))
-    pictures = sorted(path for path in images.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+    suffixes = (*PICTURE_SUFFIXES, *OTHER_SUFFIXES)
+    pictures = sorted(path for path in images.iterdir() if path.suffix.lower() in suffixes)
     if len(tables) > 1:
         raise InvalidValue(f"both {' and '.join(CAPTION_FILES)} are in {images}: keep one.")
     if archives and (tables or pictures):
@@ -180,7 +182,8 @@ def _pair(archive: Path, key: str, files: dict[str, bytes]) -> Iterator[tuple[st
     if ".json" in files and not caption:
         place = f"{name}.json"
         caption = _caption(_object(_text(files[".json"], place), place), place)
-    yield from ((f"{name}{suffix}", caption, files[suffix]) for suffix in PICTURE_SUFFIXES if suffix in files)
+    suffixes = (*PICTURE_SUFFIXES, *OTHER_SUFFIXES)
+    yield from ((f"{name}{suffix}", caption, files[suffix]) for suffix in suffixes if suffix in files)
 
 
 def _read_table(path: Path) -> list[tuple[str, str]]:

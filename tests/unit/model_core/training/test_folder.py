@@ -289,3 +289,27 @@ def test_an_odd_picture_does_not_end_the_building(tmp_path: Path):
     report = build_folder(tmp_path, tmp_path / "out", size=4)
     ((name, reason),) = report.skipped
     assert (name, report.num_items) == ("odd.png", 1) and "it has no palette" in reason
+
+
+def test_pictures_of_formats_that_are_not_read_are_named(tmp_path: Path):
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    save_picture(tmp_path / "in/cat.png")
+    (tmp_path / "in/phone.HEIC").write_bytes(heic)
+    Image.new("RGB", (4, 4)).save(tmp_path / "in/scan.tif")
+    for name in ("cat", "phone", "scan"):
+        (tmp_path / f"in/{name}.txt").write_text(name)
+    reasons = dict(build_folder(tmp_path / "in", tmp_path / "out", size=4).skipped)
+    assert reasons.keys() == {"phone.HEIC", "scan.tif"}
+    assert "kind HEIC, which is not read; taken are PNG" in reasons["phone.HEIC"]
+    assert "kind TIFF" in reasons["scan.tif"]
+    write_tar(tmp_path / "tar/a.tar", {"0.png": png("red"), "0.txt": b"red", "1.heic": heic, "1.txt": b"a phone's"})
+    assert dict(build_folder(tmp_path / "tar", tmp_path / "out", size=4).skipped).keys() == {"a.tar/1.heic"}
+
+
+def test_a_gif_is_taken_only_with_its_end(tmp_path: Path):
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "whole.gif")
+    (tmp_path / "cut.gif").write_bytes((tmp_path / "whole.gif").read_bytes()[:-1])
+    for name in ("whole", "cut"):
+        (tmp_path / f"{name}.txt").write_text(name)
+    ((name, reason),) = build_folder(tmp_path, tmp_path / "out", size=4).skipped
+    assert name == "cut.gif" and "end mark" in reason

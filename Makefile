@@ -8,6 +8,7 @@ TIME   ?= 60s
 SHAPE  ?= step
 PEAK   ?= 2
 MINUTES ?= 30
+CASES   ?= 20000
 
 export PROMPT
 export UV_PYTHON_DOWNLOADS = never
@@ -80,6 +81,10 @@ test: ## Set up, then run every test, with the time of each group
 .PHONY: unit
 unit: setup ## Unit tests
 	@$(PYTEST) $(ALL_CORES) tests/unit
+
+.PHONY: fuzz
+fuzz: setup ## Feed every reader of foreign bytes with changed files (CASES=20000)
+	@FUZZ_CASES=$(CASES) $(PYTEST) $(ALL_CORES) --timeout 3600 tests/unit/test_foreign_bytes.py
 
 .PHONY: parity
 parity: setup ## Compare every stage with recorded results of the reference

@@ -274,7 +274,8 @@ def _check_types(path: Path, content: dict[str, Any], types: dict[str, type], pr
         if key not in content:
             raise CorruptCheckpoint(f"{path} lacks {prefix}{key} ({wanted.__name__}).")
         got = type(content[key])
-        if got is not wanted and not (wanted is float and got is int):  # JSON writes 10 for 10.0; true is no number
+        is_number = got in (int, float) and abs(content[key]) <= 3e38  # JSON writes 10 for 10.0; true is no number
+        if not is_number if wanted is float else got is not wanted:
             raise CorruptCheckpoint(f"{path}: {prefix}{key} must be {wanted.__name__}; got {content[key]!r}.")
 
 

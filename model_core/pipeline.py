@@ -132,7 +132,8 @@ class Pipeline:
         ranges = (("n", n, 1, MAX_IMAGES), ("best_of", best_of, n, MAX_BEST_OF), ("seed", seed, 0, SEEDS - 1))
         for name, value, low, high in ranges:
             if type(value) is not int or not low <= value <= high:
-                raise InvalidValue(f"{name} must be an integer from {low} to {high}; got {value!r}.", name)
+                hint = " (leave it out for a random one)" if name == "seed" else ""
+                raise InvalidValue(f"{name} must be an integer from {low} to {high}{hint}; got {value!r}.", name)
         if best_of > n and self.scorer is None:
             raise InvalidValue(
                 f"best_of is {best_of}, but {self.bundle.id} has no scorer to choose by; leave best_of out.", "best_of"

@@ -19,9 +19,11 @@ async def read_json_object(request: Request, max_bytes: int) -> dict[str, Any]:
     check_media_type(request, "application/json")
     body = await _read(request, max_bytes)
     try:
-        fields = json.loads(body.decode("utf-8-sig"))
+        fields = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         raise InvalidValue(f"The body must be UTF-8; byte {error.start} is not.") from None
+    except InvalidValue:
+        raise
     except RecursionError:
         raise InvalidValue("The body is nested too deeply.") from None
     except json.JSONDecodeError as error:
@@ -32,6 +34,10 @@ async def read_json_object(request: Request, max_bytes: int) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise InvalidValue(f"The body must be a JSON object, got a {type(fields).__name__}.")
     return fields
+
+
+def _refuse_constant(name: str) -> None:
+    raise InvalidValue(f"The body is not JSON: {name} is no number there.")
 
 
 def check_media_type(request: Request, expected: str) -> None:

@@ -4,9 +4,10 @@ import re
 from dataclasses import dataclass, field
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from deployments.api.body import check_media_type
@@ -42,19 +43,27 @@ async def read_form(request: Request, limits: Limits, *, may_mask: bool) -> tupl
     """
     check_media_type(request, "multipart/form-data")
     bounded = Request(request.scope, _Bounded(request, limits.max_upload_bytes).receive)
+    parser = _WholeForm(
+        request.headers,
+        bounded.stream(),
+        max_files=MAX_IMAGES + 1,
+        max_fields=MAX_TEXTS,
+        max_part_size=limits.max_body_bytes,
+    )
     form = _Form()
     try:
-        async with bounded.form(
-            max_files=MAX_IMAGES + 1, max_fields=MAX_TEXTS, max_part_size=limits.max_body_bytes
-        ) as parts:
+        parts = await parser.parse()
+        try:
             for name, part in parts.multi_items():
                 await _add(form, name, part, may_mask)
+        finally:
+            await parts.close()
     except MultiPartException as error:
         raise InvalidValue(f"The form cannot be read: {plain(error.message)}") from None
-    except HTTPException as error:
-        if error.status_code != 400:
-            raise
-        raise InvalidValue(f"The form cannot be read: {plain(error.detail)}") from None
+    except (InvalidValue, HTTPException, ClientDisconnect, OSError):  # OSError: of the disk that large files wait on
+        raise
+    except Exception as error:  # a parser of foreign bytes raises anything
+        raise InvalidValue(f"The form cannot be read: {plain(error)}") from error
     if not form.images:
         raise MissingParameter("Missing required parameter: 'image'.", "image")
     if len(form.images) > MAX_IMAGES:
@@ -71,15 +80,43 @@ async def _add(form: _Form, name: str, part: UploadFile | str, may_mask: bool) -
             raise InvalidValue(f"{plain(name)} is given twice.", plain(name))
         form.texts[name] = part
         return
+    content = await part.read()
+    if not content and not part.filename:
+        return  # how a browser says that no file was chosen
     if not is_image and not is_mask:
         raise UnknownParameter(f"No file is expected under the name {plain(name)}.", plain(name))
-    content = await part.read()
     if is_image:
         form.images.append(content)
     elif form.mask is not None:
         raise InvalidValue("mask is given twice.", "mask")
     else:
         form.mask = content
+
+
+class _WholeForm(MultiPartParser):
+    """Takes a form only with its closing boundary, for without it the last part is lost; and only texts in UTF-8."""
+
+    _is_whole = False
+
+    def on_part_end(self) -> None:
+        part = self._current_part
+        try:
+            bytes(part.data).decode()
+        except UnicodeDecodeError as error:
+            name = plain(part.field_name)
+            raise InvalidValue(f"{name} must be text in UTF-8; byte {error.start} is not.", name) from None
+        self._charset = "utf-8"  # whatever the header says
+        super().on_part_end()
+
+    def on_end(self) -> None:
+        self._is_whole = True
+
+    async def parse(self) -> FormData:
+        form = await super().parse()
+        if not self._is_whole:
+            await form.close()
+            raise MultiPartException("its closing boundary is missing; a part may be lost.")
+        return form
 
 
 class _Bounded:

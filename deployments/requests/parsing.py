@@ -3,8 +3,9 @@
 `api/body.py` and `api/uploads.py` make fields of bodies.
 """
 
+import json
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
@@ -38,9 +39,9 @@ def parse(kind: type[Request], fields: Any, limits: Limits, *, as_text: bool = F
         known = ", ".join(kind.model_fields)
         raise UnknownParameter(f"Unknown parameter: {', '.join(unknown[:5])}. Known are: {known}.", unknown[0])
     if as_text:
-        _check_flags(kind, given)
+        given = {name: _read_text(kind, name, text) for name, text in given.items()}
     try:
-        request = kind.model_validate_strings(given, strict=False) if as_text else kind.model_validate(given)
+        request = kind.model_validate(given)
     except ValidationError as error:
         raise _explained(error) from None
     _check_numbers(request, limits)
@@ -73,11 +74,22 @@ def parse_size(size: str, native: int, limits: Limits) -> tuple[int, int]:
     return width, height
 
 
-def _check_flags(kind: type[DrawingRequest], texts: Mapping[str, str]) -> None:
-    """In a form `true` and `false` are what they say; pydantic would take `on`, `no`, `0` and more."""
-    for name, text in texts.items():
-        if kind.model_fields[name].annotation is bool and text.lower() not in ("true", "false"):
-            raise InvalidValue(f"{name} must be true or false, got {shown(text)}.", name)
+def _read_text(kind: type[DrawingRequest], name: str, text: str) -> Any:
+    """What a form's text says: numbers as in JSON, `true` and `false`; what it does not say stays text."""
+    annotation = kind.model_fields[name].annotation
+    if _holds(annotation, bool):
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if _holds(annotation, int) or _holds(annotation, float):
+        try:
+            value = json.loads(text, parse_constant=lambda _: text)
+        except (ValueError, RecursionError):
+            return text
+        return value if isinstance(value, int | float) and not isinstance(value, bool) else text
+    return text
+
+
+def _holds(annotation: Any, kind: type) -> bool:
+    return annotation is kind or any(_holds(each, kind) for each in get_args(annotation))
 
 
 def _check_numbers(request: DrawingRequest, limits: Limits) -> None:
@@ -120,6 +132,8 @@ def _explained(error: ValidationError) -> InvalidValue:
     message = problem["msg"].replace("Input should", "must", 1).replace("String should", "must", 1)
     if name == "size":
         message = "must be 'auto' or WxH, such as 512x512"
+    if name == "seed" and problem["type"] == "greater_than_equal":
+        message += " (leave it out for a random one)"
     separator = " " if message.startswith("must") else ": "
     return InvalidValue(f"{name}{separator}{message}, got {shown(problem.get('input'))}.", name)
 

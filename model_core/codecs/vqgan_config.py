@@ -6,7 +6,7 @@ from typing import Any
 
 from model_core.errors import UnsupportedConfig
 from model_core.families.conditions import Grid
-from model_core.weights.json_files import read_json
+from model_core.weights.json_files import read_json, require_integers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,18 +51,32 @@ class VQGANConfig:
         missing = [name for name in (*names, "ch_mult", "attn_resolutions") if name not in raw]
         if missing:
             raise UnsupportedConfig(f"VQGAN config: missing {', '.join(missing)}.")
-        config = cls(
-            **{name: int(raw[name]) for name in names},
+        sizes = {name: raw[name] for name in names} | {"norm_num_groups": raw.get("norm_num_groups", 32)}
+        lists = {name: raw[name] for name in ("ch_mult", "attn_resolutions")}
+        for name, values in lists.items():
+            if not isinstance(values, list | tuple) or (name == "ch_mult" and not values):
+                raise UnsupportedConfig(f"VQGAN config: {name} is {values!r:.100}; it must be a list of integers.")
+            require_integers("VQGAN config", {f"{name}[{i}]": value for i, value in enumerate(values)})
+        require_integers("VQGAN config", sizes)
+        with_conv = raw.get("resamp_with_conv", True)
+        if not isinstance(with_conv, bool):
+            raise UnsupportedConfig(f"VQGAN config: resamp_with_conv is {with_conv!r:.100}; it must be true or false.")
+        if raw["ch"] % sizes["norm_num_groups"]:
+            raise UnsupportedConfig(
+                f"VQGAN config: ch={raw['ch']} is no multiple of {sizes['norm_num_groups']} norm groups."
+            )
+        halvings = len(raw["ch_mult"]) - 1
+        if raw["resolution"] % 2**halvings:
+            raise UnsupportedConfig(
+                f"VQGAN config: resolution is {raw['resolution']}; it must be a multiple of 2 ** {halvings}, for "
+                f"ch_mult halves it {halvings} times."
+            )
+        return cls(
+            **sizes,
             ch_mult=tuple(raw["ch_mult"]),
             attn_resolutions=tuple(raw["attn_resolutions"]),
-            resamp_with_conv=bool(raw.get("resamp_with_conv", True)),
-            norm_num_groups=int(raw.get("norm_num_groups", 32)),
+            resamp_with_conv=with_conv,
         )
-        if config.ch % config.norm_num_groups:
-            raise UnsupportedConfig(
-                f"VQGAN config: ch={config.ch} is no multiple of {config.norm_num_groups} norm groups."
-            )
-        return config
 
 
 def read_config(folder: Path) -> VQGANConfig:

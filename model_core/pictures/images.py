@@ -6,13 +6,23 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from model_core.errors import InvalidValue
+from model_core.pictures.file_parts import kind_of, orientation, split
 from model_core.pictures.provenance import note_options
 
 READABLE_FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_READ_PIXELS = 32 * 1024 * 1024  # a file of a few KB may claim a size that fills the memory
+_TURNS = {  # by EXIF's orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 VEIL = (236, 236, 240)  # what is not drawn yet fades into
 
 
@@ -169,23 +179,62 @@ def read_with_alpha(
 def _read_upright(
     data: bytes, name: str, param: str, max_pixels: int, formats: tuple[str, ...] = READABLE_FORMATS
 ) -> Image.Image:
-    """The picture as RGBA; `info["has_alpha"]` says whether the file had an alpha channel."""
+    """The picture as RGBA; `info["has_alpha"]` says whether the file had an alpha channel.
+
+    Decoders of foreign bytes raise what no list of exceptions foresees: all of it is the file's fault.
+    """
+    taken, kind = ", ".join(formats), kind_of(data)
+    if not data:
+        raise InvalidValue(f"{name} is none of {taken}: it is empty.", param)
+    if kind not in (None, *formats):
+        raise InvalidValue(f"{name} is a file of the kind {kind}, which is not read; taken are {taken}.", param)
     try:
-        with Image.open(io.BytesIO(data), formats=formats) as image:
+        pixels, exif = split(data)
+        with Image.open(io.BytesIO(pixels), formats=formats) as image:
             if image.width * image.height > max_pixels:
                 raise InvalidValue(
                     f"{name} has {image.width}×{image.height} pixels; at most {max_pixels} are read.", param
                 )
             has_alpha = image.has_transparency_data
-            upright = ImageOps.exif_transpose(image).convert("RGBA")
+            upright = _to_rgba(image)
     except InvalidValue:
         raise
-    except UnidentifiedImageError as error:
-        raise InvalidValue(f"{name} is none of {', '.join(formats)}.", param) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InvalidValue(f"{name} cannot be read: it is broken or too large.", param) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InvalidValue(f"{name} is too large; at most {max_pixels} pixels are read.", param) from error
+    except Exception as error:
+        if kind is None:
+            raise InvalidValue(f"{name} is none of {taken}.", param) from error
+        no_header = isinstance(error, UnidentifiedImageError)
+        reason = "its header is broken" if no_header else ascii(str(error))[1:-1][:120]
+        raise InvalidValue(f"{name} is a {kind} that cannot be read: {reason}.", param) from error
+    turn = _turn(data, exif, formats)
+    upright = upright if turn is None else upright.transpose(turn)
     upright.info["has_alpha"] = has_alpha
     return upright
+
+
+def _turn(data: bytes, exif: bytes, formats: tuple[str, ...]) -> Image.Transpose | None:
+    """What sets the picture upright, as its metadata says; None where they say nothing or cannot be read."""
+    said = orientation(exif)
+    if said is None:
+        try:
+            with Image.open(io.BytesIO(data), formats=formats) as image:
+                said = image.getexif().get(0x0112)  # the decoder looks into XMP as well
+        except Exception:  # metadata is not worth a picture
+            return None
+    return _TURNS.get(said) if isinstance(said, int) else None
+
+
+def _to_rgba(image: Image.Image) -> Image.Image:
+    """The pixels in 8 bits each, with alpha."""
+    if image.mode == "F":
+        raise ValueError("its pixels are numbers with fractions, of which nothing says what is white")
+    if not image.mode.startswith("I"):
+        return image.convert("RGBA")
+    grey = np.array(image)  # of 16 bits; Pillow would cut it at 255
+    high = Image.fromarray((grey.clip(0, 0xFFFF) // 257).astype(np.uint8))
+    alpha = Image.fromarray(np.where(grey == image.info.get("transparency", -1), 0, 255).astype(np.uint8))
+    return Image.merge("RGBA", (high, high, high, alpha))
 
 
 def _on_white(picture: Image.Image) -> UInt8[np.ndarray, "height width 3"]:

@@ -43,12 +43,13 @@ def note_options(output_format: str, notes: Mapping[str, str]) -> dict[str, Any]
 
 
 def read_notes(file: bytes) -> dict[str, str]:
-    """The notes in a picture file that `images.encode` wrote; empty where there are none."""
-    with Image.open(io.BytesIO(file)) as image:
-        if image.format == "PNG":
-            text = getattr(image, "text", {})
-            return {
-                str(name): str(value) for name, value in text.items() if name not in ("Software", "XML:com.adobe.xmp")
-            }
-        described = image.getexif().get(_EXIF_DESCRIPTION)
-    return json.loads(described) if described else {}
+    """The notes in a picture file that `images.encode` wrote; empty where there are none, or none that can be read."""
+    try:
+        with Image.open(io.BytesIO(file), formats=("PNG", "JPEG", "WEBP")) as image:
+            if image.format == "PNG":
+                notes = {str(name): str(text) for name, text in getattr(image, "text", {}).items()}
+                return {name: text for name, text in notes.items() if name not in ("Software", "XML:com.adobe.xmp")}
+            notes = json.loads(image.getexif()[_EXIF_DESCRIPTION])
+    except Exception:  # a parser of foreign bytes raises anything
+        return {}
+    return notes if isinstance(notes, dict) and all(isinstance(text, str) for text in notes.values()) else {}

@@ -1,14 +1,14 @@
 """The configuration of a CLIP: config.json and preprocessor_config.json → sizes. Imports no JAX."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from PIL import Image
 
 from model_core.errors import UnsupportedConfig
-from model_core.weights.json_files import read_json
+from model_core.weights.json_files import LARGEST, read_json, require_integers, require_numbers
 
 ACTIVATIONS = ("gelu", "quick_gelu")
 LARGEST_ID = 2  # the published files say eos_token_id 2, which is not their eos: with it the largest id is pooled
@@ -26,7 +26,6 @@ class TowerConfig:
     layer_norm_eps: float = 1e-5
 
     def __post_init__(self):
-        _require(self.hidden_act in ACTIVATIONS, "hidden_act", self.hidden_act, f"one of {list(ACTIVATIONS)}")
         is_divisible = self.hidden_size % self.num_attention_heads == 0
         _require(is_divisible, "num_attention_heads", self.num_attention_heads, f"a divisor of {self.hidden_size}")
 
@@ -74,11 +73,24 @@ class PreprocessorConfig:
         shortest_edge = _side(size, "shortest_edge")
         crop_size = _side(crop, "height")
         is_square = not isinstance(crop, dict) or crop.get("width") == crop_size
-        _require(isinstance(crop_size, int) and is_square, "crop_size", crop, "a number, or equal height and width")
-        is_large_enough = isinstance(shortest_edge, int) and shortest_edge >= crop_size
+        _require(
+            type(crop_size) is int and crop_size > 0 and is_square,
+            "crop_size",
+            crop,
+            "a number, or equal height and width",
+        )
+        is_large_enough = type(shortest_edge) is int and LARGEST >= shortest_edge >= crop_size
         _require(is_large_enough, "size", size, f"a shortest edge of at least crop_size ({crop_size})")
-        given = {key: raw[key] for key in ("rescale_factor",) if key in raw}
-        given |= {key: tuple(raw[key]) for key in ("image_mean", "image_std") if key in raw}
+        given = {key: raw[key] for key in ("rescale_factor", "image_mean", "image_std") if key in raw}
+        for key in ("image_mean", "image_std"):
+            if key in given:
+                is_three = isinstance(given[key], list | tuple) and len(given[key]) == 3
+                _require(is_three, key, given[key], "a list of 3 numbers")
+                numbers = {f"{key}[{i}]": value for i, value in enumerate(given[key])}
+                require_numbers("CLIP config", numbers, above=0 if key == "image_std" else -1)
+                given[key] = tuple(map(float, given[key]))
+        if "rescale_factor" in given:
+            require_numbers("CLIP config", {"rescale_factor": given["rescale_factor"]})
         return cls(shortest_edge=shortest_edge, crop_size=crop_size, **given)
 
 
@@ -110,24 +122,39 @@ class CLIPConfig:
           UnsupportedConfig: a value is not implemented, or a size is missing; names the key.
         """
         _require(raw.get("model_type", "clip") == "clip", "model_type", raw.get("model_type"), "'clip'")
-        try:
-            text_config = _read_tower(TextConfig, raw["text_config"])
-            vision_config = _read_tower(VisionConfig, raw["vision_config"])
-            projection_dim = raw["projection_dim"]
-        except (KeyError, TypeError) as error:
-            raise UnsupportedConfig(f"CLIP config.json lacks a size: {error}.") from error
+        text_config = _read_tower(TextConfig, raw, "text_config")
+        vision_config = _read_tower(VisionConfig, raw, "vision_config")
+        _require("projection_dim" in raw, "projection_dim", None, "an integer of at least 1")
+        logit_scale = raw.get("logit_scale_init_value", math.log(1 / 0.07))
+        require_integers("CLIP config", {"projection_dim": raw["projection_dim"]})
+        require_numbers("CLIP config", {"logit_scale_init_value": logit_scale}, above=-100)
         side = vision_config.image_size
         return cls(
             text_config=text_config,
             vision_config=vision_config,
             preprocessor=PreprocessorConfig.from_dict(preprocessor or {"size": side, "crop_size": side}),
-            projection_dim=projection_dim,
-            logit_scale_init_value=raw.get("logit_scale_init_value", math.log(1 / 0.07)),
+            projection_dim=raw["projection_dim"],
+            logit_scale_init_value=logit_scale,
         )
 
 
-def _read_tower(config_type: type[Tower], raw: dict[str, Any]) -> Tower:
-    return config_type(**{field.name: raw[field.name] for field in fields(config_type) if field.name in raw})
+def _read_tower(config_type: type[Tower], raw: dict[str, Any], section: str) -> Tower:
+    tower = raw.get(section)
+    if not isinstance(tower, dict):
+        raise UnsupportedConfig(f"CLIP config: {section} is {tower!r:.100}; it must be an object.")
+    place, given = f"CLIP config, {section}", {}
+    for field in fields(config_type):
+        if field.name not in tower:
+            _require(field.default is not MISSING, f"{section}.{field.name}", None, "a size, which must be there")
+            continue
+        given[field.name] = value = tower[field.name]
+        if field.type is int:
+            require_integers(place, {field.name: value}, lowest=0 if field.name == "eos_token_id" else 1)
+        elif field.type is float:
+            require_numbers(place, {field.name: value})
+        else:
+            _require(value in ACTIVATIONS, field.name, value, f"one of {list(ACTIVATIONS)}")
+    return config_type(**given)
 
 
 def _side(size: Any, key: str) -> Any:
@@ -136,7 +163,7 @@ def _side(size: Any, key: str) -> Any:
 
 def _require(condition: bool, key: str, got: Any, allowed: str) -> None:
     if not condition:
-        raise UnsupportedConfig(f"CLIP config: {key} is {got!r}; supported: {allowed}.")
+        raise UnsupportedConfig(f"CLIP config: {key} is {got!r:.100}; supported: {allowed}.")
 
 
 def read_config(folder: Path) -> CLIPConfig:

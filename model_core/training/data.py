@@ -5,6 +5,7 @@ one size, stored without loss.
 """
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,10 +59,13 @@ class Dataset:
         index = Path(folder) / INDEX
         if not index.is_file():
             raise InvalidValue(f"no data set in {folder}: {INDEX} is missing. Build one first.")
-        lines = index.read_text(encoding="utf-8").splitlines()
-        items = tuple(_parse_item(line, f"{index}, line {number}") for number, line in enumerate(lines, 1))
-        if not items:
+        try:
+            lines = index.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidValue(f"{index} cannot be read as UTF-8 text ({error}). Build it again.") from error
+        if lines == [""]:
             raise InvalidValue(f"the data set in {folder} is empty.")
+        items = tuple(_parse_item(line, f"{index}, line {number}") for number, line in enumerate(lines, 1))
         return cls(Path(folder), items)
 
     def split(self, name: str) -> tuple[Item, ...]:
@@ -113,19 +117,31 @@ def read_picture(source: Path | bytes, name: str) -> UInt8[np.ndarray, "height w
     """
     try:
         return read_image(source, name, formats=FORMATS, max_pixels=MAX_PIXELS)
-    except OSError as error:
+    except InvalidValue:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: no file can have such a name
         raise InvalidValue(f"no such picture: {name} ({error})") from error
 
 
 def _parse_item(line: str, place: str) -> Item:
     try:
         raw = json.loads(line)
-        prompts = tuple((str(prompt), float(weight)) for prompt, weight in raw.pop("prompts"))
-        item = Item(prompts=prompts, **raw)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        prompts = tuple((prompt, weight) for prompt, weight in raw.pop("prompts"))
+        texts = [*raw.items(), *(("a prompt", prompt) for prompt, _ in prompts)]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InvalidValue(f"{place} is not an item of a data set ({error}).") from error
-    if not prompts or min(weight for _, weight in prompts) <= 0:
+    for name, text in texts:
+        if not isinstance(text, str) or text != text.encode(errors="replace").decode():
+            raise InvalidValue(f"{place}: {name} must be a text; got {text!r:.100}.")
+    for _, weight in prompts:
+        if type(weight) not in (int, float) or not 0 < weight <= sys.float_info.max:
+            raise InvalidValue(f"{place}: weights must be numbers, and weights above 0; got {weight!r:.100}.")
+    if not prompts:
         raise InvalidValue(f"{place}: an item needs at least one prompt, and weights above 0.")
+    try:
+        item = Item(prompts=tuple((prompt, float(weight)) for prompt, weight in prompts), **raw)
+    except TypeError as error:  # a field is missing, or not one of an item
+        raise InvalidValue(f"{place} is not an item of a data set ({error}).") from error
     if item.split not in SPLITS:
         raise InvalidValue(f"{place}: split is {item.split!r}; allowed are {', '.join(SPLITS)}.")
     return item

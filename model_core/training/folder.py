@@ -7,12 +7,14 @@ taken is named with the reason; equal pictures become one, with all their captio
 
 import csv
 import hashlib
+import io
 import json
 import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from PIL import Image, ImageOps
 
@@ -20,6 +22,7 @@ from model_core.errors import InvalidValue
 from model_core.training.data import Item, read_picture, write_index
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".tif", ".tiff", ".jxl", ".jp2", ".svg")  # not read, but not passed over
 CAPTION_FILES = ("captions.csv", "captions.jsonl")
 LEFT_OUT = "left_out.txt"
 NO_CAPTION = "it has no caption: write one in a .txt file beside it, or in captions.csv"
@@ -80,13 +83,13 @@ def build_folder(images: Path, out: Path, size: int, validation: float = 0.0) ->
             picture = Image.fromarray(read_picture(source, name))
             picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
         except InvalidValue as error:
-            skipped.append((name, str(error)))
+            skipped.append((name.encode(errors="replace").decode(), str(error)))
             continue
         digest = hashlib.sha256(picture.tobytes()).digest()
         if digest in taken:
             num_duplicates += 1
         else:
-            taken[digest] = _Taken(f"images/{len(taken):06d}.png", PurePosixPath(name).name.split(".")[0])
+            taken[digest] = _Taken(f"images/{len(taken):06d}.png", _concept(name))
             picture.save(out / taken[digest].image)
         if caption.strip() not in taken[digest].captions:
             taken[digest].captions.append(caption.strip())
@@ -104,6 +107,11 @@ def build_folder(images: Path, out: Path, size: int, validation: float = 0.0) ->
     )
 
 
+def _concept(name: str) -> str:
+    """The file's name without suffixes; a name may hold bytes that are no text."""
+    return PurePosixPath(name).name.split(".")[0].encode(errors="replace").decode()
+
+
 def _item(taken: _Taken, validation: float) -> Item:
     is_kept_back = zlib.crc32(taken.concept.encode()) < validation * 2**32
     return Item(
@@ -118,7 +126,8 @@ def _pairs(images: Path) -> Iterator[tuple[str, str, Path | bytes]]:
     """(name, caption, picture) of everything; an empty caption where there is none."""
     tables = [images / name for name in CAPTION_FILES if (images / name).is_file()]
     archives = sorted(images.glob("*.tar"))
-    pictures = sorted(path for path in images.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+    suffixes = (*PICTURE_SUFFIXES, *OTHER_SUFFIXES)
+    pictures = sorted(path for path in images.iterdir() if path.suffix.lower() in suffixes)
     if len(tables) > 1:
         raise InvalidValue(f"both {' and '.join(CAPTION_FILES)} are in {images}: keep one.")
     if archives and (tables or pictures):
@@ -149,32 +158,77 @@ def _archived(archive: Path) -> Iterator[tuple[str, str, bytes]]:
                     key, files = (path.parent / stem).as_posix(), {}
                 content = tar.extractfile(member)
                 files[f".{suffix.lower()}"] = content.read() if content else b""
+            _check_end(tar)
             yield from _pair(archive, key, files)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except InvalidValue:
+        raise
+    except Exception as error:  # a parser of foreign bytes raises anything
         raise InvalidValue(f"{archive} is not a tar file that can be read ({error}).") from error
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Two empty blocks end a tar file; one that is cut between two files reads like a shorter one without a fault."""
+    assert tar.fileobj is not None
+    tar.fileobj.seek(tar.offset)
+    if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise EOFError("it has no end mark: it is cut off, or a part of it is broken")
+    while tar.fileobj.read(2**20):  # a compressed file says at its very end whether it is whole
+        pass
 
 
 def _pair(archive: Path, key: str, files: dict[str, bytes]) -> Iterator[tuple[str, str, bytes]]:
     name = f"{archive.name}/{key}"
     caption = _text(files.get(".txt", b""), f"{name}.txt")
     if ".json" in files and not caption:
-        try:
-            caption = str(json.loads(files[".json"]).get("caption") or "")
-        except (ValueError, AttributeError) as error:
-            raise InvalidValue(f"{name}.json is not an object with a `caption` ({error}).") from error
-    yield from ((f"{name}{suffix}", caption, files[suffix]) for suffix in PICTURE_SUFFIXES if suffix in files)
+        place = f"{name}.json"
+        caption = _caption(_object(_text(files[".json"], place), place), place)
+    suffixes = (*PICTURE_SUFFIXES, *OTHER_SUFFIXES)
+    yield from ((f"{name}{suffix}", caption, files[suffix]) for suffix in suffixes if suffix in files)
 
 
 def _read_table(path: Path) -> list[tuple[str, str]]:
     text = _text(path.read_bytes(), str(path))
+    rows: list[tuple[str, dict[str, Any]]] = []
+    if path.suffix == ".csv":
+        try:
+            reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+            rows = [(f"{path}, line {reader.line_num}", row) for row in reader]
+        except (ValueError, csv.Error) as error:
+            raise InvalidValue(f"{path} is not a table as CSV has it ({error}).") from error
+    else:
+        lines = [(f"{path}, line {number}", line) for number, line in enumerate(text.split("\n"), 1)]
+        rows = [(place, _object(line, place)) for place, line in lines if line.strip()]
+    for place, row in rows:
+        if not isinstance(row.get("file"), str) or not row["file"] or "caption" not in row:
+            raise InvalidValue(
+                f"{place}: every row needs `file`, the name of a picture, and `caption`; got {row!r:.100}."
+            )
+    return [(_encodable(row["file"], place), _caption(row, place)) for place, row in rows]
+
+
+def _caption(row: dict[str, Any], place: str) -> str:
+    caption = row.get("caption") or ""
+    if not isinstance(caption, str):
+        raise InvalidValue(f"{place}: `caption` must be a text; got {caption!r:.100}.")
+    return _encodable(caption, place)
+
+
+def _object(text: str, place: str) -> dict[str, Any]:
     try:
-        if path.suffix == ".csv":
-            rows = list(csv.DictReader(text.splitlines(), strict=True))
-        else:
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-        return [(str(row["file"]), str(row["caption"] or "")) for row in rows]
-    except (ValueError, TypeError, KeyError, csv.Error) as error:
-        raise InvalidValue(f"{path} cannot be read: every row needs `file` and `caption` ({error!r}).") from error
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidValue(f"{place} is not JSON ({error}).") from error
+    if not isinstance(content, dict):
+        raise InvalidValue(f"{place} is not an object with a `caption`; got {content!r:.100}.")
+    return content
+
+
+def _encodable(text: str, place: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidValue(f"{place}: a text holds half of a character ({error.reason}).") from error
+    return text
 
 
 def _text(content: bytes, name: str) -> str:

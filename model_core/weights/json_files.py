@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from model_core.errors import CorruptCheckpoint, ModelNotFound
+from model_core.errors import CorruptCheckpoint, ModelNotFound, UnsupportedConfig
+
+LARGEST = 2**31 - 1
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
@@ -23,8 +25,32 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
         raise CorruptCheckpoint(f"{folder} holds no {name}. Download or copy it again.") from err
     except UnicodeDecodeError as err:
         raise CorruptCheckpoint(f"{path} is not UTF-8 text ({err}). Download or copy it again.") from err
-    except (json.JSONDecodeError, RecursionError) as err:
+    except OSError as err:
+        raise CorruptCheckpoint(f"{path} cannot be read ({err}).") from err
+    except (ValueError, RecursionError) as err:  # also a number of more digits than Python reads
         raise CorruptCheckpoint(f"{path} is not JSON ({err}). Download or copy it again.") from err
     if not isinstance(content, dict):
         raise CorruptCheckpoint(f"{path} holds a JSON {type(content).__name__}; an object is expected.")
     return content
+
+
+def require_integers(config: str, values: dict[str, Any], lowest: int = 1) -> None:
+    """Checks values that a configuration gives by name.
+
+    Raises:
+      UnsupportedConfig: one is no integer from `lowest` to `LARGEST`; names it, and says what is allowed.
+    """
+    for name, value in values.items():
+        if type(value) is not int or not lowest <= value <= LARGEST:
+            raise UnsupportedConfig(
+                f"{config}: {name} is {value!r:.100}; it must be an integer from {lowest} to {LARGEST}."
+            )
+
+
+def require_numbers(config: str, values: dict[str, Any], above: float = 0) -> None:
+    """The same for numbers above `above` that a float32 can hold."""
+    for name, value in values.items():
+        if type(value) not in (int, float) or not above < value <= 3e38:
+            raise UnsupportedConfig(
+                f"{config}: {name} is {value!r:.100}; it must be a number above {above:g}, and finite."
+            )

@@ -10,7 +10,7 @@ from typing import Any
 
 from model_core.errors import UnsupportedConfig
 from model_core.families.conditions import Grid
-from model_core.weights.json_files import read_json
+from model_core.weights.json_files import read_json, require_integers, require_numbers
 
 # What the published models say and this code computes. A key that is absent means this value too.
 _ONLY: dict[str, Any] = {
@@ -68,11 +68,6 @@ class DalleBartConfig:
     init_std: float = 0.02
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            lowest = 0 if field.name.endswith("_token_id") else 1
-            if field.type is int and (not isinstance(value, int) or isinstance(value, bool) or value < lowest):
-                raise UnsupportedConfig(f"{field.name} is {value!r}; it must be an integer of at least {lowest}.")
         for side in ("encoder", "decoder"):
             heads = getattr(self, f"{side}_attention_heads")
             if self.d_model % heads:
@@ -165,6 +160,12 @@ class DalleBartConfig:
         ]
         if missing:
             raise UnsupportedConfig(f"The configuration lacks {', '.join(missing)}.")
+        for field in dataclasses.fields(cls):
+            if field.type is int:
+                lowest = 0 if field.name.endswith("_token_id") else 1
+                require_integers("DalleBart config", {field.name: sizes[field.name]}, lowest)
+        if "init_std" in sizes:
+            require_numbers("DalleBart config", {"init_std": sizes["init_std"]})
         every_code = sizes["image_length"] + 1  # eos is never drawn only if the shortest sequence is a whole image
         if raw.get("min_length", every_code) != every_code:
             raise UnsupportedConfig(

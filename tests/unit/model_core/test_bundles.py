@@ -118,6 +118,8 @@ def test_missing_card_key_is_named(folder, key):
         ({"id": " "}, "id must not be empty"),
         ({"sampling": {}}, r"lacks sampling\.guidance_scale"),
         ({"sampling": CARD["sampling"] | {"top_k": 1.5}}, r"sampling\.top_k must be int; got 1\.5"),
+        ({"sampling": CARD["sampling"] | {"top_p": float("nan")}}, r"sampling\.top_p must be float; got nan"),
+        ({"sampling": CARD["sampling"] | {"guidance_scale": 10**400}}, r"sampling\.guidance_scale must be float"),
         ({"sampling": CARD["sampling"] | {"temperature": True}}, r"sampling\.temperature must be float; got True"),
         ({"sampling": CARD["sampling"] | {"cfg": 1}}, "unknown keys cfg"),
     ],

@@ -141,6 +141,7 @@ def test_values_out_of_range_are_refused_by_name(pipeline, arguments, param):
     with pytest.raises(InvalidValue) as error:
         pipeline.generate(**{"prompt": PROMPT} | arguments)
     assert error.value.param == param
+    assert ("leave it out for a random one" in str(error.value)) == (param == "seed")
 
 
 @pytest.mark.parametrize(

@@ -195,3 +195,68 @@ def test_a_broken_or_large_form_is_refused():
     assert_envelope(ask(service, "POST", EDITS, json={"prompt": "a"}), 415, "unsupported_media_type")
     reply = post_form(EDITS, [("image", ("a", bytes(5000)))], service, prompt="a")
     assert_envelope(reply, 413, "body_too_large")
+
+
+def form_body(*parts: tuple[bytes, bytes]) -> bytes:
+    return b"".join(b"--x\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n" % part for part in parts)
+
+
+def post_body(body: bytes, service: FakeService | None = None, content_type: str = "multipart/form-data; boundary=x"):
+    return ask(service or FakeService(), "POST", EDITS, content=body, headers={"content-type": content_type})
+
+
+IMAGE = (b'name="image"; filename="a.png"', png())
+PROMPT, SEED = (b'name="prompt"', "ein süßer Hut".encode()), (b'name="seed"', b"5")
+
+
+def test_a_form_is_taken_only_with_its_closing_boundary():
+    service, whole = FakeService(), form_body(IMAGE, PROMPT, SEED)
+    assert post_body(whole + b"--x--\r\n", service).status_code == 200
+    assert service.request and (service.request.seed, service.request.prompt) == (5, "ein süßer Hut")
+    for end in (b"--x--", b"--x--\r\n\r\n", b"--x--\r\nan epilogue"):
+        assert post_body(whole + end).status_code == 200
+    for cut in (whole + b"--x-", whole + b"--x", whole + b"--x\r\n", whole, whole[:-3], whole[:-20]):
+        reply = post_body(cut)
+        assert_envelope(reply, 400, "invalid_value")
+        assert "closing boundary" in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("content_type", ["", "; charset=latin-1", "; charset=nonsense", "; charset=rot13"])
+def test_the_texts_of_a_form_are_utf_8(content_type: str):
+    reply = post_body(
+        form_body(IMAGE, (b'name="prompt"', "süß".encode("latin-1"))) + b"--x--\r\n",
+        content_type=f"multipart/form-data; boundary=x{content_type}",
+    )
+    assert_envelope(reply, 400, "invalid_value")
+    assert reply.json()["error"]["param"] == "prompt"
+    assert "UTF-8; byte 1" in reply.json()["error"]["message"]
+    service = FakeService()
+    body = form_body(IMAGE, PROMPT) + b"--x--\r\n"
+    assert post_body(body, service, f"multipart/form-data; boundary=x{content_type}").status_code == 200
+    assert service.request and service.request.prompt == "ein süßer Hut"
+
+
+def test_a_file_field_without_a_file_is_not_given():
+    service, nothing = FakeService(), b'name="%s"; filename=""'
+    files = (IMAGE, PROMPT, (nothing % b"mask", b""), (nothing % b"image[]", b""), (nothing % b"other", b""))
+    assert post_body(form_body(*files) + b"--x--\r\n", service).status_code == 200
+    assert service.upload and (service.upload.images, service.upload.mask) == ([png()], None)
+    reply = post_body(form_body((nothing % b"image", b""), PROMPT) + b"--x--\r\n")
+    assert_envelope(reply, 400, "missing_required_parameter")
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_a_json_body_holds_no_number_that_json_does_not_have(constant: str):
+    content = f'{{"prompt": "a", "top_p": {constant}}}'
+    reply = ask(FakeService(), "POST", GENERATIONS, content=content, headers={"content-type": "application/json"})
+    assert_envelope(reply, 400, "invalid_value")
+    assert constant in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "content_type", ["", "; boundary=", "; boundary=\xfc", "; boundary=x; charset=a\0b", "; boundary*=x"]
+)
+def test_a_form_whose_header_says_nonsense_is_refused(content_type: str):
+    body = form_body(IMAGE, PROMPT) + b"--x--\r\n"
+    headers = {"content-type": f"multipart/form-data{content_type}".encode("latin-1")}
+    assert_envelope(ask(FakeService(), "POST", EDITS, content=body, headers=headers), 400, "invalid_value")

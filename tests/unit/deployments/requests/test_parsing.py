@@ -1,7 +1,9 @@
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.config import Limits
@@ -9,6 +11,8 @@ from deployments.errors import MissingParameter, UnknownParameter
 from deployments.requests.parsing import parse, parse_size
 from deployments.requests.schemas import EditRequest, GenerationRequest, VariationRequest
 from model_core.errors import InvalidValue
+from model_core.sampler import sampling
+from model_core.sampler.sequence import Sampling
 
 LIMITS = Limits()
 
@@ -157,3 +161,63 @@ def test_sizes_are_the_models_own_or_scaled_within_limits():
     for size in ("8x8", "1024x300", "300x1024", "4096x2048", "99999x99999"):
         with pytest.raises(InvalidValue, match="size must be 'auto' or WxH"):
             parse_size(size, 32, LIMITS)
+
+
+@pytest.mark.parametrize("spelled", ["1_0", "+5", "05", "0x5", "5.", ".5", "٥", "５", "1e", "", "inf", "nan", "NaN",
+                                     "null", "true", '"5"', "[5]", "[" * 100_000, "9" * 5000, "5 5"])  # fmt: skip
+@pytest.mark.parametrize("name", ["n", "seed", "top_k", "top_p", "temperature", "guidance_scale", "keep"])
+def test_the_numbers_of_a_form_are_spelled_as_in_json(name: str, spelled: str):
+    with pytest.raises(InvalidValue) as error:
+        parse(EditRequest, {"prompt": "a", name: spelled}, LIMITS, as_text=True)
+    assert error.value.param == name
+    assert name in str(error.value) and len(str(error.value)) < 250
+
+
+@pytest.mark.parametrize(
+    ("name", "spelled", "value"),
+    [("n", "5", 5), ("seed", "0", 0), ("seed", "4294967295", 2**32 - 1), ("top_p", "1e-39", 1e-39), ("top_p", "1", 1.0),
+     ("keep", "2.5E-1", 0.25), ("temperature", "0.70", 0.7), ("keep", "-0", 0.0), ("n", " 5\r\n", 5),
+     ("stream", "TRUE", True)],
+)  # fmt: skip
+def test_what_json_allows_is_read_in_a_form(name: str, spelled: str, value: float):
+    assert getattr(parse(EditRequest, {"prompt": "a", name: spelled}, LIMITS, as_text=True), name) == value
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_form_and_json_agree_on_what_is_an_integer(as_text: bool):
+    with pytest.raises(InvalidValue, match="integer"):
+        parse(EditRequest, {"prompt": "a", "n": "2.0" if as_text else 2.0}, LIMITS, as_text=as_text)
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_seed_below_zero_is_told_how_to_get_a_random_one(as_text: bool):
+    with pytest.raises(InvalidValue, match=r"seed must be.*leave it out for a random one.*got -1"):
+        parse(EditRequest, {"prompt": "a", "seed": "-1" if as_text else -1}, LIMITS, as_text=as_text)
+
+
+FEW = 17  # ids
+EDGES = [{"top_p": 1e-39}, {"top_p": 5e-324}, {"top_p": 1 - 2**-53}, {"temperature": 1e-6}, {"temperature": 1000},
+         {"guidance_scale": 1000}, {"guidance_scale": 5e-324}, {"top_k": 2**31 - 1}, {"top_k": 1}]  # fmt: skip
+LIKELIEST = st.fixed_dictionaries(
+    {},
+    optional={
+        "top_p": st.floats(0, 1, exclude_min=True),
+        "temperature": st.floats(1e-6, 1000),
+        "guidance_scale": st.floats(0, 1000),
+        "top_k": st.integers(0, 2**31 - 1),
+    },
+)
+
+
+@settings(deadline=None)  # the first compiles
+@given(LIKELIEST | st.sampled_from(EDGES), st.booleans())
+def test_every_number_that_the_schema_takes_leaves_an_id_to_draw(fields: dict[str, float], as_text: bool):
+    """Bounds are checked in double; the sampler uses float32."""
+    given_fields = {name: repr(value) for name, value in fields.items()} if as_text else fields
+    request = parse(GenerationRequest, {"prompt": "a"} | given_fields, LIMITS, as_text=as_text)
+    drawn = sampling.stacked([Sampling(**{name: getattr(request, name) for name in fields})])
+    logits = jnp.linspace(-30, 30, FEW)[None]
+    moved = sampling.guide(logits, -logits, drawn["guidance_scale"])
+    warped = np.asarray(sampling.warp(moved, drawn["temperature"], drawn["top_k"], drawn["top_p"]))
+    assert np.isfinite(warped).any() and not np.isnan(warped).any()
+    assert warped.argmax() == np.asarray(moved).argmax()

@@ -182,3 +182,49 @@ def test_unsupported_preprocessors_are_refused_by_name(values, key):
 
 def test_config_is_a_static_argument(config):
     assert hash(config) == hash(dataclasses.replace(config))
+
+
+NO_INTEGERS = [0, -1, 1.5, 8.0, "8", True, None, [8], 2**31, 10**400, float("nan")]
+NO_NUMBERS = ["1", True, None, [1], float("nan"), float("inf"), 10**400]
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "values"),
+    [
+        *(("text_config", name, NO_INTEGERS) for name in (*TOWER, "vocab_size", "max_position_embeddings")),
+        *(("vision_config", name, NO_INTEGERS) for name in (*TOWER, "image_size", "patch_size")),
+        (None, "projection_dim", NO_INTEGERS),
+        ("text_config", "eos_token_id", NO_INTEGERS[1:]),
+        ("text_config", "layer_norm_eps", [*NO_NUMBERS, 0, -1e-5]),
+        (None, "logit_scale_init_value", NO_NUMBERS),
+        ("text_config", "hidden_act", [None, 5, ["gelu"], {}]),
+    ],
+)
+def test_a_value_that_is_none_is_refused_with_what_is_allowed(section, name, values):
+    for value in values:
+        with pytest.raises(UnsupportedConfig, match=f"{name} is .*(must be|supported)") as error:
+            clip.CLIPConfig.from_dict(raw_with(section, **{name: value}))
+        assert len(str(error.value)) < 250
+
+
+@pytest.mark.parametrize("tower", [None, 5, "hidden_size", [TOWER], {}])
+def test_a_tower_that_is_none_is_refused(tower):
+    for section in ("text_config", "vision_config"):
+        with pytest.raises(UnsupportedConfig, match=section):
+            clip.CLIPConfig.from_dict(raw_with(None, **{section: tower}))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("rescale_factor", [*NO_NUMBERS, 0, -1]),
+        ("image_mean", [0.5, "0.5", [0.5] * 2, [0.5] * 4, [0.5, 0.5, "0.5"], [0.5, 0.5, None], [float("nan")] * 3]),
+        ("image_std", [0.5, [0.5, 0.5, 0], [0.5, 0.5, -1], [0.5, 0.5, float("inf")], {"r": 1, "g": 1, "b": 1}]),
+        ("size", [True, None, "8", 8.0, [8], {"shortest_edge": "8"}]),
+        ("crop_size", [0, True, "8", 8.0, {"height": 8.0, "width": 8.0}, {"height": None, "width": None}]),
+    ],
+)
+def test_a_preprocessors_value_that_is_none_is_refused(name, values):
+    for value in values:
+        with pytest.raises(UnsupportedConfig, match=name):
+            clip.CLIPConfig.from_dict(RAW, {"size": 8, "crop_size": 8} | {name: value})

@@ -59,6 +59,17 @@ def test_prompts_are_drawn_in_proportion_to_their_weights(items: list[Item]):
         ({"prompts": "red"}, "not an item"),
         ({"split": "test"}, "train, validation, unseen"),
         ({"colour": "red"}, "colour"),
+        ({"image": 5}, "image must be a text; got 5"),
+        ({"concept": None}, "concept must be a text"),
+        ({"concept": "\ud800"}, "concept must be a text"),
+        ({"style": ["flat"]}, "style must be a text"),
+        ({"split": ["train"]}, "split must be a text"),
+        ({"prompts": [[5, 1.0]]}, "a prompt must be a text; got 5"),
+        ({"prompts": [["red", "1"]]}, "weights must be numbers, and weights above 0; got '1'"),
+        ({"prompts": [["red", float("nan")]]}, "weights must be numbers, and weights above 0; got nan"),
+        ({"prompts": [["red", float("inf")]]}, "weights must be numbers, and weights above 0; got inf"),
+        ({"prompts": [["red", 10**400]]}, "weights must be numbers, and weights above 0"),
+        ({"prompts": [["red", True]]}, "weights must be numbers, and weights above 0; got True"),
     ],
 )
 def test_a_line_that_is_no_item_is_named(tmp_path: Path, change: dict, message: str):
@@ -74,6 +85,13 @@ def test_a_truncated_index_is_refused(tmp_path: Path, items: list[Item]):
     index = tmp_path / INDEX
     index.write_text(index.read_text()[:-20])
     with pytest.raises(InvalidValue, match="line 2"):
+        Dataset.open(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[" * 100_000, b"5", b'"a"', b"null", b"9" * 5000])
+def test_an_index_that_is_none_is_refused(tmp_path: Path, content: bytes):
+    (tmp_path / INDEX).write_bytes(content)
+    with pytest.raises(InvalidValue, match=INDEX):
         Dataset.open(tmp_path)
 
 

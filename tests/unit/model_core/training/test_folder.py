@@ -181,3 +181,135 @@ def test_a_share_of_the_concepts_is_kept_back_by_name_alone(tmp_path: Path):
 def test_a_share_out_of_range_is_refused(tmp_path: Path):
     with pytest.raises(InvalidValue, match=r"validation must be.*got 1\.0"):
         build_folder(tmp_path, tmp_path / "out", size=4, validation=1.0)
+
+
+def tar_of(count: int, mode: str = "w") -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as tar:
+        for i in range(count):
+            for suffix, content in ((".png", png("red")), (".txt", b"red")):
+                member = tarfile.TarInfo(f"{i}{suffix}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
+def test_a_tar_file_is_taken_only_with_its_end(tmp_path: Path, mode: str):
+    whole = tar_of(2, mode)
+    (tmp_path / "a.tar").write_bytes(whole)
+    assert build_folder(tmp_path, tmp_path / "out", size=4).num_duplicates == 1
+    if mode == "w":
+        end = tar_of(2).rindex(b"red") + 512 - tar_of(2).rindex(b"red") % 512
+        cuts = [512, 1024, end // 2 // 512 * 512, end - 512, end, end + 100]
+    else:
+        cuts = [20, len(whole) // 2, len(whole) - 4]
+    for cut in cuts:
+        (tmp_path / "a.tar").write_bytes(whole[:cut])
+        with pytest.raises(InvalidValue, match=r"a\.tar is not a tar file"):
+            build_folder(tmp_path, tmp_path / "out", size=4)
+
+
+def test_a_tar_file_with_a_broken_header_in_it_is_not_taken_for_a_shorter_one(tmp_path: Path):
+    whole = bytearray(tar_of(2))
+    at = whole.index(b"1.png")
+    whole[at : at + 3] = b"???"  # its checksum is wrong now
+    (tmp_path / "a.tar").write_bytes(whole)
+    with pytest.raises(InvalidValue, match="no end mark"):
+        build_folder(tmp_path, tmp_path / "out", size=4)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("captions.csv", b"file,caption\ncat.png\n,a cat\n", "line 3"),
+        ("captions.csv", b'file,caption\ncat.png,"a cat', "not a table"),
+        ("captions.csv", b"file,text\ncat.png,a cat\n", "every row needs"),
+        ("captions.jsonl", b'{"file": 5, "caption": "a cat"}', "line 1: every row needs"),
+        ("captions.jsonl", b'\n{"file": "cat.png", "caption": ["a", "cat"]}', "line 2: `caption` must be a text"),
+        ("captions.jsonl", b'{"file": "cat.png", "caption": 7}', "must be a text; got 7"),
+        ("captions.jsonl", b'{"file": "cat.png"}', "every row needs"),
+        ("captions.jsonl", b'{"file": "cat.png", "caption": "\\ud800"}', "half of a character"),
+        ("captions.jsonl", b'{"file": "\\ud800.png", "caption": "a cat"}', "half of a character"),
+        ("captions.jsonl", b'{"file": "cat.png", "caption": ' + b"9" * 5000 + b"}", "line 1 is not JSON"),
+        ("captions.jsonl", b"[" * 100_000, "line 1 is not JSON"),
+    ],
+)
+def test_a_table_of_captions_is_checked_row_by_row(tmp_path: Path, name: str, content: bytes, message: str):
+    save_picture(tmp_path / "cat.png")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InvalidValue, match=message) as error:
+        build_folder(tmp_path, tmp_path / "out", size=4)
+    assert name in str(error.value)
+
+
+@pytest.mark.parametrize("said", [b'{"caption": 5}', b'{"caption": "\\ud800"}', b"[1]", b"\xff", b"[" * 100_000])
+def test_a_caption_in_a_tar_file_is_checked(tmp_path: Path, said: bytes):
+    write_tar(tmp_path / "a.tar", {"0.png": png("red"), "0.json": said})
+    with pytest.raises(InvalidValue, match=r"a\.tar/0\.json"):
+        build_folder(tmp_path, tmp_path / "out", size=4)
+
+
+def test_a_caption_may_hold_any_character_that_ends_a_line_elsewhere(tmp_path: Path):
+    caption = "a cat\u2028sitting\x85there\x0b"
+    save_picture(tmp_path / "cat.png")
+    (tmp_path / "captions.jsonl").write_text(json.dumps({"file": "cat.png", "caption": caption}, ensure_ascii=False))
+    build_folder(tmp_path, tmp_path / "out", size=4)
+    (item,) = Dataset.open(tmp_path / "out").items
+    assert item.prompts == ((caption.strip(), 1.0),)
+
+
+@pytest.mark.parametrize("name", ["cat\0.png", "x" * 300 + ".png", ".", "../in"])
+def test_a_name_that_no_picture_can_have_is_left_out(tmp_path: Path, name: str):
+    save_picture(tmp_path / "in/cat.png")
+    rows = [{"file": name, "caption": "a cat"}, {"file": "cat.png", "caption": "a cat"}]
+    (tmp_path / "in/captions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    report = build_folder(tmp_path / "in", tmp_path / "out", size=4)
+    assert [skipped for skipped, _ in report.skipped] == [name]
+
+
+def test_names_that_are_no_text_are_taken(tmp_path: Path):
+    first, second = chr(0xDCFF), chr(0xDCFE)  # as Python reads bytes that are no UTF-8
+    files = {f"{first}.png": png("red"), f"{first}.txt": b"red", f"{second}.png": png("blue")}
+    write_tar(tmp_path / "a.tar", files)
+    report = build_folder(tmp_path, tmp_path / "out", size=4)
+    assert (report.num_items, len(report.skipped)) == (1, 1)
+    assert Dataset.open(tmp_path / "out").items[0].concept == "?"
+
+
+def test_an_odd_picture_does_not_end_the_building(tmp_path: Path):
+    save_picture(tmp_path / "cat.png")
+    palette = io.BytesIO()
+    Image.new("P", (4, 4)).save(palette, "PNG")
+    data = palette.getvalue()
+    start = data.index(b"PLTE") - 4
+    (tmp_path / "odd.png").write_bytes(data[:start] + data[data.index(b"IDAT") - 4 :])
+    for name in ("cat", "odd"):
+        (tmp_path / f"{name}.txt").write_text(name)
+    report = build_folder(tmp_path, tmp_path / "out", size=4)
+    ((name, reason),) = report.skipped
+    assert (name, report.num_items) == ("odd.png", 1) and "it has no palette" in reason
+
+
+def test_pictures_of_formats_that_are_not_read_are_named(tmp_path: Path):
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    save_picture(tmp_path / "in/cat.png")
+    (tmp_path / "in/phone.HEIC").write_bytes(heic)
+    Image.new("RGB", (4, 4)).save(tmp_path / "in/scan.tif")
+    for name in ("cat", "phone", "scan"):
+        (tmp_path / f"in/{name}.txt").write_text(name)
+    reasons = dict(build_folder(tmp_path / "in", tmp_path / "out", size=4).skipped)
+    assert reasons.keys() == {"phone.HEIC", "scan.tif"}
+    assert "kind HEIC, which is not read; taken are PNG" in reasons["phone.HEIC"]
+    assert "kind TIFF" in reasons["scan.tif"]
+    write_tar(tmp_path / "tar/a.tar", {"0.png": png("red"), "0.txt": b"red", "1.heic": heic, "1.txt": b"a phone's"})
+    assert dict(build_folder(tmp_path / "tar", tmp_path / "out", size=4).skipped).keys() == {"a.tar/1.heic"}
+
+
+def test_a_gif_is_taken_only_with_its_end(tmp_path: Path):
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "whole.gif")
+    (tmp_path / "cut.gif").write_bytes((tmp_path / "whole.gif").read_bytes()[:-1])
+    for name in ("whole", "cut"):
+        (tmp_path / f"{name}.txt").write_text(name)
+    ((name, reason),) = build_folder(tmp_path, tmp_path / "out", size=4).skipped
+    assert name == "cut.gif" and "end mark" in reason

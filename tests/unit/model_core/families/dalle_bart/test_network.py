@@ -80,6 +80,11 @@ def test_special_ids_default_to_the_one_after_the_codes():
         ("image_length", 65),
         ("image_vocab_size", True),
         ("max_text_length", None),
+        ("image_length", "64"),
+        ("image_length", [64]),
+        ("encoder_layers", 2**31),
+        ("init_std", float("nan")),
+        ("init_std", "0.02"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")

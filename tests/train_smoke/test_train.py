@@ -106,7 +106,7 @@ def test_samples_show_how_far_training_has_come(run: Path, tmp_path: Path):
     draw = sampler(
         SMOKE.dalle_bart,
         open_tokenizer(run / "model/dalle_bart"),
-        training._reconstruct,
+        training._codec().decode,
         ["a red circle", "a blue square"],
         SMOKE.vqgan.n_embed,
         SMOKE.sampling,

@@ -16,13 +16,36 @@ from jaxtyping import Array, Float, Int
 
 from model_core.errors import InvalidValue
 from model_core.families.conditions import Role
-from model_core.families.dalle_bart.config import DalleBartConfig, read_config  # noqa: F401  passed on, as all below
-from model_core.families.dalle_bart.layout import layout  # noqa: F401
+from model_core.families.dalle_bart.config import DalleBartConfig, read_config
+from model_core.families.dalle_bart.layout import layout
 from model_core.families.dalle_bart.network import DalleBart
-from model_core.families.dalle_bart.sharding import CUT_AXES  # noqa: F401
-from model_core.families.dalle_bart.step import cutting, empty, prefill, read_text, step, step_numbers, step_weights  # noqa: F401
-from model_core.families.dalle_bart.text import open_text  # noqa: F401
+from model_core.families.dalle_bart.sharding import CUT_AXES
+from model_core.families.dalle_bart.step import cutting, empty, prefill, read_text, step, step_numbers, step_weights
+from model_core.families.dalle_bart.text import open_text
 from model_core.weights.weight_files import FLAX_WEIGHTS
+
+__all__ = [
+    "CUT_AXES",
+    "WEIGHTS",
+    "DalleBartConfig",
+    "cutting",
+    "decoder_logits",
+    "empty",
+    "encode",
+    "forward",
+    "init_params",
+    "layout",
+    "logits",
+    "open_text",
+    "param_shapes",
+    "prefill",
+    "read_config",
+    "read_text",
+    "role_of",
+    "step",
+    "step_numbers",
+    "step_weights",
+]
 
 WEIGHTS: tuple[str, ...] = (FLAX_WEIGHTS,)
 

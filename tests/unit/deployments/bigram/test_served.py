@@ -83,7 +83,7 @@ def gateway(folder: Path) -> Iterator[Gateway]:
         for module in (text_encoder, image_decoder, clip_scorer):
             patch.setattr(module, "batched", one_by_one)
         (model,) = config.models
-        stages = {name: STAGES[name](str(folder), settings) for name, settings in model.stages.items()}  # type: ignore[arg-type]
+        stages = {name: STAGES[name](str(folder), settings) for name, settings in model.stages.items()}  # type: ignore[arg-type]  each has the settings of its own stage
         yield Gateway(config, {"bigram": {name: Handle(stage) for name, stage in stages.items()}}, build_api)
         stages["token_sampler"].__del__()
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from deployments.config import APP_NAME
 from deployments.local import LocalService
 
 MONITORING = Path(__file__).parents[2] / "cluster/monitoring"
@@ -21,7 +22,7 @@ MAY_NOT_HAPPEN = {
     "ray_dalle_serve_unranked_requests_total",
     "ray_dalle_serve_sampler_near_ties_total",
 }
-OURS = 'application="dalle-serve"'
+OURS = f'application="{APP_NAME}"'
 PATIENCE_S = 120.0
 
 Labels = dict[str, set[str]]
@@ -57,7 +58,10 @@ def queries() -> list[Query]:
 
 
 def exported() -> dict[str, Labels]:
-    """Every sample that the nodes export, by its whole name, with all values of each of its labels."""
+    """Every sample of this service that the nodes export, by its whole name, with all values of each of its labels.
+
+    Tests that ran before may have had applications of their own on the same cluster.
+    """
     import ray
 
     addresses = [f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in ray.nodes() if node["Alive"]]
@@ -66,6 +70,8 @@ def exported() -> dict[str, Labels]:
         text = httpx.get(f"http://{address}/metrics", timeout=30, trust_env=False).text
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
+                if sample.labels.get("application", APP_NAME) != APP_NAME:
+                    continue
                 for name, value in sample.labels.items():
                     found[sample.name][name].add(value)
     return found
@@ -92,7 +98,7 @@ def test_what_is_watched_is_exported_with_these_labels(query: Query, samples: di
     for name in query.metrics & samples.keys():
         assert query.labels <= samples[name].keys(), f"{name} has only {sorted(samples[name])}"
         if OURS in query.text:
-            assert "dalle-serve" in samples[name]["application"]
+            assert APP_NAME in samples[name]["application"]
 
 
 def test_every_query_is_about_something(samples: dict[str, Labels]):

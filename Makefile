@@ -8,6 +8,7 @@ TIME   ?= 60s
 SHAPE  ?= step
 PEAK   ?= 2
 MINUTES ?= 30
+MODEL   ?= runs/world/model
 CASES   ?= 20000
 
 export PROMPT
@@ -140,6 +141,10 @@ world: setup ## Draw a sheet of 64 scenes with captions: out/world.png (the firs
 .PHONY: world-train
 world-train: setup ## Train the model that composes for MINUTES=30, or go on with it, in runs/world
 	@$(BIN)/python -m model_core.shipped.world.recipe runs/world --minutes $(MINUTES)
+
+.PHONY: world-eval
+world-eval: setup ## Measure what MODEL=runs/world/model composes: a table in out/world (trains the detector first: an hour)
+	@$(BIN)/python -m model_core.shipped.evaluation.composition.run out/world --model $(MODEL)
 
 ##@ Measure
 

@@ -72,13 +72,15 @@ def _draw_set(
 ) -> Art:
     archive = fetch(picture_set.package, picture_set.version, cache)
     icons, chars = read_json(archive, "icons.json"), read_json(archive, "chars.json")
-    found = _icons(icons, chars, concepts, names)
+    found = find_icons(icons, chars, concepts, names)
     tilt = picture_set.tilt if tilted else 0.0
     drawn = {concept: draw_icon(icon, icons, SIZE, picture_set.border, tilt) for concept, icon in found.items()}
     return {concept: np.asarray(on_background(picture)) for concept, picture in drawn.items()}
 
 
-def _icons(icons: Any, chars: dict[str, str], concepts: Sequence[str], names: dict[str, list[str]]) -> dict[str, Any]:
+def find_icons(
+    icons: Any, chars: dict[str, str], concepts: Sequence[str], names: dict[str, list[str]]
+) -> dict[str, Any]:
     """Concept -> icon, by code point where the set knows them, else by name."""
     of_name: dict[str, str] = {}
     for name in icons["icons"]:

@@ -31,7 +31,7 @@ from model_core.shipped.world.description import (
 from model_core.shipped.world.grounds import draw_frame, draw_ground
 from model_core.shipped.world.layout import arrange
 from model_core.shipped.world.sprites import Sprites
-from model_core.shipped.world.vocabulary import COLOR_NAMES, PLACES, STYLES, Thing
+from model_core.shipped.world.vocabulary import COLOR_NAMES, PLACES, Thing
 
 PAIR_SHARE = 0.42  # of the scenes have two things
 COUNT_SHARE = 0.3  # of the others have several of one thing
@@ -71,11 +71,13 @@ class World:
     held_out: bool = False
     kinds: tuple[str, ...] = KINDS
     things: tuple[Thing, ...] = field(init=False)
+    styles: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         if unknown := set(self.kinds) - set(KINDS):
             raise InvalidValue(f"kinds are {', '.join(KINDS)}; got {', '.join(sorted(unknown))}.", "kinds")
         object.__setattr__(self, "things", self.sprites.things)
+        object.__setattr__(self, "styles", self.sprites.styles)
 
     def describe(self, index: int) -> Description:
         """What scene `index` shows."""
@@ -124,7 +126,7 @@ class World:
         )
 
     def _imagine(self, rng: random.Random) -> Description:
-        style = rng.choice(STYLES)
+        style = rng.choice(self.styles)
         kind = rng.choices(list(GROUNDS), list(GROUNDS.values()))[0]
         ground = {WHITE: WHITE, "color": rng.choice(COLOR_NAMES), "place": rng.choice(PLACES)}[kind]
         if rng.random() >= PAIR_SHARE:

@@ -5,7 +5,7 @@ The folder holds `sprites.npy` (all of them, as bytes) and `sprites.json` (which
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -81,6 +81,11 @@ class Sprites:
         made = [Sprite(**each | {"lost_on": tuple(each["lost_on"])}) for each in raw["sprites"]]
         return cls(read_things(), pixels, _index(made))
 
+    @property
+    def styles(self) -> tuple[str, ...]:
+        """Who drew them; each has every thing."""
+        return tuple(dict.fromkeys(style for _, style, _ in self.index))
+
     def draw(self, name: str, style: str, color: str = "") -> Image.Image:
         """One drawing, RGBA, cut to what is visible."""
         sprite, place = self.index[name, style, color]
@@ -91,7 +96,9 @@ class Sprites:
         return ground not in self.index[name, style, color][0].lost_on
 
 
-def make_sprites(things: Iterable[Thing], drawings: Mapping[tuple[str, str], Drawing]) -> Sprites:
+def make_sprites(
+    things: Iterable[Thing], drawings: Mapping[tuple[str, str], Drawing], styles: Sequence[str] = STYLES
+) -> Sprites:
     """Draws every thing in every style, in its own colours and, where it may have them, in all named ones.
 
     Args:
@@ -100,7 +107,7 @@ def make_sprites(things: Iterable[Thing], drawings: Mapping[tuple[str, str], Dra
     things = tuple(things)
     sprites, pictures = [], []
     for thing in things:
-        for style in STYLES:
+        for style in styles:
             body, shape = drawings[thing.name, style]
             for name in ("", *COLOR_NAMES) if thing.can_be_colored else ("",):
                 turned = art.recolor(body, shape, name)[0] if name else body

@@ -24,9 +24,7 @@ BODY = b'{"prompt": "a red apple"}'
 LENGTH = b"Content-Length: %d\r\n" % len(BODY)
 # As Java's HttpClient sends it, and curl --http2 with one more space.
 H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n"
-WEBSOCKET = (
-    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: YSBrZXkgb2YgMTYgYnl0ZQ==\r\n"
-)
+WEBSOCKET = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: YSBrZXkgb2YgMTYgYnl0ZQ==\r\n"
 OFFERS = {
     "h2c": H2C,
     "websocket": WEBSOCKET,

@@ -3,8 +3,8 @@
 The proxy answers in plain text where it cannot reach a gateway: no application (404), its timeout (408), full queues
 (429, 503), a gateway that died under the request (nothing at all). Serve loads this module in each proxy because
 `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH` names `middlewares`; the same call sees to how the proxy reads connections
-(`connections.py`). In HAProxy mode the gateways listen themselves, with this around them; what HAProxy answers is beyond
-its reach.
+(`connections.py`). In HAProxy mode the gateways listen themselves, with this around them; what HAProxy answers is
+beyond its reach.
 """
 
 import logging

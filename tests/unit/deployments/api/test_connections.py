@@ -1,4 +1,4 @@
-"""What clients send that is not plain HTTP/1.1, byte by byte, before a real server that tells what it has understood."""
+"""What clients send that is not plain HTTP/1.1, byte by byte, before a server that tells what it has understood."""
 
 import asyncio
 import json
@@ -23,14 +23,14 @@ from deployments.host import free_port
 BODY = b'{"prompt": "a red apple"}'
 LENGTH = b"Content-Length: %d\r\n" % len(BODY)
 # As Java's HttpClient sends it, and curl --http2 with one more space.
-H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n"
-WEBSOCKET = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: YSBrZXkgb2YgMTYgYnl0ZQ==\r\n"
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAA\r\n"
+WEBSOCKET = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: YSBrZXkgb2YgMTYgYnl0ZQ==\r\n"
 OFFERS = {
     "h2c": H2C,
     "websocket": WEBSOCKET,
     "TLS": b"Connection: upgrade\r\nUpgrade: TLS/1.0, HTTP/2.0\r\n",
     "odd spelling": b"cOnNeCtIoN: UPGRADE\r\nuPgRaDe: H2C\r\n",
-    "one of several": b"Connection: keep-alive, Upgrade, HTTP2-Settings\r\nUpgrade: h2c, websocket\r\nHTTP2-Settings: \r\n",
+    "one of several": b"Connection: keep-alive, Upgrade, HTTP2-Settings\r\nUpgrade: h2c, x\r\nHTTP2-Settings: \r\n",
     "two fields": b"Connection: Upgrade\r\nConnection: HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
     "unknown": b"Connection: upgrade\r\nUpgrade: gopher/7\r\n",
     "not meant": b"Upgrade: h2c\r\n",

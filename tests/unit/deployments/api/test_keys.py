@@ -86,7 +86,8 @@ def test_a_budget_counts_images_and_fills_up(tmp_path: Path):
     mine = admit(keys, f"Bearer {KEY}")
     with mine.charged(50):
         pass
-    with pytest.raises(Overloaded) as refused, admit(keys, f"Bearer {KEY}").charged(20):
+    said = "60 images drawn in a minute; there is room for 10 now, and this request wants 20. Try again in 10 s"
+    with pytest.raises(Overloaded, match=said) as refused, admit(keys, f"Bearer {KEY}").charged(20):
         pass
     assert refused.value.retry_after_s == 10  # ten are missing, one comes in a second
     clock.now += 10

@@ -144,16 +144,19 @@ def test_with_keys_only_their_holders_are_answered(tmp_path: Path):
     file = tmp_path / "keys"
     file.write_text("a-key-of-some-length 4\n")
     service = FakeService(AppConfig(access=AccessConfig(keys_file=str(file))))
-    for header in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic !"}):
+    for header in ({}, {"authorization": "Bearer a-wrong-key"}, {"authorization": "Basic !"}):
         reply = ask(service, "POST", GENERATIONS, json={"prompt": "a"}, headers=header)
         assert_envelope(reply, 401, "invalid_api_key")
         assert reply.headers["www-authenticate"] == "Bearer"
+        message = reply.json()["error"]["message"]  # others tell a wrong key by OpenAI's words
+        assert message.startswith("Incorrect API key provided") and "a-wrong-key" not in message
     mine = {"authorization": "Bearer a-key-of-some-length"}
     assert ask(service, "GET", "/v1/models", headers=mine, client=("10.1.2.3", 9)).status_code == 200
     assert ask(service, "POST", GENERATIONS, json={"prompt": "a", "n": 3}, headers=mine).status_code == 200
     refused = ask(service, "POST", GENERATIONS, json={"prompt": "a", "n": 2}, headers=mine)
     assert_envelope(refused, 429, "rate_limit_exceeded")
     assert 1 <= int(refused.headers["retry-after"]) <= 30
+    assert "there is room for 1 now, and this request wants 2" in refused.json()["error"]["message"]
     assert_envelope(ask(service, "POST", GENERATIONS, json={"prompt": "a", "n": 5}, headers=mine), 400, "invalid_value")
     assert ask(service, "POST", GENERATIONS, json={"prompt": "a"}, headers=mine).status_code == 200
 

@@ -132,13 +132,21 @@ class ImageRequest:
         reply |= {"model": self._model.id, "native_size": self._model.size}
         if self._upload is not None and len(self._upload.images) > 1:
             reply["ignored_images"] = len(self._upload.images) - 1
-        if warnings := list(self._warnings(drawn)):
+        if warnings := list(self._warnings(prepared.encoded, drawn)):
             reply["warning"] = " ".join(warnings)
         if identifier := self._request.safety_identifier or self._request.user:
             reply["safety_identifier"] = identifier
         return reply
 
-    def _warnings(self, drawn: Sequence[RankedImage]) -> Iterator[str]:
+    def _warnings(self, text: EncodedPrompt, drawn: Sequence[RankedImage]) -> Iterator[str]:
+        for name, read, unread in (
+            ("prompt", text.num_tokens, text.num_unread),
+            ("negative_prompt", text.num_negative_tokens, text.num_negative_unread),
+        ):
+            if unread:
+                yield f"{name} is longer than the model reads: its first {read} tokens were read, {unread} were not."
+        for name in self._upload.empty if self._upload else ():
+            yield f"The file given as {name} is empty, and counts as not given."
         if self._model.ranks_images and any(image.score is None for image in drawn):
             yield "The scorer is down: images are not ranked, and have no clip_score."
         if self._request.negative_prompt and not self._sampling.is_guided:
@@ -190,12 +198,14 @@ class ImageRequest:
         return notes
 
     def _effective(self) -> dict[str, str]:
-        """What OpenAI's replies and events say of their images: what was done, not what was asked for."""
+        """What OpenAI's replies and events say of their images: what was done; of the quality, what was asked for."""
         return {
             "output_format": self._request.file_format,
             "size": f"{self._width}x{self._height}",
             "background": "opaque",
-            "quality": "high",  # the one there is
+            "quality": self._request.quality
+            if self._request.quality not in ("", "auto")
+            else "high",  # there is but one
         }
 
     def _usage(self, prepared: _Prepared) -> dict[str, Any]:
@@ -203,7 +213,8 @@ class ImageRequest:
         text = prepared.encoded.num_tokens + prepared.encoded.num_negative_tokens
         read = 0 if prepared.fixed_codes is None else prepared.fixed_codes.size
         an_image = self._model.grid.num_codes if prepared.repaint is None else int(prepared.repaint.sum())
-        return usage(text, read, an_image * self._request.num_drawn)
+        unread = prepared.encoded.num_unread + prepared.encoded.num_negative_unread
+        return usage(text, read, an_image * self._request.num_drawn, unread)
 
 
 def preview_rows(partial_images: int, first_row: int, rows: int) -> tuple[int, ...]:

@@ -36,7 +36,7 @@ _SAFE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 def middlewares() -> list[Middleware]:
     """What Serve puts around its proxy; called in the proxy's process before it listens, which it does by `Http1`."""
-    uvicorn.config.HTTP_PROTOCOLS["auto"] = Http1
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{Http1.__module__}:{Http1.__name__}"
     return [Middleware(Envelope)]
 
 

@@ -33,6 +33,7 @@ class FakePipeline:
     """An image is all of its seed, its score too. An encoded image is codes 0…63."""
 
     def __init__(self) -> None:
+        self.told = "A picture"
         self.options: dict[str, Any] = {}
         self.negative: str | None = None
         self.encoded: np.ndarray | None = None
@@ -58,6 +59,10 @@ class FakePipeline:
             yield await self.generate(prompt, text, **options)
         finally:
             self.num_closed += 1
+
+    async def tell(self, image: np.ndarray, *, timeout_s: float) -> str:
+        assert image.shape == (SIDE, SIDE, 3) and timeout_s > 0
+        return self.told
 
     async def encode_image(self, image: np.ndarray, *, timeout_s: float) -> np.ndarray:
         self.encoded = image
@@ -224,6 +229,21 @@ def test_an_edit_fixes_the_codes_that_the_mask_keeps(model: ServedModel):
 def test_without_a_mask_the_upper_rows_stay(model: ServedModel, edit: DrawingRequest):
     draw(model, edit, Upload(images=[png(10, 20)]))
     assert model.pipeline.options["fixed_codes"].tolist() == [*range(16), *[-1] * 48]
+
+
+def test_a_variation_without_words_is_drawn_by_what_the_picture_is_told_to_show(model: ServedModel):
+    for prompt in ("", " \n"):
+        reply = draw(model, VariationRequest(prompt=prompt), Upload(images=[png()]))
+        assert model.pipeline.options["prompt"] == "A picture"  # by which images are ranked
+        assert reply["data"][0]["revised_prompt"] == "a picture" and "warning" not in reply
+        assert reply["usage"]["input_tokens_details"]["text_tokens"] == len("A picture")
+    events(model, VariationRequest(stream=True), Upload(images=[png()]))
+    assert model.pipeline.options["prompt"] == "A picture"
+    draw(model, VariationRequest(prompt="a hat"), Upload(images=[png()]))
+    assert model.pipeline.options["prompt"] == "a hat"
+    model.pipeline.told = ""  # as a model does that knows no prompts
+    reply = draw(model, VariationRequest(), Upload(images=[png()]))
+    assert model.pipeline.options["prompt"] == "" and "No prompt was given" in reply["warning"]
 
 
 def test_a_stream_shows_pictures_under_a_veil_and_then_all_of_them(model: ServedModel):

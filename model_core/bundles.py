@@ -33,6 +33,9 @@ REFERENCE_SAMPLING: Mapping[str, float] = MappingProxyType(
 )
 _SHIPPED = Path(__file__).with_name("bundled")
 _HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?", re.ASCII)
+_LISTS: Mapping[str, list[str]] = MappingProxyType(
+    {"example_prompts": [], "known_things": [], "known_ways": ["{}"]}
+)  # of model.json, and what they are where they are left out
 _PART_FILES = (
     "config.json",
     FLAX_WEIGHTS,
@@ -59,6 +62,8 @@ class Bundle:
       sampling: the defaults of guidance_scale, temperature, top_k and top_p.
       licence: of the weights; "unknown" where there is no model.json.
       example_prompts: things that it can draw, to begin with; model.json may leave them out.
+      known_prompts: by which its scorer tells what a picture shows that comes without words; each of model.json's
+        `known_things` in each of its `known_ways`, such as "{} on a red background". It may leave them out.
     """
 
     id: str
@@ -71,6 +76,7 @@ class Bundle:
     licence: str = "unknown"
     description: str = ""
     example_prompts: tuple[str, ...] = ()
+    known_prompts: tuple[str, ...] = ()
 
     @property
     def parts(self) -> dict[str, Path]:
@@ -251,7 +257,7 @@ def _named_parts(folder: Path) -> dict[str, str]:
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
-    """Reads model.json: every key but example_prompts is needed, and all have to be of the right type."""
+    """Reads model.json: every key but the lists of prompts is needed, and all have to be of the right type."""
     card, path = read_json(folder, "model.json"), folder / "model.json"
     fields = {"id": str, "licence": str, "size": int, "sampling": dict, "description": str}
     _check_types(path, card, fields)
@@ -263,10 +269,13 @@ def _read_card(folder: Path) -> dict[str, Any]:
         )
     if not card["id"].strip() or card["size"] < 1:
         raise CorruptCheckpoint(f"{path}: id must not be empty and size must be positive.")
-    examples = card.get("example_prompts", [])
-    if not isinstance(examples, list) or not all(isinstance(prompt, str) for prompt in examples):
-        raise CorruptCheckpoint(f"{path}: example_prompts must be a list of str; got {examples!r}.")
-    return {key: card[key] for key in fields} | {"example_prompts": tuple(examples)}
+    lists = {key: card.get(key, default) for key, default in _LISTS.items()}
+    for key, words in lists.items():
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise CorruptCheckpoint(f"{path}: {key} must be a list of str; got {words!r}.")
+    known = tuple(way.replace("{}", thing) for thing in lists["known_things"] for way in lists["known_ways"])
+    texts = {"example_prompts": tuple(lists["example_prompts"]), "known_prompts": known}
+    return {key: card[key] for key in fields} | texts
 
 
 def _check_types(path: Path, content: dict[str, Any], types: dict[str, type], prefix: str = "") -> None:

@@ -8,7 +8,7 @@ every computation has the same shape: what comes out for one item depends on tha
 
 from collections.abc import Callable
 from collections.abc import Sequence as Values
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -148,13 +148,14 @@ class ImageDecoder:
 
 
 class ImageScorer:
-    """A prompt and images to scores.
+    """A prompt and images to scores; an image to the prompt, of those that the model knows, that shows in it.
 
     Attributes:
       batch_size: images computed in one call; on a CPU 1, whatever was asked for.
     """
 
-    def __init__(self, folder: Path, dtype: str = "float32", batch_size: int = 4):
+    def __init__(self, folder: Path, dtype: str = "float32", batch_size: int = 4, known_prompts: tuple[str, ...] = ()):
+        self._known_prompts = known_prompts
         self._scorer, self.config, self._params = scorers.load(folder, dtype)
         tokenize, embed = self._scorer.open_text(folder), partial(self._scorer.embed_text, self.config, self._params)
         self._embed_text = lru_cache(maxsize=PROMPTS_KEPT)(lambda prompt: embed(*tokenize([prompt])))
@@ -167,11 +168,29 @@ class ImageScorer:
     def score(self, prompt: str, images: UInt8[np.ndarray, "B height width 3"]) -> Float32[np.ndarray, " B"]:
         """Scores how well each image shows the prompt; higher is better."""
         text = self._embed_text(prompt)
+        return self._against(text, images)[:, 0]
+
+    def tell(self, image: UInt8[np.ndarray, "height width 3"]) -> str:
+        """Says which of the known prompts shows best in an image; "" where none is known.
+
+        The first call takes some milliseconds more for each known prompt.
+        """
+        if not self._known_prompts:
+            return ""
+        return self._known_prompts[int(self._against(self._known_vectors, image[None])[0].argmax())]
+
+    @cached_property
+    def _known_vectors(self) -> Float32[jax.Array, "prompts P"]:
+        # One by one, for which a program is there already.
+        vectors = [np.asarray(self._embed_text.__wrapped__(prompt)) for prompt in self._known_prompts]
+        return jax.numpy.asarray(np.concatenate(vectors))
+
+    def _against(self, text: Any, images: UInt8[np.ndarray, "B height width 3"]) -> Float32[np.ndarray, "B prompts"]:
         preprocessed = self._scorer.preprocess(self.config, list(images))
 
-        def logits(rows: Float32[np.ndarray, "B height width 3"]) -> Float32[np.ndarray, " B"]:
+        def logits(rows: Float32[np.ndarray, "B height width 3"]) -> Float32[np.ndarray, "B prompts"]:
             vectors = self._scorer.embed_pixels(self.config, self._params, rows)
-            return np.asarray(self._scorer.logits_per_image(self.config, self._params, vectors, text))[:, 0]
+            return np.asarray(self._scorer.logits_per_image(self.config, self._params, vectors, text))
 
         return in_batches(logits, preprocessed, self.batch_size)
 

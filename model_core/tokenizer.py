@@ -86,12 +86,23 @@ class Tokenizer:
         valid unicode (lone surrogates) becomes U+FFFD; nothing else is refused, whatever its length.
         """
         # One by one: the library's batches start a thread pool, which is not worth it for a handful of texts.
-        valid = (text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts)
-        rows = [self._backend.encode(text) for text in valid]
+        rows = [self._backend.encode(_valid(text)) for text in texts]
         shape = (len(rows), self.max_length)
         text_tokens = np.array([row.ids for row in rows], np.int32).reshape(shape)
         text_mask = np.array([row.attention_mask for row in rows], np.int32).reshape(shape)
         return text_tokens, text_mask
+
+    def cut(self, text: str) -> tuple[str, int]:
+        """Says how far `encode` reads a text: the part that it reads, and the number of tokens that it leaves out."""
+        row = self._backend.encode(_valid(text))
+        if not row.overflowing:
+            return text, 0
+        end = max(end for _, end in row.offsets)
+        return _valid(text)[:end], sum(len(more) - sum(more.special_tokens_mask) for more in row.overflowing)
+
+
+def _valid(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _read(folder: Path, kind: str) -> Any:

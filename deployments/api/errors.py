@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deployments.api.addresses import Addresses, hint
 from deployments.errors import (
     AccessDenied,
     ContentRefused,
@@ -116,23 +117,33 @@ def late_error(error: Exception) -> dict[str, Any]:
 
 
 def install(app: FastAPI) -> None:
-    """Makes every error of the app, the router's and unforeseen ones included, answer in the envelope."""
+    """Makes every error of the app, the router's and unforeseen ones included, answer in the envelope.
+
+    And has every address understood that `Addresses` understands.
+    """
     for exception in (*(line[0] for line in TABLE), HTTPException):
         app.add_exception_handler(exception, _handle)
+    app.add_middleware(Addresses)
     app.add_middleware(Outermost)
 
 
 async def _handle(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, HTTPException) and error.status_code in (404, 405):
-        message = {
-            404: "There is no such page here. /docs lists what there is.",
-            405: f"{request.method} is not allowed here.",
-        }[error.status_code]
-        return answer_with(error.status_code, message, dict(error.headers or {})).response()
+        return _no_route(request, error).response()
     answer = answer_to(error)
     if answer.status in (408, 429, 503):
         logger.warning("%s %s: %s", request.method, request.url.path, error)
     return answer.response()
+
+
+def _no_route(request: Request, error: HTTPException) -> Answer:
+    if meant := hint(request.url.path):
+        return answer_with(404, meant)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        allowed = headers.get("allow", headers.get("Allow", "another method"))
+        return answer_with(405, f"{request.method} is not allowed here, but {allowed}.", headers)
+    return answer_with(404, "There is no such page here. /docs lists what there is.", headers)
 
 
 class Outermost:

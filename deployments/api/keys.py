@@ -77,7 +77,8 @@ class Keys:
             if hmac.compare_digest(key.digest, digest):
                 found = key
         if found is None:
-            raise InvalidKey("Incorrect or missing API key: send 'Authorization: Bearer <key>'.")
+            # OpenAI's words, by which LiteLLM knows that the key is the trouble, and not the request.
+            raise InvalidKey("Incorrect API key provided, or none: send 'Authorization: Bearer <key>'.")
         return Caller(self._budget(found))
 
     def _budget(self, key: Key) -> "_Budget | None":
@@ -127,8 +128,8 @@ class _Budget:
     def take(self, num_images: int) -> None:
         if num_images > self.images_per_minute:
             raise InvalidValue(
-                f"This key may have {self.images_per_minute} images drawn in a minute; ask for fewer at a time "
-                "(n, best_of).",
+                f"This key may have {self.images_per_minute} images drawn in a minute, and this request wants "
+                f"{num_images}; ask for fewer at a time (n, best_of).",
                 "n",
             )
         now = self._clock()
@@ -136,9 +137,11 @@ class _Budget:
         self._left = min(self.images_per_minute, self._left + (now - self._filled_at) * a_second)
         self._filled_at = now
         if num_images > self._left:
+            left, retry_after_s = int(self._left), whole_seconds((num_images - self._left) / a_second)
             raise Overloaded(
-                f"This key may have {self.images_per_minute} images drawn in a minute. Try again later.",
-                retry_after_s=whole_seconds((num_images - self._left) / a_second),
+                f"This key may have {self.images_per_minute} images drawn in a minute; there is room for {left} now, "
+                f"and this request wants {num_images}. Try again in {retry_after_s} s.",
+                retry_after_s,
             )
         self._left -= num_images
 

@@ -2,18 +2,21 @@
 
 The proxy answers in plain text where it cannot reach a gateway: no application (404), its timeout (408), full queues
 (429, 503), a gateway that died under the request (nothing at all). Serve loads this module in each proxy because
-`RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH` names `middlewares`. In HAProxy mode the gateways listen themselves, with
-this around them; what HAProxy answers is beyond its reach.
+`RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH` names `middlewares`; the same call sees to how the proxy reads connections
+(`connections.py`). In HAProxy mode the gateways listen themselves, with this around them; what HAProxy answers is
+beyond its reach.
 """
 
 import logging
 import re
 import uuid
 
+import uvicorn.config
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deployments.api.connections import Http1
 from deployments.api.errors import answer_with
 
 logger = logging.getLogger("ray.serve")
@@ -32,7 +35,8 @@ _SAFE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 def middlewares() -> list[Middleware]:
-    """What Serve puts around its proxy."""
+    """What Serve puts around its proxy; called in the proxy's process before it listens, which it does by `Http1`."""
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{Http1.__module__}:{Http1.__name__}"
     return [Middleware(Envelope)]
 
 

@@ -18,11 +18,19 @@ class TokenDetails(Exact):
     image_tokens: int
 
 
+class InputDetails(TokenDetails):
+    """The same of what was read."""
+
+    unread_text_tokens: int | None = Field(
+        default=None, description="Beyond what the model reads, where there are any."
+    )
+
+
 class Usage(Exact):
     """Tokens that were read, and codes that were drawn: those of images that best_of dropped are among them."""
 
     input_tokens: int
-    input_tokens_details: TokenDetails
+    input_tokens_details: InputDetails
     output_tokens: int
     output_tokens_details: TokenDetails
     total_tokens: int
@@ -33,7 +41,7 @@ class Drawn(Exact):
 
     seed: int = Field(description="With n = 1 it draws this image again.")
     clip_score: float | None = Field(description="How well it shows the prompt; null where images are not ranked.")
-    revised_prompt: str = Field(description="The prompt as the model reads it.")
+    revised_prompt: str = Field(description="The prompt as the model reads it, and no further.")
 
 
 class ImageEntry(Drawn):
@@ -44,12 +52,12 @@ class ImageEntry(Drawn):
 
 
 class Effective(Exact):
-    """What was done, whatever was asked for."""
+    """What was done; of the quality, what was asked for, for there is but one."""
 
     output_format: Literal["png", "jpeg", "webp"]
     size: str
     background: Literal["opaque"]
-    quality: Literal["high"]
+    quality: Literal["low", "medium", "high", "xhigh", "max", "standard", "hd"]
 
 
 class Told(Effective):

@@ -27,6 +27,7 @@ class _Form:
     texts: dict[str, str] = field(default_factory=dict)
     images: list[bytes] = field(default_factory=list)
     mask: bytes | None = None
+    empty: list[str] = field(default_factory=list)
 
 
 async def read_form(request: Request, limits: Limits, *, may_mask: bool) -> tuple[dict[str, str], Upload]:
@@ -65,10 +66,11 @@ async def read_form(request: Request, limits: Limits, *, may_mask: bool) -> tupl
     except Exception as error:  # a parser of foreign bytes raises anything
         raise InvalidValue(f"The form cannot be read: {plain(error)}") from error
     if not form.images:
-        raise MissingParameter("Missing required parameter: 'image'.", "image")
+        empty = " The file given has no bytes." if any(map(_IMAGE.fullmatch, form.empty)) else ""
+        raise MissingParameter(f"Missing required parameter: 'image'.{empty}", "image")
     if len(form.images) > MAX_IMAGES:
         raise InvalidValue(f"image must be at most {MAX_IMAGES} files.", "image")
-    return form.texts, Upload(images=form.images, mask=form.mask)
+    return form.texts, Upload(images=form.images, mask=form.mask, empty=tuple(form.empty))
 
 
 async def _add(form: _Form, name: str, part: UploadFile | str, may_mask: bool) -> None:
@@ -81,8 +83,10 @@ async def _add(form: _Form, name: str, part: UploadFile | str, may_mask: bool) -
         form.texts[name] = part
         return
     content = await part.read()
-    if not content and not part.filename:
-        return  # how a browser says that no file was chosen
+    if not content:  # without a name, it is how a browser says that no file was chosen
+        if part.filename:
+            form.empty.append(plain(name))
+        return
     if not is_image and not is_mask:
         raise UnknownParameter(f"No file is expected under the name {plain(name)}.", plain(name))
     if is_image:

@@ -41,14 +41,17 @@ def serve(
     local = LocalService(config, host=host, port=port, json_logs=json_logs, report=steps())
     with stoppable(), local as service:
         errors.print(f"Ready at [bold]{service.url}[/] (Ctrl-C stops it): open it in a browser, or try")
-        errors.print(
-            f"  curl {service.url}/v1/images/generations -H 'Content-Type: application/json' "
-            '-d \'{"prompt": "an avocado"}\'',
-            soft_wrap=True,
-        )
+        errors.print(f"  {curl_line(service.url, needs_key=bool(Keys(access).keys))}", soft_wrap=True)
         with contextlib.suppress(KeyboardInterrupt):  # the ordinary way to end it
             threading.Event().wait()
         errors.print("Stopping …")
+
+
+def curl_line(url: str, needs_key: bool) -> str:
+    """What to type to have a picture drawn."""
+    key = "-H 'Authorization: Bearer YOUR_KEY' " if needs_key else ""
+    asked = """-H 'Content-Type: application/json' -d '{"prompt": "an avocado"}'"""
+    return f"curl {url}/v1/images/generations {key}{asked}"
 
 
 def demo(

@@ -100,6 +100,20 @@ class StagePipeline:
         async with _deadline(timeout_s):
             return await self._call("image_decoder", lambda: result(self._decoder.encode.remote(image)))
 
+    async def tell(self, image: np.ndarray, *, timeout_s: float) -> str:
+        """Says what an image, uint8 [height, width, 3], shows; "" where nobody can. Raises as `generate`."""
+        scorer = self._scorer
+        if scorer is None:
+            return ""
+        async with _deadline(timeout_s):
+            try:
+                async with asyncio.timeout(SCORER_PATIENCE_S if self._scorer_may_fail else None):
+                    return await self._call("clip_scorer", lambda: result(scorer.tell.remote(image)))
+            except (StageUnavailable, TimeoutError):
+                if not self._scorer_may_fail:
+                    raise
+                return ""
+
     async def generate(
         self, prompt: str, encoded: EncodedPrompt, **options: Unpack[GenerateOptions]
     ) -> list[RankedImage]:

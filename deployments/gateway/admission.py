@@ -34,10 +34,12 @@ class Admission:
             raise ShuttingDown("The service is being stopped. Try again later, or elsewhere.")
         excess = self.pending_images + num_images - self._max_pending_images
         if excess > 0:
+            retry_after_s = whole_seconds(excess * self._seconds_an_image)
             raise Overloaded(
-                f"The service is busy: {self.pending_images} images are waiting to be drawn, "
-                f"at most {self._max_pending_images} may. Try again later.",
-                retry_after_s=whole_seconds(excess * self._seconds_an_image),
+                f"The service is busy: {self.pending_images} images are waiting to be drawn, and "
+                f"{self._max_pending_images} may; there is room for {num_images - excess}, and this request wants "
+                f"{num_images}. Try again in {retry_after_s} s.",
+                retry_after_s,
             )
         if self.pending_images == 0:
             self._drained_at = self._clock()

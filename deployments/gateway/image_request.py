@@ -47,6 +47,7 @@ class ImageRequest:
 
     def __init__(self, request: DrawingRequest, upload: Upload | None, model: ServedModel, config: AppConfig):
         self._request = request
+        self._prompt = request.prompt  # what a picture without words shows is told by the scorer
         self._upload = upload
         self._model = model
         self._config = config
@@ -62,7 +63,7 @@ class ImageRequest:
     async def draw(self) -> dict[str, Any]:
         """Draws everything, and gives the reply: its fields, and in `data` each image's, with its file's bytes."""
         prepared = await self._prepare()
-        drawn = await self._model.pipeline.generate(self._request.prompt, prepared.encoded, **self._options(prepared))
+        drawn = await self._model.pipeline.generate(self._prompt, prepared.encoded, **self._options(prepared))
         return await self._reply(prepared, drawn)
 
     async def stream(self) -> AsyncGenerator[Event, None]:
@@ -78,7 +79,7 @@ class ImageRequest:
         shown = self._request.n if rows else 0
         counts = [0] * shown
         options = self._options(prepared) | {"preview_rows": rows, "preview_images": shown}
-        events: Any = self._model.pipeline.stream(self._request.prompt, prepared.encoded, **options)
+        events: Any = self._model.pipeline.stream(self._prompt, prepared.encoded, **options)
         async with aclosing(events):
             async for item in events:
                 if isinstance(item, Preview):
@@ -95,10 +96,10 @@ class ImageRequest:
         if self._upload is not None:
             async with self._model.decoding_uploads:
                 canvas = await asyncio.to_thread(read_canvas, self._upload, self._model.side, self._config.limits)
+        if canvas is not None and not self._prompt.strip():
+            self._prompt = await self._model.pipeline.tell(canvas.image, timeout_s=self._time_left_s())
         negative = self._request.negative_prompt if self._sampling.is_guided else None
-        encoded = await self._model.pipeline.encode_prompt(
-            self._request.prompt, negative, timeout_s=self._time_left_s()
-        )
+        encoded = await self._model.pipeline.encode_prompt(self._prompt, negative, timeout_s=self._time_left_s())
         if canvas is not None:
             codes = await self._model.pipeline.encode_image(canvas.image, timeout_s=self._time_left_s())
             assert isinstance(self._request, EditRequest | VariationRequest)
@@ -132,13 +133,23 @@ class ImageRequest:
         reply |= {"model": self._model.id, "native_size": self._model.size}
         if self._upload is not None and len(self._upload.images) > 1:
             reply["ignored_images"] = len(self._upload.images) - 1
-        if warnings := list(self._warnings(drawn)):
+        if warnings := list(self._warnings(prepared.encoded, drawn)):
             reply["warning"] = " ".join(warnings)
         if identifier := self._request.safety_identifier or self._request.user:
             reply["safety_identifier"] = identifier
         return reply
 
-    def _warnings(self, drawn: Sequence[RankedImage]) -> Iterator[str]:
+    def _warnings(self, text: EncodedPrompt, drawn: Sequence[RankedImage]) -> Iterator[str]:
+        for name, read, unread in (
+            ("prompt", text.num_tokens, text.num_unread),
+            ("negative_prompt", text.num_negative_tokens, text.num_negative_unread),
+        ):
+            if unread:
+                yield f"{name} is longer than the model reads: its first {read} tokens were read, {unread} were not."
+        if not self._prompt.strip():
+            yield "No prompt was given, and nothing here tells what the picture shows: with one, drawings fit better."
+        for name in self._upload.empty if self._upload else ():
+            yield f"The file given as {name} is empty, and counts as not given."
         if self._model.ranks_images and any(image.score is None for image in drawn):
             yield "The scorer is down: images are not ranked, and have no clip_score."
         if self._request.negative_prompt and not self._sampling.is_guided:
@@ -184,18 +195,20 @@ class ImageRequest:
         """What the file says of itself: what draws this very image again, so neither n nor best_of."""
         notes = {"model": self._model.id, "seed": str(seed), "parameters": json.dumps(asdict(self._sampling))}
         if self._config.files.prompt_in_metadata:
-            notes["prompt"] = self._request.prompt[:NOTED_CHARS]
+            notes["prompt"] = self._prompt[:NOTED_CHARS]
             if self._request.negative_prompt:
                 notes["negative_prompt"] = self._request.negative_prompt[:NOTED_CHARS]
         return notes
 
     def _effective(self) -> dict[str, str]:
-        """What OpenAI's replies and events say of their images: what was done, not what was asked for."""
+        """What OpenAI's replies and events say of their images: what was done; of the quality, what was asked for."""
         return {
             "output_format": self._request.file_format,
             "size": f"{self._width}x{self._height}",
             "background": "opaque",
-            "quality": "high",  # the one there is
+            "quality": self._request.quality
+            if self._request.quality not in ("", "auto")
+            else "high",  # there is but one
         }
 
     def _usage(self, prepared: _Prepared) -> dict[str, Any]:
@@ -203,7 +216,8 @@ class ImageRequest:
         text = prepared.encoded.num_tokens + prepared.encoded.num_negative_tokens
         read = 0 if prepared.fixed_codes is None else prepared.fixed_codes.size
         an_image = self._model.grid.num_codes if prepared.repaint is None else int(prepared.repaint.sum())
-        return usage(text, read, an_image * self._request.num_drawn)
+        unread = prepared.encoded.num_unread + prepared.encoded.num_negative_unread
+        return usage(text, read, an_image * self._request.num_drawn, unread)
 
 
 def preview_rows(partial_images: int, first_row: int, rows: int) -> tuple[int, ...]:

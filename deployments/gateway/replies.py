@@ -11,11 +11,12 @@ Event = dict[str, Any]
 Publish = Callable[[bytes], str]  # a file becomes a URL
 
 
-def usage(text_tokens: int, image_tokens: int, output_tokens: int) -> dict[str, Any]:
-    """The `usage` of a reply."""
+def usage(text_tokens: int, image_tokens: int, output_tokens: int, unread_tokens: int = 0) -> dict[str, Any]:
+    """The `usage` of a reply; text tokens that were not read count nowhere, and are told where there are any."""
+    unread = {"unread_text_tokens": unread_tokens} if unread_tokens else {}
     return {
         "input_tokens": text_tokens + image_tokens,
-        "input_tokens_details": {"text_tokens": text_tokens, "image_tokens": image_tokens},
+        "input_tokens_details": {"text_tokens": text_tokens, "image_tokens": image_tokens, **unread},
         "output_tokens": output_tokens,
         "output_tokens_details": {"text_tokens": 0, "image_tokens": output_tokens},
         "total_tokens": text_tokens + image_tokens + output_tokens,

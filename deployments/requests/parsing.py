@@ -43,7 +43,7 @@ def parse(kind: type[Request], fields: Any, limits: Limits, *, as_text: bool = F
     try:
         request = kind.model_validate(given)
     except ValidationError as error:
-        raise _explained(error) from None
+        raise _explained(error, kind, limits) from None
     _check_numbers(request, limits)
     _check_texts(request, limits)
     _check_stream(request)
@@ -94,12 +94,10 @@ def _holds(annotation: Any, kind: type) -> bool:
 
 def _check_numbers(request: DrawingRequest, limits: Limits) -> None:
     if request.n > limits.max_n:
-        raise InvalidValue(f"n must be between 1 and {limits.max_n}, got {shown(request.n)}.", "n")
+        raise InvalidValue(f"n {_range(type(request), 'n', limits)}, got {shown(request.n)}.", "n")
     if not request.n <= request.num_drawn <= limits.max_best_of:
-        raise InvalidValue(
-            f"best_of must be between n ({request.n}) and {limits.max_best_of}, got {shown(request.num_drawn)}.",
-            "best_of",
-        )
+        allowed = _range(type(request), "best_of", limits, lowest=f"n ({request.n})")
+        raise InvalidValue(f"best_of {allowed}, got {shown(request.num_drawn)}.", "best_of")
 
 
 def _check_texts(request: DrawingRequest, limits: Limits) -> None:
@@ -123,13 +121,29 @@ def _check_stream(request: DrawingRequest) -> None:
         raise InvalidValue("A stream carries images as b64_json: leave response_format out.", "response_format")
 
 
-def _explained(error: ValidationError) -> InvalidValue:
+def _range(kind: type[DrawingRequest], name: str, limits: Limits, lowest: str = "") -> str:
+    """What a number of a request may be, in the same words whether it is too small or too large; "" for no number."""
+    field = kind.model_json_schema()["properties"][name]
+    bounds = {bound: value for each in (field, *field.get("anyOf", ())) for bound, value in each.items()}
+    bounds |= {"n": {"maximum": limits.max_n}, "best_of": {"maximum": limits.max_best_of}}.get(name, {})
+    if _holds(kind.model_fields[name].annotation, int) and "exclusiveMaximum" in bounds:
+        bounds["maximum"] = bounds.pop("exclusiveMaximum") - 1
+    if {"minimum", "maximum"} <= bounds.keys():
+        return f"must be between {lowest or bounds['minimum']} and {bounds['maximum']}"
+    words = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+    said = [f"{words} {bounds[bound]}" for bound, words in words.items() if bound in bounds]
+    return f"must be {' and '.join(said)}" if said else ""
+
+
+def _explained(error: ValidationError, kind: type[DrawingRequest], limits: Limits) -> InvalidValue:
     """The first thing wrong, in words."""
     problem = error.errors(include_url=False, include_context=False)[0]
     name = str(problem["loc"][0])
     if problem["type"] == "missing":
         return MissingParameter(f"Missing required parameter: '{name}'.", name)
     message = problem["msg"].replace("Input should", "must", 1).replace("String should", "must", 1)
+    if problem["type"].startswith(("greater_than", "less_than")):
+        message = _range(kind, name, limits)
     if name == "size":
         message = "must be 'auto' or WxH, such as 512x512"
     if name == "seed" and problem["type"] == "greater_than_equal":

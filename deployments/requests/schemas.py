@@ -62,9 +62,9 @@ class DrawingRequest(BaseModel):
         default=None, gt=0, le=1, description="Draw from the likeliest of this share; 1 from all."
     )
 
-    # Of OpenAI's fields those that change nothing here: there is one quality and nothing is transparent.
+    # Of OpenAI's fields those that change no image here: there is one quality and nothing is transparent.
     quality: Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd", ""] = Field(
-        default="auto", description="Accepted; there is one quality."
+        default="auto", description="Comes back in the reply; there is one quality."
     )
     background: Literal["auto", "opaque", ""] = Field(default="auto", description="Images are opaque.")
     complexity: Literal["low", "medium", "high"] | None = Field(default=None, description="Accepted; changes nothing.")
@@ -112,7 +112,8 @@ class VariationRequest(DrawingRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """The files of a request, as they came."""
+    """The files of a request, as they came; and the names of those without a byte, which count as not given."""
 
     images: list[bytes]
     mask: bytes | None = None
+    empty: tuple[str, ...] = ()

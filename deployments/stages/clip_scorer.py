@@ -1,5 +1,7 @@
 """The stage that scores images against their prompts: a shim over `model_core.stages.ImageScorer`."""
 
+import asyncio
+
 import numpy as np
 
 from deployments.config import ClipScorerConfig
@@ -13,16 +15,22 @@ class ClipScorerDeployment:
     def __init__(self, model: str, config: ClipScorerConfig):
         from model_core import bundles, stages
 
-        folder = bundles.resolve(model).scorer
-        if folder is None:
+        bundle = bundles.resolve(model)
+        if bundle.scorer is None:
             raise ModelNotFound(f"{model} has no scorer: serve it with clip_scorer: null.")
-        self._stage = stages.ImageScorer(folder, dtype=config.dtype, batch_size=config.batch_size)
+        self._stage = stages.ImageScorer(
+            bundle.scorer, dtype=config.dtype, batch_size=config.batch_size, known_prompts=bundle.known_prompts
+        )
         self._stage.warm_up()
         self._score_batched = batched(self._score, self._stage.batch_size, config.batch_wait_timeout_s)
 
     async def score(self, prompt: str, image: np.ndarray) -> float:
         """Says how well an image, uint8 [height, width, 3], shows its prompt; larger is better."""
         return await self._score_batched(prompt, image)
+
+    async def tell(self, image: np.ndarray) -> str:
+        """Says what an image, uint8 [height, width, 3], shows, in a prompt that the model knows; "" for none."""
+        return await asyncio.to_thread(self._stage.tell, image)
 
     def _score(self, prompts: list[str], images: list[np.ndarray]) -> list[float]:
         """Images of the same prompt go together; the scores come back in the order of the images."""

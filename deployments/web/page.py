@@ -28,7 +28,7 @@ HEADERS = {
 def mount_page(api: FastAPI) -> None:
     """Adds the page to an app; neither `/` nor `/assets` appears in the API's description."""
 
-    @api.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    @api.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(FOLDER / "index.html", headers=HEADERS)
 

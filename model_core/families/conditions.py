@@ -84,9 +84,11 @@ class EncodedPrompt:
     Attributes:
       condition: of the prompt.
       uncondition: what guidance leads away from: the negative prompt, or no text at all; None without guidance.
-      words: the prompt as the model reads it, after normalising.
+      words: the prompt as the model reads it: after normalising, and no further than it reads.
       num_tokens: text tokens of the prompt, begin and end among them; what is beyond the model's length is not read.
       num_negative_tokens: of the negative prompt; 0 where there is none.
+      num_unread: text tokens of the prompt beyond the model's length.
+      num_negative_unread: of the negative prompt.
     """
 
     condition: Condition
@@ -94,3 +96,5 @@ class EncodedPrompt:
     words: str
     num_tokens: int
     num_negative_tokens: int = 0
+    num_unread: int = 0
+    num_negative_unread: int = 0

@@ -67,7 +67,7 @@ def open_page(browser: Browser, studio: Studio) -> Iterator[Callable[..., Page]]
         page.on("console", lambda note: troubles.append(note.text) if note.type == "error" else None)
         page.on("request", lambda request: troubles.append(request.url) if not allowed(request.url, url) else None)
         page.goto(url + path)
-        page.locator("#examples button").first.wait_for()
+        page.locator("#examples button, #key-form:not([hidden])").first.wait_for()
         return page
 
     yield open_page

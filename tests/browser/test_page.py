@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from PIL import Image
 from playwright.sync_api import Download, Locator, Page, expect
@@ -295,14 +296,35 @@ def test_those_who_want_it_calm_see_nothing_move(open_page: OpenPage, studio: St
     assert (moving == 0) == (motion == "reduce")
 
 
-def test_a_key_is_asked_for_and_used(open_page: OpenPage, tmp_path: Path):
+def test_a_key_is_asked_for_and_used(open_page: OpenPage, tmp_path: Path, look: Look):
     keys = tmp_path / "keys"
     keys.write_text(KEY)
     with Studio(AppConfig(access=AccessConfig(keys_file=str(keys)))) as studio:
         page = open_page(url=studio.url)
-        expect(page.get_by_role("alert")).to_contain_text("key")
-        page.fill("#key", KEY)
+        asked, words = page.locator("#key-form"), page.locator("#key-words")
+        expect(asked).to_be_visible()
+        expect(words).to_contain_text("needs an API key")
+        expect(page.get_by_role("alert")).to_be_empty()
+        assert page.locator("#examples button").count() == 0  # nobody knows yet what the model can draw
+        expect(page.locator("#key")).to_be_focused()
+        look(page, "key")
+        page.keyboard.type("not-this-one")
         page.keyboard.press("Enter")
+        expect(words).to_contain_text("not known here")
+        expect(page.get_by_role("alert")).to_be_empty()
+        page.fill("#key", f" {KEY}\t")
+        page.keyboard.press("Enter")
+        expect(asked).to_be_hidden()
+        expect(page.locator("#prompt")).to_be_focused()
+        expect(page.locator("#examples button")).not_to_have_count(0)
         draw(page)
         expect(finished(page)).to_have_count(9)
         assert page.locator("[name=model] option").all_text_contents() == ["emoji"]
+        page.reload()  # the tab remembers it
+        expect(page.locator("#examples button")).not_to_have_count(0)
+        expect(asked).to_be_hidden()
+        keys.write_text("another-key-of-some-length")
+        mine = {"authorization": f"Bearer {KEY}"}
+        wait_until(lambda: httpx.get(f"{studio.url}/v1/models", headers=mine, trust_env=False).status_code == 401)
+        draw(page)
+        expect(words).to_contain_text("not known here")

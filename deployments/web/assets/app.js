@@ -110,16 +110,22 @@ function fail(error, wasCancelled) {
   grid.stop();
   if (wasCancelled) return say("Cancelled.");
   say("");
-  if (error.code === "invalid_api_key" || error.status === 401) {
-    part("key-field").hidden = false;
-    settings.panel.open = true;
-    part("key").focus();
-  }
+  if (error.status === 401) return askForKey();
   const words = document.createElement("p");
   words.textContent = error.message;
   part("problem").replaceChildren(words);
   if (error.param) settings.blame(error.param, error.message);
   if (!(error instanceof ServiceError)) console.error(error);
+}
+
+function askForKey() {
+  const isWrong = part("key").value !== "";
+  part("key-words").textContent = isWrong
+    ? "This key is not known here. Is it whole, and for this service?"
+    : "This service needs an API key; who runs it can give you one.";
+  part("key-form").hidden = false;
+  part("key").select();
+  part("key").focus();
 }
 
 function end() {
@@ -247,12 +253,14 @@ async function start() {
     event.preventDefault();
     submit();
   });
-  part("key").onchange = () => {
+  part("key-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    part("key").value = part("key").value.trim();
     sessionStorage.setItem("key", part("key").value);
     useKey(part("key").value);
     part("problem").replaceChildren();
     connect();
-  };
+  });
   part("cancel").onclick = () => {
     current?.abort();
     part("prompt").focus();
@@ -285,10 +293,12 @@ async function connect() {
     settings.offer(await listModels());
     const { id, description } = settings.model;
     part("model-line").textContent = description ? `${id}: ${description}` : id;
+    if (!part("key-form").hidden) part("prompt").focus();
+    part("key-form").hidden = true;
+    showExamples();
   } catch (error) {
     fail(error, false);
   }
-  showExamples();
   watchStart();
 }
 

@@ -100,13 +100,16 @@ class DalleBartText:
         ]
         states = np.concatenate(parts)
         conditions = {text: Condition(states[row], mask[row]) for row, text in enumerate(texts)}
+        read = {text: self.tokenizer.cut(words[text]) for text in texts}
         return [
             EncodedPrompt(
                 condition=conditions[prompt],
                 uncondition=None if negative is None else conditions[negative],
-                words=words[prompt].strip(),
+                words=read[prompt][0].strip(),
                 num_tokens=int(conditions[prompt].mask.sum()),
                 num_negative_tokens=int(conditions[negative].mask.sum()) if negative else 0,
+                num_unread=read[prompt][1],
+                num_negative_unread=read[negative][1] if negative else 0,
             )
             for prompt, negative in pairs
         ]

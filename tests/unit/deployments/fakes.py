@@ -2,7 +2,8 @@
 
 encode: states are the prompt's length, once; words are the prompt in lower case, tokens its letters. sample: codes are
 [seed mod 256, the prompt's length, the negative one's], where none is fixed, each a row of its own. decode: a 2×2
-image, all of it the first code. score: the image's value, so that the largest seed mod 256 is the best.
+image, all of it the first code. score: the image's value, so that the largest seed mod 256 is the best. tell: the same,
+in words.
 """
 
 import asyncio
@@ -88,6 +89,15 @@ class FakeStage:
         return self
 
     decode = score = encode
+
+    @property
+    def tell(self) -> Any:
+        return SimpleNamespace(remote=lambda image: FakeResponse(self._tell, (image,)))
+
+    async def _tell(self, image: np.ndarray) -> str:
+        if self.errors:
+            raise self.errors.pop(0)
+        return f"a picture of {image[0, 0, 0]}"
 
     @property
     def sample(self) -> Any:

@@ -9,6 +9,7 @@ import pytest
 
 from model_core import bundles
 from model_core.errors import CorruptCheckpoint, ModelNotFound
+from model_core.shipped.concepts import read_concepts
 
 VQGAN = Path(__file__).parents[2] / "parity" / "fixtures" / "vqgan-tiny"
 CARD = {
@@ -75,8 +76,25 @@ def test_a_card_may_say_what_to_begin_with(folder):
         bundles.resolve(folder)
 
 
+def test_a_card_may_say_what_the_model_knows(folder):
+    assert bundles.resolve(folder).known_prompts == ()
+    known = {"known_things": ["fox", "hat"]}
+    (folder / "model.json").write_text(json.dumps(CARD | known))
+    assert bundles.resolve(folder).known_prompts == ("fox", "hat")
+    (folder / "model.json").write_text(json.dumps(CARD | known | {"known_ways": ["{}", "{} at night"]}))
+    assert bundles.resolve(folder).known_prompts == ("fox", "fox at night", "hat", "hat at night")
+    for wrong in ({"known_things": "fox"}, {"known_ways": [1]}):
+        (folder / "model.json").write_text(json.dumps(CARD | wrong))
+        with pytest.raises(CorruptCheckpoint, match=f"{next(iter(wrong))} must be a list"):
+            bundles.resolve(folder)
+
+
 def test_the_shipped_model_says_what_to_begin_with():
-    assert len(bundles.resolve("emoji").example_prompts) == 24
+    bundle = bundles.resolve("emoji")
+    assert len(bundle.example_prompts) == 24
+    known = [concept.name for concept in read_concepts()[:240]]
+    assert bundle.known_prompts[::11] == tuple(known)
+    assert bundle.known_prompts[:3] == ("avocado", "avocado on a red background", "avocado on an orange background")
 
 
 def test_folder_without_a_card_has_the_reference_defaults(folder):

@@ -154,6 +154,14 @@ def test_scores_do_not_depend_on_other_images(clip_scorer):
     assert (clip_scorer.score("the moon", pictures) != together).all()
 
 
+def test_a_picture_is_told_by_the_known_prompt_that_scores_best(fixtures):
+    scorer = ImageScorer(fixtures / "clip-tiny", known_prompts=tuple(PROMPTS[2:] + PROMPTS[:1]))
+    for picture in np.random.default_rng(0).integers(0, 256, (6, 40, 40, 3), np.uint8):
+        best = max(PROMPTS[2:] + PROMPTS[:1], key=lambda prompt: scorer.score(prompt, picture[None])[0])
+        assert scorer.tell(picture) == best
+    assert ImageScorer(fixtures / "clip-tiny").tell(picture) == ""
+
+
 def test_nothing_to_decode_is_an_error(image_decoder):
     with pytest.raises(InvalidValue, match="at least one"):
         image_decoder.decode(np.zeros((0, 64), np.int32))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from model_core.errors import CorruptCheckpoint, InvalidValue, ModelNotFound, UnsupportedConfig
 from model_core.families.dalle_bart.text import open_tokenizer
 from model_core.scorers import clip
-from model_core.tokenizer import Tokenizer
+from model_core.tokenizer import Tokenizer, _valid
 
 FIXTURES = Path(__file__).parents[2] / "parity" / "fixtures"
 DALLE, CLIP = FIXTURES / "dalle-tiny", FIXTURES / "clip-tiny"
@@ -73,6 +73,30 @@ def test_long_text_is_cut_but_keeps_eos(tokenizer):
     long, short = tokenizer(["fox " * 30_000])[0][0], tokenizer(["fox " * 5_000])[0][0]
     np.testing.assert_array_equal(long, short)
     assert long[-1] == tokenizer.unconditional(1)[0][0, 1]
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    text=ANY_TEXT | st.lists(st.sampled_from(["red", "fox", "süß", "中", "😺", "x" * 40]), max_size=200).map(" ".join)
+)
+def test_how_far_a_text_is_read_is_said(tokenizer, text):
+    part, left_out = tokenizer.cut(text)
+    (tokens,), (mask,) = tokenizer.encode([text])
+    if not left_out:
+        assert part == text
+        return
+    assert mask.all()  # it is full
+    assert _valid(text).startswith(part)
+    if _valid(text)[len(part) :].startswith(" "):  # else a word is cut in its middle, and may fall apart otherwise
+        assert tokenizer.encode([part + " and more of it"])[0][0].tolist() == tokens.tolist()
+
+
+def test_the_tokens_that_are_left_out_are_counted(tokenizer):
+    room = tokenizer.max_length - 2
+    words = ["a"] * (room + 5)
+    part, left_out = tokenizer.cut(" ".join(words))
+    assert (part, left_out) == (" ".join(["a"] * room), 5)
+    assert tokenizer.cut(" ".join(words[:room])) == (" ".join(words[:room]), 0)
 
 
 @pytest.mark.parametrize("prompts", ["a bare string", [b"bytes"], [None]])

@@ -241,8 +241,21 @@ def test_a_file_field_without_a_file_is_not_given():
     files = (IMAGE, PROMPT, (nothing % b"mask", b""), (nothing % b"image[]", b""), (nothing % b"other", b""))
     assert post_body(form_body(*files) + b"--x--\r\n", service).status_code == 200
     assert service.upload and (service.upload.images, service.upload.mask) == ([png()], None)
+    assert service.upload.empty == ()
     reply = post_body(form_body((nothing % b"image", b""), PROMPT) + b"--x--\r\n")
     assert_envelope(reply, 400, "missing_required_parameter")
+
+
+@pytest.mark.parametrize("filename", ["mask.png", "upload", "blob", "C:\\\\mask.png"])
+def test_a_file_without_a_byte_is_not_given_and_told(filename: str):
+    service, head = FakeService(), b'name="%s"; filename="' + filename.encode() + b'"\r\nContent-Type: image/png'
+    files = (IMAGE, PROMPT, (head % b"mask", b""), (head % b"image[]", b""), (head % b"other", b""))
+    assert post_body(form_body(*files) + b"--x--\r\n", service).status_code == 200
+    assert service.upload and (service.upload.images, service.upload.mask) == ([png()], None)
+    assert service.upload.empty == ("mask", "image[]", "other")
+    reply = post_body(form_body((head % b"image", b""), PROMPT) + b"--x--\r\n")
+    assert_envelope(reply, 400, "missing_required_parameter")
+    assert "no bytes" in reply.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])

@@ -1,5 +1,7 @@
 import asyncio
 import base64
+import shlex
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +9,11 @@ import pytest
 from fastapi import Request
 
 from deployments.api.keys import KEYS_VARIABLE, Keys, check_exposure, read_keys
-from deployments.config import AccessConfig
+from deployments.cli.serve import curl_line
+from deployments.config import AccessConfig, AppConfig
 from deployments.errors import AccessDenied, InvalidKey, Overloaded
 from model_core.errors import DalleServeError, InvalidValue
+from tests.unit.deployments.api.fake_service import FakeService, ask
 
 KEY, OTHER = "first-key-of-many-letters", "second-key-of-many-letters"
 
@@ -86,7 +90,8 @@ def test_a_budget_counts_images_and_fills_up(tmp_path: Path):
     mine = admit(keys, f"Bearer {KEY}")
     with mine.charged(50):
         pass
-    with pytest.raises(Overloaded) as refused, admit(keys, f"Bearer {KEY}").charged(20):
+    said = "60 images drawn in a minute; there is room for 10 now, and this request wants 20. Try again in 10 s"
+    with pytest.raises(Overloaded, match=said) as refused, admit(keys, f"Bearer {KEY}").charged(20):
         pass
     assert refused.value.retry_after_s == 10  # ten are missing, one comes in a second
     clock.now += 10
@@ -128,3 +133,15 @@ def test_a_service_is_not_opened_to_others_by_accident(tmp_path: Path, monkeypat
     check_exposure("0.0.0.0", AccessConfig(allow_remote=True))
     monkeypatch.setenv(KEYS_VARIABLE, KEY)
     check_exposure("0.0.0.0", AccessConfig())
+
+
+@pytest.mark.parametrize("needs_key", [False, True])
+def test_what_a_ready_service_says_to_type_is_answered(tmp_path: Path, needs_key: bool):
+    (tmp_path / "keys").write_text(KEY)
+    access = AccessConfig(keys_file=str(tmp_path / "keys")) if needs_key else AccessConfig()
+    words = shlex.split(curl_line("http://service", needs_key).replace("YOUR_KEY", KEY))
+    assert words[0] == "curl" and words[-2] == "-d"
+    headers = dict(header.split(": ") for flag, header in pairwise(words) if flag == "-H")
+    assert ("Authorization" in headers) == needs_key
+    reply = ask(FakeService(AppConfig(access=access)), "POST", words[1], headers=headers, content=words[-1])
+    assert reply.status_code == 200

@@ -1,8 +1,10 @@
 """The HTTP app over ASGI, before a service that answers at once."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from deployments.api.errors import TABLE
@@ -142,15 +144,95 @@ def test_with_keys_only_their_holders_are_answered(tmp_path: Path):
     file = tmp_path / "keys"
     file.write_text("a-key-of-some-length 4\n")
     service = FakeService(AppConfig(access=AccessConfig(keys_file=str(file))))
-    for header in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic !"}):
+    for header in ({}, {"authorization": "Bearer a-wrong-key"}, {"authorization": "Basic !"}):
         reply = ask(service, "POST", GENERATIONS, json={"prompt": "a"}, headers=header)
         assert_envelope(reply, 401, "invalid_api_key")
         assert reply.headers["www-authenticate"] == "Bearer"
+        message = reply.json()["error"]["message"]  # others tell a wrong key by OpenAI's words
+        assert message.startswith("Incorrect API key provided") and "a-wrong-key" not in message
     mine = {"authorization": "Bearer a-key-of-some-length"}
     assert ask(service, "GET", "/v1/models", headers=mine, client=("10.1.2.3", 9)).status_code == 200
     assert ask(service, "POST", GENERATIONS, json={"prompt": "a", "n": 3}, headers=mine).status_code == 200
     refused = ask(service, "POST", GENERATIONS, json={"prompt": "a", "n": 2}, headers=mine)
     assert_envelope(refused, 429, "rate_limit_exceeded")
     assert 1 <= int(refused.headers["retry-after"]) <= 30
+    assert "there is room for 1 now, and this request wants 2" in refused.json()["error"]["message"]
     assert_envelope(ask(service, "POST", GENERATIONS, json={"prompt": "a", "n": 5}, headers=mine), 400, "invalid_value")
     assert ask(service, "POST", GENERATIONS, json={"prompt": "a"}, headers=mine).status_code == 200
+
+
+PAGES = ("/", "/docs", "/openapi.json", "/health", "/ready", "/version", "/v1/models", "/v1/models/fake%2Fone",
+         "/assets/app.js", "/assets/style.css", "/assets/icon.svg", "/nope", "/v1/models/other")  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_head_says_what_get_would_without_a_body(path: str):
+    got, head = (ask(FakeService(), method, path) for method in ("GET", "HEAD"))
+    assert (head.status_code, head.content) == (got.status_code, b"") and got.content
+
+    def said(reply: httpx.Response) -> dict[str, str]:
+        return {name: value for name, value in reply.headers.items() if name != "openai-processing-ms"}
+
+    assert said(head) == said(got) and int(head.headers["content-length"]) == len(got.content)
+
+
+def test_head_of_images_and_of_what_can_only_be_posted_to(tmp_path: Path):
+    service = FakeService(url_folder=tmp_path)
+    url = ask(service, "POST", GENERATIONS, json={"prompt": "a"}).json()["data"][0]["url"]
+    got, head = (ask(service, method, httpx.URL(url).path) for method in ("GET", "HEAD"))
+    assert (head.status_code, head.headers["content-type"], head.content) == (200, "image/png", b"")
+    assert int(head.headers["content-length"]) == len(got.content) > 0
+    refused = ask(service, "HEAD", GENERATIONS)
+    assert (refused.status_code, refused.headers["allow"], refused.content) == (405, "POST", b"")
+    service.is_ready = False
+    assert ask(service, "HEAD", "/ready").status_code == 503
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_slashes_too_many_mean_nothing(path: str):
+    service, plain = FakeService(), ask(FakeService(), "GET", path)
+    for spelled in (f"{path}/", path.replace("/", "//"), f"//{path}//"):
+        if spelled.strip("/") or path == "/":
+            reply = ask(service, "GET", f"http://service{spelled}")
+            assert (reply.status_code, reply.content) == (plain.status_code, plain.content)
+    for spelled in (f"{GENERATIONS}/", GENERATIONS.replace("/images", "//images")):
+        assert ask(service, "POST", f"http://service{spelled}", json={"prompt": "a"}).status_code == 200
+
+
+def test_slashes_in_a_name_are_part_of_it():
+    for name in ("fake%2Fone%2F", "%2Ffake%2Fone", "fake%2F%2Fone", "%2F"):
+        assert_envelope(ask(FakeService(), "GET", f"/v1/models/{name}"), 404, "model_not_found")
+
+
+def test_below_a_prefix_slashes_mean_as_little():
+    async def status(path: str) -> int:
+        transport = httpx.ASGITransport(FakeService().api, root_path="/draw")
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as session:
+            return (await session.get(f"http://service{path}")).status_code
+
+    for path in ("/draw/", "/draw//", "/draw/health", "/draw//health/"):
+        assert asyncio.run(status(path)) == 200, path
+
+
+@pytest.mark.parametrize(
+    "end", ["/images/generations", "/images/edits", "/images/variations", "/models", "/models/one"]
+)
+@pytest.mark.parametrize("begin", ["", "/api", "/v1/v1", "/openai/v1", "/openai/deployments/one", "/v2"])
+def test_an_address_without_v1_is_told_the_right_one(begin: str, end: str):
+    for method in ("GET", "POST", "PUT"):
+        for slash in ("", "/"):
+            reply = ask(FakeService(), method, f"{begin}{end}{slash}")
+            assert_envelope(reply, 404, "not_found")
+            assert f" /v1{end}: the base URL" in reply.json()["error"]["message"]
+    assert b"/v1" not in ask(FakeService(), "GET", "/nope").content
+
+
+def test_a_method_that_is_not_allowed_is_told_which_is():
+    for method, path, allowed in (
+        ("PUT", "/health", "GET"),
+        ("GET", GENERATIONS, "POST"),
+        ("DELETE", GENERATIONS, "POST"),
+    ):
+        reply = ask(FakeService(), method, path)
+        assert_envelope(reply, 405, "method_not_allowed")
+        assert reply.headers["allow"] == allowed and allowed in reply.json()["error"]["message"]

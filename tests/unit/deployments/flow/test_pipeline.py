@@ -387,6 +387,22 @@ def test_where_the_operator_allows_it_a_dead_scorer_costs_only_the_order():
     asyncio.run(check())
 
 
+def test_the_scorer_tells_what_a_picture_shows():
+    async def told(stages: dict[str, FakeStage], **settings: Any) -> str:
+        pipeline = StagePipeline(stages, GRID, 1, **settings)
+        return await pipeline.tell(np.full((2, 2, 3), 7, np.uint8), timeout_s=60.0)
+
+    stages = fake_stages()
+    stages["clip_scorer"].errors = [ActorDiedError()]  # asked again
+    assert asyncio.run(told(stages)) == "a picture of 7"
+    stages["clip_scorer"].errors = [ActorDiedError() for _ in range(2 * MAX_ATTEMPTS)]
+    with pytest.raises(StageUnavailable):
+        asyncio.run(told(stages))
+    assert asyncio.run(told(stages, unranked_if_scorer_down=True)) == ""
+    del stages["clip_scorer"]
+    assert asyncio.run(told(stages)) == ""
+
+
 def test_a_stage_that_always_fails_is_left_alone_and_others_go_on():
     async def check() -> None:
         stages = fake_stages()

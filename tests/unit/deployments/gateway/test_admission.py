@@ -25,7 +25,8 @@ def test_places_are_given_back_whatever_happens():
 def test_what_does_not_fit_is_refused_and_holds_no_place():
     admission = Admission(max_pending_images=4)
     with admission.admit(3):
-        with pytest.raises(Overloaded, match="3 images are waiting"), admission.admit(2):
+        said = "3 images are waiting to be drawn, and 4 may; there is room for 1, and this request wants 2"
+        with pytest.raises(Overloaded, match=said), admission.admit(2):
             pass
         with admission.admit(1):
             assert admission.pending_images == 4

@@ -1,6 +1,7 @@
 """Requests on their way, with a pipeline whose results can be computed by hand."""
 
 import asyncio
+import dataclasses
 import io
 import json
 from collections.abc import AsyncIterator
@@ -32,6 +33,7 @@ class FakePipeline:
     """An image is all of its seed, its score too. An encoded image is codes 0…63."""
 
     def __init__(self) -> None:
+        self.told = "A picture"
         self.options: dict[str, Any] = {}
         self.negative: str | None = None
         self.encoded: np.ndarray | None = None
@@ -57,6 +59,10 @@ class FakePipeline:
             yield await self.generate(prompt, text, **options)
         finally:
             self.num_closed += 1
+
+    async def tell(self, image: np.ndarray, *, timeout_s: float) -> str:
+        assert image.shape == (SIDE, SIDE, 3) and timeout_s > 0
+        return self.told
 
     async def encode_image(self, image: np.ndarray, *, timeout_s: float) -> np.ndarray:
         self.encoded = image
@@ -145,6 +151,42 @@ def test_a_negative_prompt_that_does_nothing_is_said(model: ServedModel):
     assert "negative_prompt" in reply["warning"]
 
 
+def test_a_prompt_that_is_cut_is_said(model: ServedModel, monkeypatch: pytest.MonkeyPatch):
+    async def cut(prompt: str, negative: str | None, *, timeout_s: float) -> EncodedPrompt:
+        unread = {"num_unread": max(0, len(prompt) - 9), "num_negative_unread": max(0, len(negative or "") - 9)}
+        return dataclasses.replace(encoded(prompt[:9], (negative or "")[:9]), **unread)
+
+    monkeypatch.setattr(model.pipeline, "encode_prompt", cut)
+    for prompt, negative, said in (("a" * 20, "", ["prompt"]), ("a" * 20, "b" * 12, ["prompt", "negative_prompt"]),
+                                   ("a" * 9, "b" * 12, ["negative_prompt"]), ("a" * 9, "b" * 9, [])):  # fmt: skip
+        reply = draw(model, GenerationRequest(prompt=prompt, negative_prompt=negative, n=2))
+        told = [line for line in ("prompt", "negative_prompt") if f" {line} is longer" in f" {reply.get('warning')}"]
+        assert told == said
+        unread = (11 if "prompt" in said else 0) + (3 if "negative_prompt" in said else 0)
+        assert reply["usage"]["input_tokens_details"].get("unread_text_tokens", 0) == unread
+        assert reply["usage"]["input_tokens"] == 9 + min(len(negative), 9)
+        assert {image["revised_prompt"] for image in reply["data"]} == {"a" * 9}
+    *_, completed = events(model, GenerationRequest(prompt="a" * 20, stream=True))
+    assert "first 9 tokens were read, 11 were not" in completed["warning"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [(quality, quality) for quality in ("low", "medium", "high", "xhigh", "max", "standard", "hd")]
+    + [("auto", "high"), ("", "high")],
+)
+def test_the_quality_that_was_asked_for_comes_back(model: ServedModel, asked: Any, told: str):
+    assert draw(model, GenerationRequest(prompt="a", quality=asked))["quality"] == told
+    stream = GenerationRequest(prompt="a", quality=asked, stream=True, partial_images=1)
+    assert {event["quality"] for event in events(model, stream)} == {told}
+
+
+def test_an_empty_file_that_counts_as_not_given_is_said(model: ServedModel):
+    reply = draw(model, EditRequest(prompt="a", keep=0.25), Upload(images=[png(10, 20)], empty=("mask",)))
+    assert "mask is empty" in reply["warning"]
+    assert model.pipeline.options["fixed_codes"].tolist() == [*range(16), *[-1] * 48]
+
+
 def test_sizes_are_exact_and_said(model: ServedModel):
     for size, expected in (("auto", (32, 32)), ("64x48", (64, 48)), ("16x16", (16, 16))):
         reply = draw(model, GenerationRequest(prompt="a", size=size, seed=5))
@@ -187,6 +229,21 @@ def test_an_edit_fixes_the_codes_that_the_mask_keeps(model: ServedModel):
 def test_without_a_mask_the_upper_rows_stay(model: ServedModel, edit: DrawingRequest):
     draw(model, edit, Upload(images=[png(10, 20)]))
     assert model.pipeline.options["fixed_codes"].tolist() == [*range(16), *[-1] * 48]
+
+
+def test_a_variation_without_words_is_drawn_by_what_the_picture_is_told_to_show(model: ServedModel):
+    for prompt in ("", " \n"):
+        reply = draw(model, VariationRequest(prompt=prompt), Upload(images=[png()]))
+        assert model.pipeline.options["prompt"] == "A picture"  # by which images are ranked
+        assert reply["data"][0]["revised_prompt"] == "a picture" and "warning" not in reply
+        assert reply["usage"]["input_tokens_details"]["text_tokens"] == len("A picture")
+    events(model, VariationRequest(stream=True), Upload(images=[png()]))
+    assert model.pipeline.options["prompt"] == "A picture"
+    draw(model, VariationRequest(prompt="a hat"), Upload(images=[png()]))
+    assert model.pipeline.options["prompt"] == "a hat"
+    model.pipeline.told = ""  # as a model does that knows no prompts
+    reply = draw(model, VariationRequest(), Upload(images=[png()]))
+    assert model.pipeline.options["prompt"] == "" and "No prompt was given" in reply["warning"]
 
 
 def test_a_stream_shows_pictures_under_a_veil_and_then_all_of_them(model: ServedModel):

@@ -98,6 +98,33 @@ def test_a_wrong_value_is_refused_by_name(fields: dict[str, Any], param: str):
     assert len(str(raised.value)) < 300
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "allowed"),
+    [
+        ("n", (-1, 0, 11), "between 1 and 10"),
+        ("best_of", (0, 129), "between 1 and 128"),
+        ("seed", (-1, 2**32), "between 0 and 4294967295"),
+        ("top_k", (-1, 2**31), "between 0 and 2147483647"),
+        ("partial_images", (-1, 4), "between 0 and 3"),
+        ("output_compression", (-1, 101), "between 0 and 100"),
+        ("temperature", (0, 1001), "between 1e-06 and 1000"),
+        ("guidance_scale", (-0.5, 1001), "between 0 and 1000"),
+        ("top_p", (0, 1.5), "above 0 and at most 1"),
+        ("keep", (-0.5, 1), "at least 0 and below 1"),
+    ],
+)
+@pytest.mark.parametrize("as_text", [False, True])
+def test_too_small_and_too_large_are_told_the_same(name: str, values: tuple[float, ...], allowed: str, as_text: bool):
+    for value in values:
+        with pytest.raises(InvalidValue) as raised:
+            parse(EditRequest, {"prompt": "a", name: repr(value) if as_text else value}, LIMITS, as_text=as_text)
+        told, got = str(raised.value).replace(" (leave it out for a random one)", ""), repr(value)
+        if name != "best_of" or value < 1:
+            assert told == f"{name} must be {allowed}, got {got}."
+        else:
+            assert told == f"{name} must be between n (1) and 128, got {got}."
+
+
 @pytest.mark.parametrize("name", ["steps", "svg", "frame_count", "Prompt", "\ud800", "x" * 10_000])
 def test_an_unknown_field_is_named(name: str):
     with pytest.raises(UnknownParameter) as raised:

@@ -77,3 +77,12 @@ def test_conditions_are_the_encoder_s_states():
     condition, uncondition = text("A red fox!", "Rain")
     states = dalle_bart.encode(config, params, *text.tokenizer(["A red fox!", "Rain"]))
     np.testing.assert_array_equal(np.stack([condition.values, uncondition.values]), states)
+
+
+def test_the_words_are_those_that_are_read(text):
+    room = text.tokenizer.max_length - 2
+    long, longer = (" ".join(["a"] * (room + more)) for more in (3, 40))
+    one, short = text.encode([(long, longer), ("a fox", None)])
+    assert (one.words, one.num_tokens, one.num_unread) == (" ".join(["a"] * room), room + 2, 3)
+    assert (one.num_negative_tokens, one.num_negative_unread) == (room + 2, 40)
+    assert (short.words, short.num_unread, short.num_negative_unread) == ("a fox", 0, 0)

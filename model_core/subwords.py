@@ -1,7 +1,7 @@
 """Tokenizers as text-to-image models of 2021 publish them: files → texts as ids, without padding.
 
-CLIP's own file of merges, `tokenizers`' JSON, and vocabulary and merges of character pairs; youtokentome's files are read
-by `youtokentome`. Imports no JAX, and no transformers.
+CLIP's own file of merges, `tokenizers`' JSON, and vocabulary and merges of character pairs. Imports no JAX, and no
+transformers.
 
 Provenance: `SimpleTokenizer` of CLIP (github.com/openai/CLIP) as in DALLE-pytorch 1.6.6, `CharBPETokenizer` of
 tokenizers as minDALL-E uses it.

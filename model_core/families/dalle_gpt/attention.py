@@ -106,7 +106,7 @@ def attend(
     seen: Sight,
     places: Int[Array, "R L"],
     reach: int,
-) -> Float[Array, "R L H*K"]:
+) -> Float[Array, "R L HK"]:
     """Lets codes at `places` look at the text and at those codes of `cache` that they see.
 
     Args:
@@ -128,7 +128,7 @@ def attend(
     return mix(groups)
 
 
-def attend_causally(query: Float[Array, "R H L K"], own: KeysValues) -> Float[Array, "R L H*K"]:
+def attend_causally(query: Float[Array, "R H L K"], own: KeysValues) -> Float[Array, "R L HK"]:
     """Lets each of L positions look at itself and those before."""
     length = query.shape[2]
     return mix([_over(query, own, jnp.tri(length, dtype=bool)[None])])
@@ -161,7 +161,7 @@ def _masked(scores, mask):
     return jnp.where(mask[:, None], scores, LOWEST)
 
 
-def mix(groups: list[_Group]) -> Float[Array, "R L H*K"]:
+def mix(groups: list[_Group]) -> Float[Array, "R L HK"]:
     """One softmax over all groups; the sum of their values."""
     size = groups[0].values.shape[-1]
     scores = jnp.concatenate([group.scores for group in groups], axis=-1) / math.sqrt(size)

@@ -122,7 +122,7 @@ def _grid_of_codec(raw: dict[str, Any]) -> tuple[int, int]:
         factor = _divided("resolution", sizes["resolution"], sizes["attn_resolutions[0]"])
         return _divided("vae_image_size", sizes["vae_image_size"], factor), sizes["n_embed"]
     raise UnsupportedConfig(
-        f"vae_class_name is {name!r:.100}; it must be DiscreteVAE, OpenAIDiscreteVAE or VQGanVAE, for the grid of codes."
+        f"vae_class_name is {name!r:.100}; it must be DiscreteVAE, OpenAIDiscreteVAE or VQGanVAE: it tells the grid."
     )
 
 
@@ -208,9 +208,7 @@ def _sampling(*, top_k: int, top_p: float = 1.0) -> tuple[tuple[str, float], ...
     return tuple({"guidance_scale": 1.0, "temperature": 1.0, "top_k": top_k, "top_p": top_p}.items())
 
 
-def _shared(
-    name: str, hparams: dict[str, Any], depth: int, kinds: Sequence[str] | None = None
-) -> tuple[int, ...]:
+def _shared(name: str, hparams: dict[str, Any], depth: int, kinds: Sequence[str] | None = None) -> tuple[int, ...]:
     """For each layer the first one that has its id; ids are cycled over the layers, as kinds of attention are."""
     given = hparams.get(name)
     if given is None:

@@ -91,7 +91,7 @@ def logits(
 @partial(jax.jit, static_argnums=0)
 def hidden_states(
     config: DalleGptConfig, params: Params, values: Int[AnyArray, "B T"], codes: Int[AnyArray, "B L"]
-) -> list[Float[Array, "B P+L D"]]:
+) -> list[Float[Array, "B S D"]]:
     """What goes into each attention and each feed-forward, and what comes out of the last, all over the stream."""
     seen: list[Array] = []
     _passed(config, params, values, jnp.ones_like(values), codes, seen.append)

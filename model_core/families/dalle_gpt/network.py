@@ -128,7 +128,9 @@ def run_layers(
     return x
 
 
-def head(config: DalleGptConfig, weights: Params, x: Float[Array, "R L D"], name: str = "head") -> Float[Array, "R L C"]:
+def head(
+    config: DalleGptConfig, weights: Params, x: Float[Array, "R L D"], name: str = "head"
+) -> Float[Array, "R L C"]:
     """Scores codes; with the name "text_head" text tokens."""
     if config.has_final_norm:
         x = layer_norm(weights["final_norm"], x)

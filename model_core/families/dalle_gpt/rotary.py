@@ -13,7 +13,7 @@ _FAR, _OUTSIDE = 8192, -10  # where codes are for the text's angles, and the tex
 
 
 @lru_cache(maxsize=8)
-def angles(text: int, side: int, head_size: int) -> Float32[np.ndarray, "P+N pairs"]:
+def angles(text: int, side: int, head_size: int) -> Float32[np.ndarray, "S pairs"]:
     """The angle of each pair of features at each position of the stream: a third each for text, rows and columns.
 
     Step by step in float32 as the reference computes them: at 8192, an angle's rounding is not small.

@@ -1,8 +1,8 @@
 """Prompt → words → token ids, as each layout's own tokenizer makes them: the text's part of the stream. No JAX.
 
 In config.json `tokenizer` says what there is: `{"kind": "simple" | "hug" | "yttm", "file": name}`, as DALLE-pytorch's
-options are called; for ruDALL-E the name of a file of youtokentome's. minDALL-E's are in `tokenizer/`, by the names that
-it is published with.
+options are called; for ruDALL-E the name of a file of youtokentome's. minDALL-E's are in `tokenizer/`, by the names
+that it is published with.
 """
 
 from collections.abc import Callable, Sequence

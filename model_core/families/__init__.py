@@ -12,7 +12,13 @@ from typing import Any
 from model_core.families.conditions import Role
 from model_core.weights.networks import choose
 
-FAMILIES = {"dallebart": "model_core.families.dalle_bart"}  # model_type of config.json → package
+FAMILIES = {  # model_type of config.json → package
+    "dallebart": "model_core.families.dalle_bart",
+    "janus": "model_core.families.llama.janus",
+    "multi_modality": "model_core.families.llama.janus",  # Janus, as DeepSeek's own files have it
+    "t2i": "model_core.families.llama.llamagen",
+    "t5": "model_core.families.llama.t5",
+}
 DEFAULT = "dallebart"
 
 

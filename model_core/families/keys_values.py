@@ -62,9 +62,7 @@ def up_to(cache: Cache, reach: int) -> int:
     return int((starts < reach).sum())
 
 
-def attend(
-    query: Float[Array, "R H L K"], source: Cache, bias: Float[Array, "#R 1 #L S"]
-) -> Float[Array, "R L H*K"]:
+def attend(query: Float[Array, "R H L K"], source: Cache, bias: Float[Array, "#R 1 #L S"]) -> Float[Array, "R L H*K"]:
     """Lets L queries of each head look at S positions, counted over all of `source`.
 
     Args:

@@ -41,6 +41,7 @@ class Tokenizer:
         vocab_size: int,
         normalize: Callable[[str], str] = str,
         needed: Sequence[str] = ("bos_token", "eos_token", "pad_token"),
+        reads_specials: bool = True,
     ):
         """Reads tokenizer.json, or vocab.json and merges.txt where there is none; never asks the network.
 
@@ -50,6 +51,7 @@ class Tokenizer:
           max_length: every text gets this length, bos and eos included.
           vocab_size: rows of the model's embedding table.
           needed: what the files must say.
+          reads_specials: whether the name of a special token, in a text, is that token.
 
         Raises:
           CorruptCheckpoint: a file is missing or not in its format, or the tokens do not fit the model.
@@ -66,6 +68,7 @@ class Tokenizer:
         # What transformers wraps is called itself: the wrapper may set truncation and padding in any call, which is not
         # safe between threads. In the wrapped object they are set once.
         self._backend = tokenizer.backend_tokenizer
+        self._backend.encode_special_tokens = not reads_specials
         self._backend.enable_truncation(max_length)
         self._backend.enable_padding(length=max_length, pad_token=tokenizer.pad_token, pad_id=tokenizer.pad_token_id)
 
@@ -145,7 +148,7 @@ def _check_ids(folder: Path, ids: Iterable[int], vocab_size: int) -> None:
 class Pieces:
     """A folder's tokenizer.json, for whoever puts special tokens in by itself: texts as ids, and ids of pieces.
 
-    Unlike a `Tokenizer` it reads no special token in any text, and neither pads nor cuts. Safe to share between threads.
+    Unlike a `Tokenizer` it reads no special token in any text, and neither pads nor cuts. Threads may share it.
     """
 
     def __init__(self, folder: str | os.PathLike, vocab_size: int):

@@ -62,14 +62,18 @@ def up_to(cache: Cache, reach: int) -> int:
     return int((starts < reach).sum())
 
 
-def attend(query: Float[Array, "R H L K"], source: Cache, bias: Float[Array, "#R 1 #L S"]) -> Float[Array, "R L H*K"]:
+def attend(
+    query: Float[Array, "R H L K"], source: Cache, bias: Float[Array, "#R #H #L S"], *, scale: float | None = None
+) -> Float[Array, "R L H*K"]:
     """Lets L queries of each head look at S positions, counted over all of `source`.
 
     Args:
       bias: float32, added to the scores; `LOWEST` where a query may not look.
+      scale: of the scores; None takes K^-0.5.
     """
     scores = [jnp.einsum("rhlk,rhsk->rhls", query, part.keys, preferred_element_type=jnp.float32) for part in source]
-    scores = jnp.concatenate(scores, axis=-1) / math.sqrt(query.shape[-1])
+    scores = jnp.concatenate(scores, axis=-1)
+    scores = scores / math.sqrt(query.shape[-1]) if scale is None else scores * scale
     weights = jax.nn.softmax(scores + bias).astype(source[0].values.dtype)
     ends = np.cumsum([part.length for part in source])[:-1]
     of_parts = jnp.split(weights, ends, axis=-1)

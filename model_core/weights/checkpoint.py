@@ -74,12 +74,13 @@ def load_params(
     place: Place | None = None,
     is_wanted: Callable[[str], bool] | None = None,
 ) -> Params:
-    """Reads a weights file, `.safetensors`, an index of several, or else Flax msgpack, into a tree of device arrays of one dtype.
+    """Reads a weights file into a tree of device arrays of one dtype.
 
     Host memory: on a CPU the params and a buffer of 8 MB, on an accelerator the largest array; PyTorch's transposed
     kernels take one array more.
 
     Args:
+      path: `.safetensors`, `.json` for the index of several such files, or else Flax msgpack.
       shapes: nested mapping of `jax.ShapeDtypeStruct`, as a network's `param_shapes` gives it.
       dtype: float32, float16 or bfloat16.
       layout: turns the file's names into those of `shapes`.

@@ -61,6 +61,13 @@ def block_shapes(sizes: BlockSizes) -> dict[str, tuple[int, ...]]:
     }
 
 
+def as_structs(shapes: Params) -> Params:
+    """Shapes as nested dicts of `jax.ShapeDtypeStruct`, float32."""
+    return jax.tree.map(
+        lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32), shapes, is_leaf=lambda node: isinstance(node, tuple)
+    )
+
+
 def num_weights(sizes: BlockSizes) -> int:
     """How many numbers the products of one block read."""
     return sum(math.prod(shape) for shape in block_shapes(sizes).values() if len(shape) > 1)
@@ -79,8 +86,10 @@ def rms_norm(x: Float[Array, "R L D"], weight: Float[Array, " D"], eps: float) -
     return wide.astype(x.dtype) * weight
 
 
-def rotate(x: Float[Array, "R L H K"], rotary: Rotary) -> Float[Array, "R L H K"]:
+def rotate(x: Float[Array, "R L H K"], rotary: Rotary | None) -> Float[Array, "R L H K"]:
     """Turns each pair of numbers of each head by its position's angle, in float32."""
+    if rotary is None:
+        return x
     wide, (cos, sin) = x.astype(jnp.float32), (each[:, :, None] for each in rotary[:2])
     if rotary.is_interleaved:
         first, second = wide[..., ::2], wide[..., 1::2]
@@ -95,14 +104,17 @@ def block(
     sizes: BlockSizes,
     params: Params,
     x: Float[Array, "R L D"],
-    rotary: Rotary,
+    rotary: Rotary | None,
     look: Callable[[Float[Array, "R KV G*L K"], KeysValues], tuple[Float[Array, "R G*L KV*K"], Any]],
+    activation: Callable[[Array], Array] = jax.nn.silu,
 ) -> tuple[Float[Array, "R L D"], Any]:
     """Runs one block.
 
     Args:
+      rotary: None rotates nothing.
       look: lets the queries of the L positions, those of the G heads of a group one after another, look at their keys
         and values and at whatever else; gives what they saw, and something to keep.
+      activation: of the gates.
 
     Returns:
       What comes out, and what `look` wants to keep.
@@ -120,5 +132,5 @@ def block(
     x = x + linear(seen.reshape(rows, length, -1), params["out"])
     gates = linear(rms_norm(x, params["mlp_norm"], sizes.eps), params["gate_up"])
     gates = gates.reshape(rows, length, *params["gate_up"].shape[:3])
-    gated = jax.nn.silu(gates[..., 0, :]) * gates[..., 1, :]
+    gated = activation(gates[..., 0, :]) * gates[..., 1, :]
     return x + linear(gated.reshape(rows, length, -1), params["down"]), kept

@@ -1,14 +1,15 @@
 """A few codes at a time through Llama blocks: what rows keep of their text and of the codes before.
 
-The last position of a text is not kept with it: it is what the sampler is fed at place 0, in front of the codes, and its
-scores are those of the first code. So place i holds what is fed to score code i.
+The last position of a text is not kept with it: it is what the sampler is fed at place 0, in front of the codes, and
+its scores are those of the first code. So place i holds what is fed to score code i.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
@@ -18,6 +19,21 @@ from model_core.families.llama.blocks import Rotary, block, num_weights, rms_nor
 from model_core.families.llama.sizes import BlockSizes
 
 Params = dict[str, Any]
+AnyArray = Array | np.ndarray
+
+
+class Front(NamedTuple):
+    """What is a family's own.
+
+    Attributes:
+      sizes: of its blocks.
+      embed: codes [R, L] → what goes into the first block [R, L, D].
+      rotary: lengths of texts [R, 1] and places [R, L] → the angles there.
+    """
+
+    sizes: BlockSizes
+    embed: Callable[[Array], Array]
+    rotary: Callable[[Array, Array], Rotary]
 
 
 @struct.dataclass
@@ -50,11 +66,6 @@ class State:
     cache: tuple[Cache, ...]
 
 
-def layers_of(params: Params) -> list[Params]:
-    """The blocks' parameters, in order."""
-    return [params["layers"][str(i)] for i in range(len(params["layers"]))]
-
-
 def read(
     sizes: BlockSizes, params: Params, x: Float[Array, "R S D"], rotary: Rotary, mask: Bool[Array, "R S"]
 ) -> tuple[list[Float[Array, "R S D"]], tuple[KeysValues, ...]]:
@@ -63,10 +74,9 @@ def read(
     Returns:
       What comes out of each block, and the blocks' keys and values.
     """
-    bias = visible(jnp.tri(x.shape[1], dtype=bool) & mask[:, None, None])  # [R, 1, S, S]
-    bias = jnp.tile(bias, (1, 1, sizes.heads // sizes.kv_heads, 1))
+    bias = _for_groups(sizes, visible(jnp.tri(x.shape[1], dtype=bool) & mask[:, None, None]))  # [R, 1, G*S, S]
     states, kept = [], []
-    for layer in layers_of(params):
+    for layer in _layers(params):
         x, made = block(sizes, layer, x, rotary, lambda queries, new: (attend(queries, (new,), bias), new))
         states.append(x)
         kept.append(made)
@@ -82,58 +92,72 @@ def empty(sizes: BlockSizes, dtype: Any, rows: int, positions: int, places: int,
         keys_values=tuple(part for (part,) in kept),
         bias=jnp.zeros((rows, positions), jnp.float32),
     )
-    return begin(sizes, text, places, parts)
+    return _begin(sizes, text, places, parts)
 
 
-def begin(sizes: BlockSizes, text: Text, places: int, parts: int) -> State:
-    """The state of rows that have a text and no code."""
+def _begin(sizes, text, places, parts):
     shape = text.length.shape[0], sizes.kv_heads, places, sizes.head_width
     dtype = text.keys_values[0].keys.dtype
     return State(text=text, cache=tuple(empty_cache(shape, parts, dtype) for _ in text.keys_values))
 
 
-def feed(
-    state: State,
-    codes: Int[Array, "R L"],
-    position: Int[Array, " R"],
-    embed: Callable[[Int[Array, "R L"]], Float[Array, "R L D"]],
-) -> tuple[Float[Array, "R L D"], Int[Array, "R L"]]:
-    """What goes into the first block at the L places from `position` on, and those places."""
-    places = position[:, None] + jnp.arange(codes.shape[1])
-    return jnp.where((places == 0)[..., None], state.text.start[:, None], embed(codes)), places
+def prefill(
+    front: Front, params: Params, text: Text, codes: Int[AnyArray, "R L"], places: int, parts: int
+) -> tuple[Float[Array, "R L D"], State]:
+    """The state after steps 0…L-1, which feed the start and all of `codes` but the last, in one pass.
+
+    Returns:
+      What `advance` gives for them, and the state: with a cache of so many places, in so many parts.
+    """
+    state, (rows, length) = _begin(front.sizes, text, places, parts), codes.shape
+    if length == 0:
+        return jnp.zeros((rows, 0, front.sizes.width), text.start.dtype), state
+    fed = jnp.pad(jnp.asarray(codes)[:, :-1], ((0, 0), (1, 0)))
+    return advance(front, params, state, fed, jnp.zeros(rows, jnp.int32), length)
 
 
 def advance(
-    sizes: BlockSizes,
+    front: Front,
     params: Params,
     state: State,
-    x: Float[Array, "R L D"],
-    rotary: Rotary,
-    position: Int[Array, " R"],
+    codes: Int[AnyArray, "R L"],
+    position: Int[AnyArray, " R"],
     reach: int,
 ) -> tuple[Float[Array, "R L D"], State]:
     """Runs the L places from each row's `position` on, and keeps them; gives what comes out of the last norm.
 
     Args:
+      codes: the code before each of these places; at place 0 the text's start is fed instead.
       reach: all of them lie before it; only the parts of the cache up to there are read.
     """
+    sizes, text, (rows, length) = front.sizes, state.text, codes.shape
+    position = jnp.asarray(position)
+    places = position[:, None] + jnp.arange(length)  # [R, L]
+    x = jnp.where((places == 0)[..., None], text.start[:, None], front.embed(jnp.asarray(codes)))
+    rotary = front.rotary(text.length[:, None], places)
     number = up_to(state.cache[0], reach)
-    length = sum(part.length for part in state.cache[0][:number])
-    last_seen = position[:, None] + jnp.arange(x.shape[1])  # [R, L]
-    of_codes = visible(jnp.arange(length) <= last_seen[..., None])  # [R, L, S]
-    of_text = jnp.broadcast_to(state.text.bias[:, None], (*x.shape[:2], state.text.bias.shape[1]))
-    bias = jnp.concatenate([of_text, of_codes], axis=-1)[:, None]
-    bias = jnp.tile(bias, (1, 1, sizes.heads // sizes.kv_heads, 1))
+    of_codes = visible(jnp.arange(sum(part.length for part in state.cache[0][:number])) <= places[..., None])
+    of_text = jnp.broadcast_to(text.bias[:, None], (rows, length, text.bias.shape[1]))
+    bias = _for_groups(sizes, jnp.concatenate([of_text, of_codes], axis=-1)[:, None])  # [R, 1, G*L, S]
     cache = []
-    for layer, kept, text in zip(layers_of(params), state.cache, state.text.keys_values, strict=True):
+    for layer, kept, of_layer in zip(_layers(params), state.cache, text.keys_values, strict=True):
 
-        def look(queries, new, kept=kept, text=text):
+        def look(queries, new, kept=kept, of_layer=of_layer):
             seen = write(kept[:number], new, position)
-            return attend(queries, (text, *seen), bias), seen + kept[number:]
+            return attend(queries, (of_layer, *seen), bias), seen + kept[number:]
 
         x, kept = block(sizes, layer, x, rotary, look)
         cache.append(kept)
     return rms_norm(x, params["norm"], sizes.eps), replace(state, cache=tuple(cache))
+
+
+def _layers(params: Params) -> list[Params]:
+    return [params["layers"][str(i)] for i in range(len(params["layers"]))]
+
+
+def _for_groups(sizes, bias):
+    """Once for each of the heads that share keys and values."""
+    return jnp.tile(bias, (1, 1, sizes.heads // sizes.kv_heads, 1))
 
 
 def step_numbers(sizes: BlockSizes, positions: int, others: int) -> StepNumbers:

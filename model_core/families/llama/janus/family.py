@@ -16,13 +16,14 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from model_core.families.conditions import Role, StepNumbers
+from model_core.families.keys_values import visible
 from model_core.families.llama import blocks
 from model_core.families.llama import step as steps
 from model_core.families.llama.blocks import Rotary, block_shapes, linear
 from model_core.families.llama.janus.config import JanusConfig, read_config
 from model_core.families.llama.janus.layout import layout
 from model_core.families.llama.janus.text import open_text
-from model_core.families.llama.step import State, Text
+from model_core.families.llama.step import Front, State, Text
 from model_core.weights.sharding import CutAxes
 from model_core.weights.weight_files import SAFETENSORS_INDEX, SAFETENSORS_WEIGHTS
 
@@ -54,8 +55,7 @@ def param_shapes(config: JanusConfig) -> dict[str, Any]:
         "head": _two_layers(width, width, config.codebook),
         "layers": {str(i): block_shapes(config.blocks) for i in range(config.blocks.layers)},
     }
-    is_shape = lambda node: isinstance(node, tuple)  # noqa: E731
-    return jax.tree.map(lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32), shapes, is_leaf=is_shape)
+    return blocks.as_structs(shapes)
 
 
 def _two_layers(inputs: int, hidden: int, outputs: int) -> dict[str, Any]:
@@ -100,10 +100,16 @@ def last_states(
     codes: Int[AnyArray, "B L"],
 ) -> Float[Array, "B L+1 D"]:
     """What comes out of the last norm at the positions that score codes."""
-    state = steps.begin(config.blocks, read_text(config, params, values, mask), config.grid.num_codes, 1)
-    position = jnp.zeros(len(codes), jnp.int32)
-    fed = jnp.pad(jnp.asarray(codes), ((0, 0), (1, 0)))
-    return _advance(config, params, state, fed, position, fed.shape[1])[0]
+    text, fed = read_text(config, params, values, mask), jnp.pad(jnp.asarray(codes), ((0, 0), (0, 1)))
+    return steps.prefill(_front(config, params), params, text, fed, fed.shape[1], 1)[0]
+
+
+def _front(config: JanusConfig, weights: Params) -> Front:
+    return Front(
+        config.blocks,
+        partial(code_embeddings, weights),
+        lambda length, places: _rotary(config, length + places),
+    )
 
 
 def code_embeddings(params: Params, codes: Int[Array, "R L"]) -> Float[Array, "R L D"]:
@@ -134,7 +140,7 @@ def read_text(
     position = jnp.maximum(jnp.cumsum(is_real, axis=1) - 1, 0)
     words = weights["words"][values]
     _, kept = steps.read(config.blocks, weights, words[:, :-1], _rotary(config, position), is_real)
-    bias = steps.visible(is_real)
+    bias = visible(is_real)
     return Text(start=words[:, -1], length=is_real.sum(1), keys_values=kept, bias=bias)
 
 
@@ -146,11 +152,7 @@ def empty(config: JanusConfig, weights: Params, rows: int, parts: int = 1) -> St
 
 def prefill(config: JanusConfig, weights: Params, text: Text, codes: Int[AnyArray, "R L"], parts: int = 1) -> State:
     """The state after steps 0…L-1, in one pass."""
-    state, length = steps.begin(config.blocks, text, config.grid.num_codes, parts), codes.shape[1]
-    if length == 0:
-        return state
-    fed = jnp.pad(jnp.asarray(codes)[:, :-1], ((0, 0), (1, 0)))
-    return _advance(config, weights, state, fed, jnp.zeros(len(codes), jnp.int32), length)[1]
+    return steps.prefill(_front(config, weights), weights, text, codes, config.grid.num_codes, parts)[1]
 
 
 def step(
@@ -162,14 +164,8 @@ def step(
     reach: int,
 ) -> tuple[Float[Array, "R L C"], State]:
     """Scores the codes at L positions of each row, from `position` on, and keeps what later positions need."""
-    x, state = _advance(config, weights, state, jnp.asarray(codes), jnp.asarray(position), reach)
+    x, state = steps.advance(_front(config, weights), weights, state, codes, position, reach)
     return _head(weights, x), state
-
-
-def _advance(config, weights, state, codes, position, reach):
-    x, places = steps.feed(state, codes, position, partial(code_embeddings, weights))
-    rotary = _rotary(config, state.text.length[:, None] + places)
-    return steps.advance(config.blocks, weights, state, x, rotary, position, reach)
 
 
 def step_numbers(config: JanusConfig) -> StepNumbers:

@@ -2,7 +2,8 @@
 
 Speed does not depend on the weights' values, so random ones tell what a public model will do before it is downloaded.
 
-Sizes are those of the config.json files of dalle-mini, dalle-mega, vqgan_imagenet_f16_16384 and CLIP ViT-B/32.
+Sizes are those of the config.json files of dalle-mini, dalle-mega, vqgan_imagenet_f16_16384, CLIP ViT-B/32 and
+Janus-Pro, and those that LlamaGen's code gives t2i_XL_stage1_256 and vq_ds16_t2i.
 """
 
 import zlib
@@ -13,10 +14,12 @@ import jax
 from flax import traverse_util
 
 from model_core import bundles, codecs, families, scorers
-from model_core.bundles import REFERENCE_SAMPLING
 from model_core.codecs import vqgan
 from model_core.errors import InvalidValue
 from model_core.families.dalle_bart import family as dalle_bart
+from model_core.families.llama.janus import family as janus
+from model_core.families.llama.llamagen import family as llamagen
+from model_core.families.llama.sizes import BlockSizes
 from model_core.families.protocol import Family
 from model_core.scorers import clip
 from model_core.weights import checkpoint
@@ -56,10 +59,40 @@ CLIP_B32 = clip.CLIPConfig(
     preprocessor=clip.PreprocessorConfig(shortest_edge=224, crop_size=224),
     projection_dim=512,
 )
+
+
+def _blocks(width: int, layers: int, heads: int, hidden: int, eps: float) -> BlockSizes:
+    sizes = {"width": width, "layers": layers, "heads": heads, "kv_heads": heads, "head_width": width // heads}
+    return BlockSizes(**sizes, hidden=hidden, eps=eps)
+
+
+def _janus(*blocks: int) -> janus.JanusConfig:
+    sizes = {"vocabulary": 102400, "codebook": 16384, "code_width": 8, "side": 24, "theta": 10000.0}
+    return janus.JanusConfig(blocks=_blocks(*blocks, eps=1e-6), **sizes)
+
+
+JANUS_PRO_1B, JANUS_PRO_7B = _janus(2048, 24, 16, 5632), _janus(4096, 30, 32, 11008)
+LLAMAGEN_XL = llamagen.LlamaGenConfig(
+    blocks=_blocks(1280, 36, 20, 3584, eps=1e-5), caption_width=2048, codebook=16384, side=16, theta=10000.0
+)
+
+
+def _vq16(side: int) -> vqgan.VQGANConfig:
+    """VQ-16, which decodes like a VQGAN whose vectors are 8 wide."""
+    return replace(VQGAN_F16, embed_dim=8, resolution=16 * side, attn_resolutions=(side,))
+
+
 # Of each public model, by role: the module that computes a part, and its configuration.
 SIZES: dict[str, dict[str, tuple[Any, Any]]] = {
     name: {"sampler": (dalle_bart, config), "codec": (vqgan, VQGAN_F16), "scorer": (clip, CLIP_B32)}
     for name, config in (("mini", MINI), ("mega", MEGA))
+} | {
+    name: {"sampler": (family, config), "codec": (vqgan, _vq16(config.side)), "scorer": (clip, CLIP_B32)}
+    for name, family, config in (
+        ("janus-pro-1b", janus, JANUS_PRO_1B),
+        ("janus-pro-7b", janus, JANUS_PRO_7B),
+        ("llamagen-xl", llamagen, LLAMAGEN_XL),
+    )
 }
 
 
@@ -73,15 +106,16 @@ class Sampler(NamedTuple):
 
 def default_guidance_scale(model: str) -> float:
     """What the model draws with unless a request says otherwise; the random ones, what the public ones do."""
-    sampling = REFERENCE_SAMPLING if model in SIZES else bundles.resolve(model).sampling
-    return sampling["guidance_scale"]
+    if model in SIZES:
+        return dict(SIZES[model]["sampler"][1].sampling)["guidance_scale"]
+    return bundles.resolve(model).sampling["guidance_scale"]
 
 
 def load_sampler(model: str, dtype: str) -> Sampler:
     """Gives what draws codes.
 
     Args:
-      model: "mini" or "mega" for random weights of the public size, else a shipped model's name or a folder.
+      model: one of `SIZES` for random weights of the public size, else a shipped model's name or a folder.
       dtype: float32, float16 or bfloat16.
 
     Raises:

@@ -42,12 +42,16 @@ class KeysValues:
 Cache = tuple[KeysValues, ...]  # of all positions in parts of one length
 
 
-def empty_cache(shape: tuple[int, int, int, int], parts: int, dtype: Any) -> Cache:
-    """A cache [R, H, S, K] of zeros. Arrays of their own each time: what is used up must not be there twice."""
-    rows, heads, length, width = shape
-    size = -(-length // parts)
-    shapes = [(rows, heads, min(size, length - start), width) for start in range(0, length, size)]
-    return tuple(KeysValues(keys=jnp.zeros(part, dtype), values=jnp.zeros(part, dtype)) for part in shapes)
+def empty_cache(rows: int, heads: int, length: int, size: int, dtype: Any, parts: int = 1) -> Cache:
+    """Keys and values that nobody wrote. Arrays of their own each time: what is used up must not be there twice.
+
+    Args:
+      length: S, over all parts.
+      size: K.
+    """
+    of_part = -(-length // parts)
+    shapes = [(rows, heads, min(of_part, length - start), size) for start in range(0, length, of_part)]
+    return tuple(KeysValues(keys=jnp.zeros(shape, dtype), values=jnp.zeros(shape, dtype)) for shape in shapes)
 
 
 def write(cache: Cache, new: KeysValues, position: Int[Array, " R"]) -> Cache:
@@ -78,9 +82,9 @@ def attend(
     ends = np.cumsum([part.length for part in source])[:-1]
     of_parts = jnp.split(weights, ends, axis=-1)
     mixed = [
-        jnp.einsum("rhls,rhsk->rlhk", of_part, part.values) for of_part, part in zip(of_parts, source, strict=True)
+        jnp.einsum("rhls,rhsk->rhlk", of_part, part.values) for of_part, part in zip(of_parts, source, strict=True)
     ]
-    mixed = reduce(jnp.add, mixed)
+    mixed = reduce(jnp.add, mixed).swapaxes(1, 2)
     return mixed.reshape(*mixed.shape[:2], -1)
 
 

@@ -33,6 +33,11 @@ class Config(Protocol):
         """Of a condition's values: [T, D] or [T]."""
         ...
 
+    @property
+    def sampling(self) -> Any:
+        """What it draws with where a model does not say: guidance_scale, temperature, top_k and top_p, for `dict`."""
+        ...
+
 
 @runtime_checkable
 class Text(Protocol):

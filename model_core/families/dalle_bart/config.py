@@ -98,6 +98,11 @@ class DalleBartConfig:
         return self.max_text_length, self.d_model
 
     @property
+    def sampling(self) -> dict[str, float]:
+        """What dalle-mini's inference notebook draws with; the top_k is that of its published configuration."""
+        return {"guidance_scale": 10.0, "temperature": 1.0, "top_k": 50, "top_p": 1.0}
+
+    @property
     def logits_width(self) -> int:
         """V: one more than the codes; the published start token sits at the end."""
         return self.image_vocab_size + 1

@@ -161,8 +161,8 @@ def empty(config: DalleBartConfig, weights: StepWeights, rows: int, parts: int =
 def _no_keys_values(config, weights, rows, length, parts=1):
     """For every layer, in parts."""
     heads, dtype = config.decoder_attention_heads, weights.shared["lm_head"]["kernel"].dtype
-    shape = rows, heads, length, config.d_model // heads
-    return tuple(empty_cache(shape, parts, dtype) for _ in range(config.decoder_layers))
+    size = config.d_model // heads
+    return tuple(empty_cache(rows, heads, length, size, dtype, parts) for _ in range(config.decoder_layers))
 
 
 def prefill(

@@ -85,20 +85,20 @@ def read(
 
 def empty(sizes: BlockSizes, dtype: Any, rows: int, positions: int, places: int, parts: int) -> State:
     """The state of rows that nobody has: a text of so many positions, and a cache of so many places."""
-    kept = [empty_cache((rows, sizes.kv_heads, positions, sizes.head_width), 1, dtype) for _ in range(sizes.layers)]
+    of_layer = (empty_cache(rows, sizes.kv_heads, positions, sizes.head_width, dtype) for _ in range(sizes.layers))
     text = Text(
         start=jnp.zeros((rows, sizes.width), dtype),
         length=jnp.zeros(rows, jnp.int32),
-        keys_values=tuple(part for (part,) in kept),
+        keys_values=tuple(part for (part,) in of_layer),
         bias=jnp.zeros((rows, positions), jnp.float32),
     )
     return _begin(sizes, text, places, parts)
 
 
 def _begin(sizes, text, places, parts):
-    shape = text.length.shape[0], sizes.kv_heads, places, sizes.head_width
-    dtype = text.keys_values[0].keys.dtype
-    return State(text=text, cache=tuple(empty_cache(shape, parts, dtype) for _ in text.keys_values))
+    rows, dtype = text.length.shape[0], text.keys_values[0].keys.dtype
+    cache = (empty_cache(rows, sizes.kv_heads, places, sizes.head_width, dtype, parts) for _ in range(sizes.layers))
+    return State(text=text, cache=tuple(cache))
 
 
 def prefill(

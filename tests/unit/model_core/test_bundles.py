@@ -10,7 +10,8 @@ import pytest
 from model_core import bundles
 from model_core.errors import CorruptCheckpoint, ModelNotFound
 
-VQGAN = Path(__file__).parents[2] / "parity" / "fixtures" / "vqgan-tiny"
+FIXTURES = Path(__file__).parents[2] / "parity" / "fixtures"
+VQGAN, DALLE = FIXTURES / "vqgan-tiny", FIXTURES / "dalle-tiny"
 CARD = {
     "id": "tiny",
     "licence": "CC0-1.0",
@@ -35,6 +36,7 @@ def folder(tmp_path):
         (path / part).mkdir(parents=True)
     (path / "vqgan").mkdir()
     shutil.copy(VQGAN / "config.json", path / "vqgan")
+    shutil.copy(DALLE / "config.json", path / "dalle_bart")
     (path / "model.json").write_text(json.dumps(CARD))
     return path
 
@@ -45,7 +47,8 @@ def cache(tmp_path: Path, repo: str, files: list[str], commit: str = "a" * 40, r
     snapshot = root / "snapshots" / commit
     for file in files:
         (snapshot / file).parent.mkdir(parents=True, exist_ok=True)
-        (snapshot / file).write_text((VQGAN / "config.json").read_text() if file.endswith("config.json") else "{}")
+        source = DALLE if "dalle" in f"{repo}/{file}" else VQGAN
+        (snapshot / file).write_text((source / "config.json").read_text() if file.endswith("config.json") else "{}")
     (root / "refs").mkdir()
     (root / "refs" / ref).write_text(commit)
     return snapshot
@@ -133,7 +136,7 @@ def test_wrong_card_value_is_named(folder, changes, message):
 def test_parts_from_three_folders(folder):
     bundle = bundles.from_parts(sampler=folder / "dalle_bart", codec=str(VQGAN))
     assert (bundle.id, bundle.codec, bundle.scorer, bundle.size) == ("dalle_bart", VQGAN, None, 32)
-    assert bundles.from_parts(sampler=VQGAN, codec=VQGAN, scorer=folder / "clip").scorer == folder / "clip"
+    assert bundles.from_parts(sampler=DALLE, codec=VQGAN, scorer=folder / "clip").scorer == folder / "clip"
 
 
 def test_a_card_may_name_other_folders(folder):
@@ -150,8 +153,8 @@ def test_a_card_may_name_other_folders(folder):
     [
         (["gpt"], "parts must be an object"),
         ({"painter": "gpt"}, "parts must be an object of sampler, text, codec, scorer"),
-        ({"sampler": "../gpt"}, r"parts\.sampler must be the name of a folder beside it; got '\.\./gpt'"),
-        ({"codec": None}, r"parts\.codec must be the name"),
+        ({"sampler": "../gpt"}, r"parts\.sampler must name a folder beside it; got '\.\./gpt'"),
+        ({"codec": None}, r"parts\.codec must name"),
         ({"scorer": "siglip"}, "holds no siglip/, its scorer"),
     ],
 )
@@ -218,7 +221,8 @@ def hub(monkeypatch, tmp_path):
                 list(self.files), allow_patterns=options["allow_patterns"]
             ):
                 (tmp_path / "got" / file).parent.mkdir(parents=True, exist_ok=True)
-                (tmp_path / "got" / file).write_text("{}")
+                content = (DALLE / "config.json").read_text() if file.endswith("config.json") else "{}"
+                (tmp_path / "got" / file).write_text(content)
             return str(tmp_path / "got")
 
         def got(self) -> set[str]:

@@ -78,20 +78,21 @@ def read_config(folder: Path) -> JanusConfig:
     raw = read_json(folder, "config.json")
     is_deepseeks = raw.get("model_type") == "multi_modality"
     config = _from_deepseek(raw) if is_deepseeks else _from_transformers(raw)
-    refuse_pickles(folder, config)
+    _refuse_pickles(folder, config)
     return config
 
 
-def refuse_pickles(folder: Path, config: JanusConfig) -> None:
-    """Raises CorruptCheckpoint where a folder has DeepSeek's pickles alone; names the repository to take instead."""
+def _refuse_pickles(folder: Path, config: JanusConfig) -> None:
+    """Names the repository to take instead where there are DeepSeek's own pickles, or what is left without them."""
+    pickles = ", ".join(sorted(path.name for path in folder.glob("pytorch_model*.bin*")))
     if any((folder / name).is_file() for name in (SAFETENSORS_WEIGHTS, SAFETENSORS_INDEX)):
         return
-    if pickles := sorted(path.name for path in folder.glob("pytorch_model*.bin*")):
+    if pickles or config.is_deepseeks:
         size = "7B" if config.blocks.width == 4096 else "1B"
+        found = f"weights as pickles ({pickles}), which are never read" if pickles else f"no {SAFETENSORS_WEIGHTS}"
         raise CorruptCheckpoint(
-            f"{folder} holds its weights as pickles ({', '.join(pickles)}), which are never read. Take "
-            f"deepseek-community/Janus-Pro-{size}, the same model as safetensors: "
-            f"dalle-serve models download deepseek-community/Janus-Pro-{size}"
+            f"{folder} holds {found}. Where there are pickles alone, take deepseek-community/Janus-Pro-{size}, the same "
+            f"model as safetensors: dalle-serve models download deepseek-community/Janus-Pro-{size}"
         )
 
 

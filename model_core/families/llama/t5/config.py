@@ -57,8 +57,8 @@ def read_config(folder: Path) -> T5Config:
     buckets, furthest = sizes["relative_attention_num_buckets"], sizes["relative_attention_max_distance"]
     if buckets % 4 or furthest <= buckets // 4:
         raise UnsupportedConfig(
-            f"T5 config: there are {buckets} relative_attention_num_buckets, up to a relative_attention_max_distance of "
-            f"{furthest}; the first must divide by 4, and the second be above a quarter of it."
+            f"T5 config: relative_attention_num_buckets is {buckets} and relative_attention_max_distance {furthest}; "
+            "the first must divide by 4, and the second be above a quarter of it."
         )
     blocks = BlockSizes(
         width=sizes["d_model"],

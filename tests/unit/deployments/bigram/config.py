@@ -21,6 +21,10 @@ class BigramConfig:
     def condition_shape(self) -> tuple[int, ...]:
         return (self.text_length,)
 
+    @property
+    def sampling(self) -> dict[str, float]:
+        return {"guidance_scale": 1.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+
 
 def read_config(folder: Path) -> BigramConfig:
     raw = read_json(folder, "config.json")

@@ -91,8 +91,8 @@ def _refuse_pickles(folder: Path, config: JanusConfig) -> None:
         size = "7B" if config.blocks.width == 4096 else "1B"
         found = f"weights as pickles ({pickles}), which are never read" if pickles else f"no {SAFETENSORS_WEIGHTS}"
         raise CorruptCheckpoint(
-            f"{folder} holds {found}. Where there are pickles alone, take deepseek-community/Janus-Pro-{size}, the same "
-            f"model as safetensors: dalle-serve models download deepseek-community/Janus-Pro-{size}"
+            f"{folder} holds {found}. Take deepseek-community/Janus-Pro-{size}, which has the same weights as "
+            f"safetensors: dalle-serve models download deepseek-community/Janus-Pro-{size}"
         )
 
 

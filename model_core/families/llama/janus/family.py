@@ -108,11 +108,11 @@ def _front(config: JanusConfig, weights: Params) -> Front:
     return Front(
         config.blocks,
         partial(code_embeddings, weights),
-        lambda length, places: _rotary(config, length + places),
+        lambda length, places: rotary_at(config, length + places),
     )
 
 
-def code_embeddings(params: Params, codes: Int[Array, "R L"]) -> Float[Array, "R L D"]:
+def code_embeddings(params: Params, codes: Int[AnyArray, "R L"]) -> Float[Array, "R L D"]:
     """Codes as the language model takes them."""
     return _mlp(params["aligner"], params["codes"][codes])
 
@@ -126,7 +126,8 @@ def _head(params: Params, x: Float[Array, "R L D"]) -> Float[Array, "R L C"]:
     return _mlp(params["head"], x).astype(jnp.float32)
 
 
-def _rotary(config: JanusConfig, position: Int[Array, "#R L"]) -> Rotary:
+def rotary_at(config: JanusConfig, position: Int[Array, "#R L"]) -> Rotary:
+    """The angles of positions, counted from the first real token of a row."""
     half = config.blocks.head_width // 2
     angles = position[..., None] * config.theta ** (-jnp.arange(half) / half)
     return Rotary(jnp.cos(angles), jnp.sin(angles), False)
@@ -139,7 +140,7 @@ def read_text(
     values, is_real = jnp.asarray(values), jnp.asarray(mask, bool)[:, :-1]
     position = jnp.maximum(jnp.cumsum(is_real, axis=1) - 1, 0)
     words = weights["words"][values]
-    _, kept = steps.read(config.blocks, weights, words[:, :-1], _rotary(config, position), is_real)
+    _, kept = steps.read(config.blocks, weights, words[:, :-1], rotary_at(config, position), is_real)
     bias = visible(is_real)
     return Text(start=words[:, -1], length=is_real.sum(1), keys_values=kept, bias=bias)
 

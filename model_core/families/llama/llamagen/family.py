@@ -112,7 +112,7 @@ def step_weights(params: Params) -> Params:
 def logits(
     config: LlamaGenConfig,
     params: Params,
-    values: Float[AnyArray, "B T D"],
+    values: Float[AnyArray, "B T E"],
     mask: Shaped[AnyArray, "B T"],
     codes: Int[AnyArray, "B L"],
 ) -> Float[Array, "B L+1 C"]:
@@ -145,8 +145,8 @@ def rotary_of_places(config: LlamaGenConfig, places: Int[Array, "#R L"]) -> Rota
 
 
 def caption_embeddings(
-    config: LlamaGenConfig, params: Params, values: Float[AnyArray, "R T D"]
-) -> Float[Array, "R T width"]:
+    config: LlamaGenConfig, params: Params, values: Float[AnyArray, "R T E"]
+) -> Float[Array, "R T D"]:
     """Encoder states, or the learned ones where all are zero, as the first block takes them."""
     values = jnp.asarray(values, params["norm"].dtype)
     is_none = (values == 0).all((1, 2), keepdims=True)
@@ -155,34 +155,22 @@ def caption_embeddings(
 
 
 def read_text(
-    config: LlamaGenConfig, weights: Params, values: Float[AnyArray, "R T D"], mask: Shaped[AnyArray, "R T"]
+    config: LlamaGenConfig, weights: Params, values: Float[AnyArray, "R T E"], mask: Shaped[AnyArray, "R T"]
 ) -> Text:
     """Runs the caption, all but its last position: that is what the first code is drawn from."""
     is_real = jnp.asarray(mask, bool)[:, :-1]
-    _, kept, start = caption_states(config, weights, values, mask)
+    x = caption_embeddings(config, weights, values)
+    nowhere = rotary_of_places(config, jnp.zeros((1, x.shape[1] - 1), jnp.int32))
+    _, kept = steps.read(config.blocks, weights, x[:, :-1], nowhere, is_real)
     length = is_real.sum(1)
-    share = (is_real / jnp.maximum(length, 1)[:, None]).astype(start.dtype)  # [R, S]
+    share = (is_real / jnp.maximum(length, 1)[:, None]).astype(x.dtype)  # [R, S]
     means = [jnp.einsum("rs,rhsk->rhk", share, part.values)[:, :, None] for part in kept]
     return Text(
-        start=start,
+        start=x[:, -1],
         length=length,
         keys_values=tuple(KeysValues(keys=jnp.zeros_like(mean), values=mean) for mean in means),
         bias=jnp.where(length > 0, jnp.log(jnp.maximum(length, 1).astype(jnp.float32)), LOWEST)[:, None],
     )
-
-
-def caption_states(
-    config: LlamaGenConfig, weights: Params, values: Float[AnyArray, "R T D"], mask: Shaped[AnyArray, "R T"]
-) -> tuple[list[Float[Array, "R S D"]], tuple[KeysValues, ...], Float[Array, "R D"]]:
-    """Runs all but the last position of a caption.
-
-    Returns:
-      What comes out of each block, the blocks' keys and values, and what the last position is fed.
-    """
-    x = caption_embeddings(config, weights, values)
-    nowhere = rotary_of_places(config, jnp.zeros((1, x.shape[1] - 1), jnp.int32))
-    states, kept = steps.read(config.blocks, weights, x[:, :-1], nowhere, jnp.asarray(mask, bool)[:, :-1])
-    return states, kept, x[:, -1]
 
 
 def empty(config: LlamaGenConfig, weights: Params, rows: int, parts: int = 1) -> State:

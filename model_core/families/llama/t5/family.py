@@ -50,6 +50,7 @@ NAMES = Names(
 _NOT_NEEDED = ("decoder.", "lm_head.", "encoder.embed_tokens.")  # the last is `shared` again
 
 Params = dict[str, Any]
+AnyArray = Array | np.ndarray
 
 
 def param_shapes(config: T5Config) -> dict[str, Any]:
@@ -77,14 +78,14 @@ def role_of(name: str) -> Role:
 
 @partial(jax.jit, static_argnums=0)
 def encode(
-    config: T5Config, params: Params, tokens: Int[Array, "B T"], mask: Int[Array, "B T"]
+    config: T5Config, params: Params, tokens: Int[AnyArray, "B T"], mask: Int[AnyArray, "B T"]
 ) -> Float[Array, "B T D"]:
     """Turns text tokens into encoder states. Padded positions get states too; nothing looks at them."""
     return hidden_states(config, params, tokens, mask)[-1]
 
 
 def hidden_states(
-    config: T5Config, params: Params, tokens: Int[Array, "B T"], mask: Int[Array, "B T"]
+    config: T5Config, params: Params, tokens: Int[AnyArray, "B T"], mask: Int[AnyArray, "B T"]
 ) -> list[Float[Array, "B T D"]]:
     """Embeddings, then what comes out of each block; the last of them after the last norm."""
     sizes = config.blocks

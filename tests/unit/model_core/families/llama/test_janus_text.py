@@ -131,5 +131,5 @@ def test_a_tokenizer_of_another_model_is_refused(folder):
 
 
 def test_no_room_for_a_prompt_is_refused():
-    with pytest.raises(UnsupportedConfig, match="max_text_length is 8, which leaves no room"):
-        JanusText(Pieces(JANUS, 448), 8, *TEMPLATES["deepseek"])
+    with pytest.raises(UnsupportedConfig, match="max_text_length is 7, which leaves no room"):
+        JanusText(Pieces(JANUS, 448), 7, *TEMPLATES["deepseek"])

@@ -5,6 +5,7 @@ is replaced by what, and in which order. It is done twice, for one replacement m
 """
 
 import html
+import html.entities
 import re
 import urllib.parse
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ import ftfy
 
 _DOMAINS = "com|co|ru|net|org|edu|gov|it"
 _FILES = "png|jpg|jpeg|bmp|webp|eps|pdf|apk|mp4"
+_HIDDEN = ("script", "style", "template")
 _DASHES = (
     "\u002d\u058a\u05be\u1400\u1806\u2010-\u2015\u2e17\u2e1a\u2e3a\u2e3b\u2e40\u301c\u3030\u30a0"
     "\ufe31\ufe32\ufe58\ufe63\uff0d"
@@ -103,22 +105,35 @@ def _replaced(text: str, rules: Iterable[tuple[re.Pattern[str], str]]) -> str:
 
 
 class _Words(HTMLParser):
-    """Collects what a page shows: no tags, no comments, no scripts."""
+    """Collects what a page shows: no tags, no comments, no scripts. What is amiss is read as BeautifulSoup reads it."""
 
     def __init__(self):
-        super().__init__(convert_charrefs=True)
+        super().__init__(convert_charrefs=False)
         self.words: list[str] = []
         self._hidden = 0
 
     def handle_starttag(self, tag, attrs):
-        self._hidden += tag in ("script", "style", "template")
+        self._hidden += tag in _HIDDEN
+
+    def handle_startendtag(self, tag, attrs):
+        pass
 
     def handle_endtag(self, tag):
-        self._hidden -= tag in ("script", "style", "template") and self._hidden > 0
+        self._hidden -= tag in _HIDDEN and self._hidden > 0
 
     def handle_data(self, data):
         if not self._hidden:
             self.words.append(data)
+
+    def handle_entityref(self, name):
+        self.handle_data(html.entities.html5.get(f"{name};", f"&{name}"))
+
+    def handle_charref(self, name):
+        self.handle_data(html.unescape(f"&#{name};"))
+
+    def unknown_decl(self, data):
+        if data.upper().startswith("CDATA["):
+            self.handle_data(data[len("CDATA[") :])
 
 
 def _without_tags(text: str) -> str:

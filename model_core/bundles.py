@@ -4,6 +4,7 @@ A name is that of a shipped model ("emoji"), a folder, a Hugging Face id ("org/n
 Weights & Biases artifact ("entity/project/name:version").
 A model's folder holds `dalle_bart/`, `vqgan/`, `clip/` (optional), each as its public repository has it, and
 `model.json`, which may name other folders: `"parts": {"sampler": "dalle_bart", "codec": "vqgan", "scorer": "clip"}`.
+Or it is sampler and codec itself, as a Janus is, whose config.json describes both; then it needs no model.json.
 Nothing is downloaded unless asked for. Imports no JAX.
 """
 
@@ -20,7 +21,7 @@ from model_core import codecs, families, scorers
 from model_core.errors import CorruptCheckpoint, ModelNotFound
 from model_core.weights import wandb_artifacts
 from model_core.weights.json_files import read_json
-from model_core.weights.weight_files import FLAX_WEIGHTS, SAFETENSORS_WEIGHTS
+from model_core.weights.weight_files import FLAX_WEIGHTS, SAFETENSORS_INDEX, SAFETENSORS_WEIGHTS
 
 # The role of a part → the package whose `load` reads it.
 ROLES: Mapping[str, Any] = MappingProxyType({"sampler": families, "text": families, "codec": codecs, "scorer": scorers})
@@ -46,7 +47,9 @@ _PART_FILES = (
     "tokenizer/bpe-16k-vocab.json",
     "tokenizer/bpe-16k-merges.txt",
     "preprocessor_config.json",
+    "processor_config.json",
 )
+_SAFETENSORS = (SAFETENSORS_WEIGHTS, SAFETENSORS_INDEX, "model-*-of-*.safetensors")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +93,10 @@ class Bundle:
         """Copies the files of each part that are read into `folder`, laid out by `FOLDERS`, without model.json."""
         for role, source in self.parts.items():
             target = folder / FOLDERS.get(role, role)
-            for name in (*_PART_FILES, SAFETENSORS_WEIGHTS):
-                if (source / name).is_file():
-                    (target / name).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(source / name, target / name)
+            for pattern in (*_PART_FILES, *_SAFETENSORS):
+                for file in source.glob(pattern):
+                    (target / file.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(file, target / file.relative_to(source))
 
 
 def shipped() -> list[str]:
@@ -127,7 +130,7 @@ def from_parts(
     scorer: str | os.PathLike | None = None,
     download: bool = False,
 ) -> Bundle:
-    """Puts a model together from folders or Hugging Face ids; sampling defaults are the reference's.
+    """Puts a model together from folders or Hugging Face ids; sampling defaults are the family's.
 
     Args:
       text: None where the sampler reads the text itself.
@@ -144,7 +147,7 @@ def from_parts(
         codec=codec_folder,
         scorer=None if scorer is None else _locate(scorer, download),
         size=_image_size(codec_folder),
-        sampling=dict(families.read_config(sampler_folder).default_sampling),
+        sampling=_sampling(sampler_folder),
     )
 
 
@@ -214,7 +217,7 @@ def _hub_folder(hub_id: str, download: bool) -> Path:
             parts |= named
             folder = snapshot(parts, _PART_FILES)
         if any(not (config.parent / FLAX_WEIGHTS).exists() for config in folder.rglob("config.json")):
-            folder = snapshot(parts, (*_PART_FILES, SAFETENSORS_WEIGHTS))
+            folder = snapshot(parts, (*_PART_FILES, *_SAFETENSORS))
         return folder
     except (OSError, ValueError) as err:  # the hub's own errors are all among these
         if download and not offline:
@@ -227,7 +230,8 @@ def _hub_folder(hub_id: str, download: bool) -> Path:
 
 def _read_folder(folder: Path, default_id: str) -> Bundle:
     named = _named_parts(folder)
-    names = {**FOLDERS, **named}
+    own = {"sampler": "", "codec": ""} if _is_all_in_one(folder) else {}
+    names = {**FOLDERS, **own, **named}
     if "scorer" not in named and not (folder / names["scorer"]).is_dir():
         del names["scorer"]
     for role, name in names.items():
@@ -241,19 +245,32 @@ def _read_folder(folder: Path, default_id: str) -> Bundle:
     parts = {"text": parts["sampler"], "scorer": None, **parts}
     if (folder / "model.json").exists():
         return Bundle(**parts, **_read_card(folder))
-    sampling = dict(families.read_config(parts["sampler"]).default_sampling)
-    return Bundle(id=default_id, **parts, size=_image_size(parts["codec"]), sampling=sampling)
+    return Bundle(id=default_id, **parts, size=_image_size(parts["codec"]), sampling=_sampling(parts["sampler"]))
+
+
+def _is_all_in_one(folder: Path) -> bool:
+    """Whether one config.json describes sampler and codec."""
+    if not (folder / "config.json").is_file():
+        return False
+    kind = read_json(folder, "config.json").get("model_type")
+    return kind in families.FAMILIES and kind in codecs.CODECS
+
+
+def _sampling(sampler: Path) -> dict[str, Any]:
+    """What a family draws with where no model.json says otherwise."""
+    return dict(families.read_config(sampler).default_sampling)
 
 
 def _named_parts(folder: Path) -> dict[str, str]:
-    """The folders that model.json names, by role."""
+    """The folders that model.json names, by role: below its own."""
     path = folder / "model.json"
     named = read_json(folder, path.name).get("parts", {}) if path.exists() else {}
     if not isinstance(named, dict) or not named.keys() <= ROLES.keys():
         raise CorruptCheckpoint(f"{path}: parts must be an object of {', '.join(ROLES)}; got {named!r}.")
     for role, name in named.items():
-        if not isinstance(name, str) or name != Path(name).name or name in ("", ".."):
-            raise CorruptCheckpoint(f"{path}: parts.{role} must be the name of a folder beside it; got {name!r}.")
+        steps = Path(name).parts if isinstance(name, str) else ()
+        if not steps or ".." in steps or Path(name).is_absolute():
+            raise CorruptCheckpoint(f"{path}: parts.{role} must name a folder beside it; got {name!r}.")
     return named
 
 

@@ -9,6 +9,7 @@ tokenizers as minDALL-E uses it.
 
 import html
 import re
+from bisect import bisect_right
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -102,6 +103,18 @@ def read_character_pairs(vocabulary: Path, merges: Path) -> Subwords:
         return tokenizer
 
     return Subwords(_encoding(_built(merges, build)), max(ids.values()) + 1, pad=ids["[PAD]"])
+
+
+def whole_words(text: str, count: Callable[[str], int], most: int) -> str:
+    """As many whole words of a text as there is room for.
+
+    Args:
+      count: of the tokens that a text makes.
+      most: so many tokens are read.
+    """
+    words = text.split()
+    fitting = bisect_right(range(1, len(words) + 1), most, key=lambda number: count(" ".join(words[:number])))
+    return text if fitting == len(words) else " ".join(words[:fitting])
 
 
 def _encoding(tokenizer: "tokenizers.Tokenizer") -> Callable[[str], list[int]]:

@@ -4,8 +4,10 @@ transformers reads the files. It is imported with the first tokenizer that is op
 would pay half a second for it. Imports no JAX.
 """
 
+import json
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,10 +36,12 @@ class Tokenizer:
     def __init__(
         self,
         folder: str | os.PathLike,
-        kind: Literal["BartTokenizer", "CLIPTokenizer"],
+        kind: Literal["BartTokenizer", "CLIPTokenizer", "PreTrainedTokenizerFast"],
         max_length: int,
         vocab_size: int,
         normalize: Callable[[str], str] = str,
+        needed: Sequence[str] = ("bos_token", "eos_token", "pad_token"),
+        reads_specials: bool = True,
     ):
         """Reads tokenizer.json, or vocab.json and merges.txt where there is none; never asks the network.
 
@@ -46,6 +50,8 @@ class Tokenizer:
             which tokens are special where no file says so.
           max_length: every text gets this length, bos and eos included.
           vocab_size: rows of the model's embedding table.
+          needed: what the files must say.
+          reads_specials: whether the name of a special token, in a text, is that token.
 
         Raises:
           CorruptCheckpoint: a file is missing or not in its format, or the tokens do not fit the model.
@@ -57,11 +63,12 @@ class Tokenizer:
         self.max_length = max_length
         self.vocab_size = vocab_size
         self.normalize = normalize
-        tokenizer = _read(Path(folder), kind)
+        tokenizer = _read(Path(folder), kind, needed)
         _check_vocabulary(Path(folder), tokenizer, vocab_size)
         # What transformers wraps is called itself: the wrapper may set truncation and padding in any call, which is not
         # safe between threads. In the wrapped object they are set once.
         self._backend = tokenizer.backend_tokenizer
+        self._backend.encode_special_tokens = not reads_specials
         self._backend.enable_truncation(max_length)
         self._backend.enable_padding(length=max_length, pad_token=tokenizer.pad_token, pad_id=tokenizer.pad_token_id)
 
@@ -105,7 +112,7 @@ def _valid(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _read(folder: Path, kind: str) -> Any:
+def _read(folder: Path, kind: str, needed: Sequence[str]) -> Any:
     """transformers' tokenizer of a folder."""
     names = [name for name in (_WHOLE, *_PARTS, *_SPECIALS) if (folder / name).is_file()]
     if _WHOLE not in names and not set(_PARTS) <= set(names):
@@ -120,7 +127,7 @@ def _read(folder: Path, kind: str) -> Any:
 
     try:
         tokenizer = getattr(transformers, kind).from_pretrained(folder, local_files_only=True)
-        missing = [role for role in ("bos_token", "eos_token", "pad_token") if getattr(tokenizer, role) is None]
+        missing = [role for role in needed if getattr(tokenizer, role) is None]
     except Exception as err:  # the libraries raise nothing more precise
         raise CorruptCheckpoint(
             f"{folder}: no tokenizer can be made of {', '.join(names)} ({err}). Download or copy them again."
@@ -134,9 +141,61 @@ def _check_vocabulary(folder: Path, tokenizer: Any, vocab_size: int) -> None:
     """Refuses a tokenizer made for another model: its ids would read past the embedding table."""
     needed = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token}
     unneeded = set(tokenizer.all_special_tokens) - needed  # published BARTs lack a row for <mask>
-    highest = max((i for token, i in tokenizer.get_vocab().items() if token not in unneeded), default=-1)
+    _check_ids(folder, (i for token, i in tokenizer.get_vocab().items() if token not in unneeded), vocab_size)
+
+
+def _check_ids(folder: Path, ids: Iterable[int], vocab_size: int) -> None:
+    highest = max(ids, default=-1)
     if highest >= vocab_size:
         raise CorruptCheckpoint(
             f"{folder}: the tokenizer has ids up to {highest}, config.json says {vocab_size} tokens. "
             "The two belong to different models."
         )
+
+
+class Pieces:
+    """A folder's tokenizer.json, for whoever puts special tokens in by itself: texts as ids, and ids of pieces.
+
+    Unlike a `Tokenizer` it reads no special token in any text, and neither pads nor cuts. Threads may share it.
+    """
+
+    def __init__(self, folder: str | os.PathLike, vocab_size: int):
+        """Reads the file as it is, whatever class the folder's other files name.
+
+        Args:
+          vocab_size: rows of the model's embedding table.
+
+        Raises:
+          CorruptCheckpoint: the file is missing or not in its format, or has ids beyond the model.
+        """
+        from tokenizers import Tokenizer as Backend
+
+        folder = Path(folder)
+        self._path = folder / _WHOLE
+        content = read_json(folder, _WHOLE)
+        try:
+            whole = Backend.from_str(json.dumps(content))
+            added = [str(token["content"]) for token in content.get("added_tokens") or []]
+            plain = content | {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
+            self._backend = Backend.from_str(json.dumps(plain))
+        except Exception as err:  # the library raises nothing more precise
+            raise CorruptCheckpoint(
+                f"{self._path}: no tokenizer can be made of it ({err}). Download or copy it again."
+            ) from err
+        self._ids = whole.get_vocab()
+        self._added = re.compile(f"({'|'.join(re.escape(piece) for piece in sorted(added, key=len, reverse=True))})")
+        _check_ids(folder, self._ids.values(), vocab_size)
+
+    def encode(self, text: str) -> list[int]:
+        """Turns a text into ids. What is not valid unicode (lone surrogates) becomes U+FFFD."""
+        return self._backend.encode(_valid(text), add_special_tokens=False).ids
+
+    def id_of(self, piece: str) -> int:
+        """The id of a piece of the vocabulary; raises CorruptCheckpoint where there is none."""
+        if piece not in self._ids:
+            raise CorruptCheckpoint(f"{self._path} has no token {piece}, which this model needs.")
+        return self._ids[piece]
+
+    def split(self, text: str) -> list[str]:
+        """Splits a template at the pieces that were added to the vocabulary: text, piece, text, …, text."""
+        return self._added.split(text)

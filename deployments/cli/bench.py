@@ -35,7 +35,8 @@ def _counts(value: str) -> list[int]:
 Model = Annotated[
     str,
     typer.Option(
-        help="Shipped name or folder; or mini, mega, malevich or mindalle: random weights of the public model's size."
+        help="Shipped name or folder; or random weights of a public model's size: mini, mega, malevich, mindalle, "
+        "janus-pro-1b, janus-pro-7b or llamagen-xl."
     ),
 ]
 Images = Annotated[str, typer.Option(help="How many images at a time; several, with commas.")]

@@ -2,8 +2,9 @@
 
 Speed does not depend on the weights' values, so random ones tell what a public model will do before it is downloaded.
 
-Sizes are those of the config.json files of dalle-mini, dalle-mega, vqgan_imagenet_f16_16384 and CLIP ViT-B/32, of
-rudalle's table for Malevich, and of minDALL-E's config.yaml.
+Sizes are those of the config.json files of dalle-mini, dalle-mega, vqgan_imagenet_f16_16384, CLIP ViT-B/32 and
+Janus-Pro, of rudalle's table for Malevich, of minDALL-E's config.yaml, and those that LlamaGen's code gives
+t2i_XL_stage1_256 and vq_ds16_t2i.
 """
 
 import zlib
@@ -19,6 +20,9 @@ from model_core.errors import InvalidValue
 from model_core.families.dalle_bart import family as dalle_bart
 from model_core.families.dalle_gpt import config as dalle_gpt_config
 from model_core.families.dalle_gpt import family as dalle_gpt
+from model_core.families.llama.janus import family as janus
+from model_core.families.llama.llamagen import family as llamagen
+from model_core.families.llama.sizes import BlockSizes
 from model_core.families.protocol import Family
 from model_core.scorers import clip
 from model_core.weights import checkpoint
@@ -72,11 +76,41 @@ MINDALLE = dalle_gpt_config.from_dict(
     {"model_type": "dalle_gpt", "layout": "mindalle"}
     | {"stage2": {"vocab_size_txt": 16384, "vocab_size_img": 16384, "hparams": _MINDALLE}}
 )
+
+
+def _blocks(width: int, layers: int, heads: int, hidden: int, eps: float) -> BlockSizes:
+    sizes = {"width": width, "layers": layers, "heads": heads, "kv_heads": heads, "head_width": width // heads}
+    return BlockSizes(**sizes, hidden=hidden, eps=eps)
+
+
+def _janus(*blocks: int) -> janus.JanusConfig:
+    sizes = {"vocabulary": 102400, "codebook": 16384, "code_width": 8, "side": 24, "theta": 10000.0}
+    return janus.JanusConfig(blocks=_blocks(*blocks, eps=1e-6), **sizes)
+
+
+JANUS_PRO_1B, JANUS_PRO_7B = _janus(2048, 24, 16, 5632), _janus(4096, 30, 32, 11008)
+LLAMAGEN_XL = llamagen.LlamaGenConfig(
+    blocks=_blocks(1280, 36, 20, 3584, eps=1e-5), caption_width=2048, codebook=16384, side=16, theta=10000.0
+)
+
+
+def _vq16(side: int) -> vqgan.VQGANConfig:
+    """VQ-16, which decodes like a VQGAN whose vectors are 8 wide."""
+    return replace(VQGAN_F16, embed_dim=8, resolution=16 * side, attn_resolutions=(side,))
+
+
 # Of each public model, by role: the module that computes a part, and its configuration.
 SIZES: dict[str, dict[str, tuple[Any, Any]]] = {
-    "mini": {"sampler": (dalle_bart, MINI), "codec": (vqgan, VQGAN_F16), "scorer": (clip, CLIP_B32)},
-    "mega": {"sampler": (dalle_bart, MEGA), "codec": (vqgan, VQGAN_F16), "scorer": (clip, CLIP_B32)},
-    "mindalle": {"sampler": (dalle_gpt, MINDALLE), "codec": (vqgan, VQGAN_F16), "scorer": (clip, CLIP_B32)},
+    name: {"sampler": (family, config), "codec": (vqgan, codec), "scorer": (clip, CLIP_B32)}
+    for name, family, config, codec in (
+        ("mini", dalle_bart, MINI, VQGAN_F16),
+        ("mega", dalle_bart, MEGA, VQGAN_F16),
+        ("mindalle", dalle_gpt, MINDALLE, VQGAN_F16),
+        ("janus-pro-1b", janus, JANUS_PRO_1B, _vq16(24)),
+        ("janus-pro-7b", janus, JANUS_PRO_7B, _vq16(24)),
+        ("llamagen-xl", llamagen, LLAMAGEN_XL, _vq16(16)),
+    )
+} | {
     "malevich": {"sampler": (dalle_gpt, MALEVICH)},
 }
 

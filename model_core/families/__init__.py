@@ -15,6 +15,10 @@ from model_core.weights.networks import choose
 FAMILIES = {  # model_type of config.json → package
     "dallebart": "model_core.families.dalle_bart",
     "dalle_gpt": "model_core.families.dalle_gpt",
+    "janus": "model_core.families.llama.janus",
+    "multi_modality": "model_core.families.llama.janus",  # Janus, as DeepSeek's own files have it
+    "t2i": "model_core.families.llama.llamagen",
+    "t5": "model_core.families.llama.t5",
 }
 DEFAULT = "dallebart"
 

@@ -56,8 +56,8 @@ class Text(Protocol):
 
 
 @runtime_checkable
-class Family(Network, Protocol):
-    """The functions of a family's module, beside those of every network.
+class Reader(Network, Protocol):
+    """A module that reads texts: a family's, or that of a part which does nothing else.
 
     Attributes:
       CUT_AXES: how its parameters lie on several devices; see `weights.sharding`.
@@ -74,6 +74,11 @@ class Family(Network, Protocol):
     ) -> Text:
         """Opens what reads texts, so many at a time; raises as `families.load`."""
         ...
+
+
+@runtime_checkable
+class Family(Reader, Protocol):
+    """The functions of a family's module, beside those of every network and every reader."""
 
     def cutting(self, place: Place | None = None) -> Place | None:
         """Where parameters go while they are loaded for `step_weights`, so that nothing is there twice."""

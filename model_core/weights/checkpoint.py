@@ -27,12 +27,14 @@ from model_core.weights.weight_files import (
     as_published,
     check_index,
     index_safetensors,
+    index_shards,
     read_array,
 )
 
 Params = dict[str, Any]
 Place = Callable[[str, np.ndarray], Any]  # an array's name and content → what the tree holds of it, on its devices
 Layout = Callable[[Path, Index, Shapes], Index]
+_INDEXERS = {".safetensors": index_safetensors, ".json": index_shards}
 
 
 def load(
@@ -72,12 +74,13 @@ def load_params(
     place: Place | None = None,
     is_wanted: Callable[[str], bool] | None = None,
 ) -> Params:
-    """Reads a weights file, `.safetensors` or else Flax msgpack, into a tree of device arrays of one dtype.
+    """Reads a weights file into a tree of device arrays of one dtype.
 
     Host memory: on a CPU the params and a buffer of 8 MB, on an accelerator the largest array; PyTorch's transposed
     kernels take one array more.
 
     Args:
+      path: `.safetensors`, `.json` for the index of several such files, or else Flax msgpack.
       shapes: nested mapping of `jax.ShapeDtypeStruct`, as a network's `param_shapes` gives it.
       dtype: float32, float16 or bfloat16.
       layout: turns the file's names into those of `shapes`.
@@ -90,8 +93,7 @@ def load_params(
     path, target = Path(path), float_dtype(dtype)
     named: dict[str, Any] = dict(traverse_util.flatten_dict(dict(shapes), sep="/"))
     expected = {name: leaf.shape for name, leaf in named.items()}
-    index = index_safetensors(path) if path.suffix == ".safetensors" else index_msgpack(path)
-    index = layout(path, index, expected)
+    index = layout(path, _INDEXERS.get(path.suffix, index_msgpack)(path), expected)
     check_index(path, index, expected)
     with path.open("rb") as file:
         place = place or (lambda name, array: jax.device_put(array))

@@ -10,7 +10,8 @@ import json
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,11 +19,13 @@ import ml_dtypes
 import numpy as np
 
 from model_core.errors import CheckpointMismatch, CorruptCheckpoint
+from model_core.weights.json_files import read_json
 
 FLOAT_DTYPES = {name: np.dtype(kind) for name, kind in (("float32", "<f4"), ("float16", "<f2"))} | {
     "bfloat16": np.dtype(ml_dtypes.bfloat16)
 }
 FLAX_WEIGHTS, SAFETENSORS_WEIGHTS = "flax_model.msgpack", "model.safetensors"
+SAFETENSORS_INDEX = "model.safetensors.index.json"  # which of several files holds what
 _SAFETENSORS_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _READ_BYTES = 8 * 2**20  # conversion goes through a buffer of this size
 _ALIGNMENT = 64
@@ -35,11 +38,16 @@ Shapes = Mapping[str, tuple[int, ...]]  # of a network's arrays, by their path i
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A run of `count` elements of one dtype at a place in the file; `dtype` is the file's name for it."""
+    """A run of `count` elements of one dtype at a place in the file; `dtype` is the file's name for it.
+
+    Attributes:
+      file: where several files make up the weights, the one that it lies in.
+    """
 
     offset: int
     count: int
     dtype: str
+    file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +135,34 @@ def index_safetensors(path: Path) -> dict[str, StoredArray]:
     return index
 
 
+def index_shards(path: Path) -> dict[str, StoredArray]:
+    """Lists the arrays of several safetensors files, of which the index at `path` says which holds what.
+
+    Raises:
+      CorruptCheckpoint: a file is missing or not in its format, or the index and the files do not agree.
+    """
+    named = read_json(path.parent, path.name).get("weight_map")
+    if not isinstance(named, dict) or not all(_is_name(name) for name in named.values()) or not named:
+        raise CorruptCheckpoint(f"{path}: weight_map must be an object of names of files beside it. {GET_IT_AGAIN}")
+    index: dict[str, StoredArray] = {}
+    for name in dict.fromkeys(named.values()):
+        shard = path.with_name(name)
+        if not shard.is_file():
+            raise CorruptCheckpoint(f"{path} names {name}, which is not there. {GET_IT_AGAIN}")
+        found = index_safetensors(shard)
+        expected = {array for array, file in named.items() if file == name}
+        if found.keys() != expected:
+            wrong = ", ".join(sorted(found.keys() ^ expected)[:_MAX_NAMED_KEYS])
+            raise CorruptCheckpoint(f"{path} and {name} do not agree about {wrong}. {GET_IT_AGAIN}")
+        for array, stored in found.items():
+            index[array] = replace(stored, parts=tuple(replace(part, file=shard) for part in stored.parts))
+    return index
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and name == Path(name).name and name not in ("", "..")
+
+
 def read_array(file: BinaryIO, stored: StoredArray, dtype: np.dtype) -> np.ndarray:
     """Reads one array, converted to `dtype` on the way through a small buffer.
 
@@ -139,8 +175,9 @@ def read_array(file: BinaryIO, stored: StoredArray, dtype: np.dtype) -> np.ndarr
     flat = _empty_aligned(math.prod(stored.shape), dtype)
     start = 0
     for part in stored.parts:
-        file.seek(part.offset)
-        _read_part(file, part, flat[start : start + part.count])
+        with part.file.open("rb") if part.file else nullcontext(file) as source:
+            source.seek(part.offset)
+            _read_part(source, part, flat[start : start + part.count])
         start += part.count
     array = flat.reshape(stored.shape)
     return array if stored.axes is None else np.ascontiguousarray(array.transpose(stored.axes))

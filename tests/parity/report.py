@@ -1,5 +1,6 @@
 """Prints the table of docs/parity.md: `python -m tests.parity.report`. Fails where a comparison does."""
 
+from tests.parity import llama_comparisons
 from tests.parity.comparisons import ALL, Comparison
 
 
@@ -12,7 +13,7 @@ def to_row(comparison: Comparison) -> str:
 
 
 def main() -> int:
-    comparisons = [comparison for compare in ALL.values() for comparison in compare()]
+    comparisons = [comparison for compare in (ALL | llama_comparisons.ALL).values() for comparison in compare()]
     print("| golden | compared | tolerance | largest error |\n|---|---|---|---|")
     print("\n".join(map(to_row, comparisons)))
     return int(not all(comparison.passes for comparison in comparisons))

@@ -8,19 +8,14 @@ feed-forward, as dalle-mini (github.com/borisdayma/dalle-mini) combines them: no
 layer norm that feeds a product.
 """
 
-import math
-from functools import partial, reduce
+from functools import partial
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
-from model_core.families.keys_values import Cache, KeysValues
+from model_core.families.keys_values import Cache, KeysValues, attend, up_to, visible, write
 from model_core.families.linear import dense
-
-LOWEST = float(jnp.finfo(jnp.float32).min)  # rather than -inf: who may look at nothing stays finite
 
 scaled_norm = partial(nn.LayerNorm, epsilon=1e-5, use_fast_variance=False)
 norm = partial(scaled_norm, use_scale=False)  # in front of a product, whose kernel already scales
@@ -68,18 +63,7 @@ class Attention(nn.Module):
         self, query: Float[Array, "R H L K"], source: Cache, mask: Bool[Array, "#R 1 #L S"]
     ) -> Float[Array, "R L D"]:
         """Lets each of L queries look at those of S positions where the mask is true; S counts over all of `source`."""
-        scores = [
-            jnp.einsum("rhlk,rhsk->rhls", query, part.keys, preferred_element_type=jnp.float32) for part in source
-        ]
-        scores = jnp.concatenate(scores, axis=-1) / math.sqrt(query.shape[-1])
-        weights = jax.nn.softmax(jnp.where(mask, scores, LOWEST)).astype(source[0].values.dtype)
-        ends = np.cumsum([part.keys.shape[2] for part in source])[:-1]
-        of_parts = jnp.split(weights, ends, axis=-1)
-        mixed = [
-            jnp.einsum("rhls,rhsk->rlhk", of_part, part.values) for of_part, part in zip(of_parts, source, strict=True)
-        ]
-        mixed = reduce(jnp.add, mixed)
-        return self.out(mixed.reshape(*mixed.shape[:2], self.width))
+        return self.out(attend(query, source, visible(mask)))
 
     def _split_heads(self, x):
         return x.reshape(*x.shape[:2], self.num_heads, -1).swapaxes(1, 2)  # [R, H, S, K]
@@ -185,11 +169,10 @@ class DecoderLayer(nn.Module):
           reach: all of them lie before it; only the parts of the cache up to there are read.
         """
         query, new = self.self_attention.queries_keys_values(self.self_norm(x))
-        starts = np.cumsum([0] + [part.keys.shape[2] for part in cache])
-        read = sum(start < reach for start in starts[:-1])
-        seen = tuple(part.write(new, position - start) for part, start in zip(cache[:read], starts, strict=False))
+        read = up_to(cache, reach)
+        seen = write(cache[:read], new, position)
         last_seen = position[:, None] + jnp.arange(x.shape[1])  # [R, L]
-        mask = jnp.arange(starts[read]) <= last_seen[:, None, :, None]  # [R, 1, L, S]
+        mask = jnp.arange(sum(part.length for part in seen)) <= last_seen[:, None, :, None]  # [R, 1, L, S]
         x = x + self.self_out_norm(self.self_attention(query, seen, mask))
         cache = seen + cache[read:]
         return self._cross_attention_and_mlp(x, text, text_mask), cache

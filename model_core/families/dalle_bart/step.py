@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from model_core.families.conditions import StepNumbers
 from model_core.families.dalle_bart.layers import DecoderLayer
 from model_core.families.dalle_bart.network import DalleBart, DalleBartConfig
-from model_core.families.keys_values import Cache, KeysValues, empty_cache
+from model_core.families.keys_values import Cache, KeysValues, empty_cache, write
 from model_core.families.linear import fused, turned
 
 AnyArray = Array | np.ndarray
@@ -179,8 +179,7 @@ def prefill(
     start, cache = jnp.zeros(rows, jnp.int32), []
     for layer, kept, empty_parts in zip(layers, text.keys_values, empty_cache, strict=True):
         x, seen = layer.read(x, kept, text.mask[:, None, None])
-        size = empty_parts[0].keys.shape[2]
-        cache.append(tuple(part.write(seen, start - i * size) for i, part in enumerate(empty_parts)))
+        cache.append(write(empty_parts, seen, start))
     return State(text=text, cache=tuple(cache))
 
 

@@ -17,9 +17,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Int32
 
 from model_core.families.dalle_gpt.sizes import Attention, DalleGptConfig
-from model_core.families.keys_values import Cache, KeysValues
+from model_core.families.keys_values import LOWEST, Cache, KeysValues
 
-LOWEST = float(jnp.finfo(jnp.float32).min)
 NOTHING = -1
 
 

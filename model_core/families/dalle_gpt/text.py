@@ -5,7 +5,6 @@ options are called; for ruDALL-E the name of a file of youtokentome's. minDALL-E
 that it is published with.
 """
 
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from model_core.errors import CorruptCheckpoint, UnsupportedConfig
 from model_core.families.conditions import Condition, EncodedPrompt
 from model_core.families.dalle_gpt.config import from_dict
 from model_core.families.dalle_gpt.sizes import DalleGptConfig
-from model_core.subwords import clean, read_character_pairs, read_clip_merges, read_tokenizers_json
+from model_core.subwords import clean, read_character_pairs, read_clip_merges, read_tokenizers_json, whole_words
 from model_core.weights.json_files import read_json
 from model_core.youtokentome import read_youtokentome
 
@@ -103,7 +102,7 @@ class DalleGptText:
         return EncodedPrompt(
             condition=self._condition(ids),
             uncondition=self._condition(ids_against) if is_guided else None,
-            words=self._cut(words).strip(),
+            words=whole_words(words.strip(), lambda text: len(self.tokenizer.to_ids(text)), self._length),
             num_tokens=min(len(ids), self._length),
             num_negative_tokens=min(len(ids_against), self._length) if is_guided else 0,
             num_unread=max(len(ids) - self._length, 0),
@@ -114,15 +113,6 @@ class DalleGptText:
         values, known = np.full(self._length, self.tokenizer.pad, np.int32), ids[: self._length]
         values[: len(known)] = known
         return Condition(values, (np.arange(self._length) < len(known)).astype(np.int32))
-
-    def _cut(self, words: str) -> str:
-        """As many whole words as are read."""
-        known = words.split()
-        most = bisect_right(range(1, len(known) + 1), self._length, key=lambda n: self._count(" ".join(known[:n])))
-        return words if most == len(known) else " ".join(known[:most])
-
-    def _count(self, words: str) -> int:
-        return len(self.tokenizer.to_ids(words))
 
 
 def _as_it_is(text: str) -> str:

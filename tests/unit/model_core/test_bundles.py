@@ -7,12 +7,12 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from model_core import bundles
+from model_core import bundles, codecs
 from model_core.errors import CorruptCheckpoint, ModelNotFound
 from model_core.shipped.concepts import read_concepts
 
-VQGAN = Path(__file__).parents[2] / "parity" / "fixtures" / "vqgan-tiny"
-DALLE_BART = Path(__file__).parents[2] / "parity" / "fixtures" / "dalle-tiny"
+FIXTURES = Path(__file__).parents[2] / "parity" / "fixtures"
+VQGAN, DALLE_BART = FIXTURES / "vqgan-tiny", FIXTURES / "dalle-tiny"
 CARD = {
     "id": "tiny",
     "licence": "CC0-1.0",
@@ -171,8 +171,8 @@ def test_a_card_may_name_other_folders(folder):
     [
         (["gpt"], "parts must be an object"),
         ({"painter": "gpt"}, "parts must be an object of sampler, text, codec, scorer"),
-        ({"sampler": "../gpt"}, r"parts\.sampler must be the name of a folder beside it; got '\.\./gpt'"),
-        ({"codec": None}, r"parts\.codec must be the name"),
+        ({"sampler": "../gpt"}, r"parts\.sampler must name a folder beside it; got '\.\./gpt'"),
+        ({"codec": None}, r"parts\.codec must name"),
         ({"scorer": "siglip"}, "holds no siglip/, its scorer"),
     ],
 )
@@ -239,7 +239,8 @@ def hub(monkeypatch, tmp_path):
                 list(self.files), allow_patterns=options["allow_patterns"]
             ):
                 (tmp_path / "got" / file).parent.mkdir(parents=True, exist_ok=True)
-                (tmp_path / "got" / file).write_text("{}")
+                content = (DALLE / "config.json").read_text() if file.endswith("config.json") else "{}"
+                (tmp_path / "got" / file).write_text(content)
             return str(tmp_path / "got")
 
         def got(self) -> set[str]:
@@ -300,3 +301,48 @@ def test_failed_download_says_why(monkeypatch):
         bundles.fetch("org/name")
     with pytest.raises(ModelNotFound, match="no Hugging Face id"):
         bundles.fetch("name")
+
+
+def test_a_card_may_name_folders_below_others(folder):
+    (folder / "t5" / "xl").mkdir(parents=True)
+    (folder / "model.json").write_text(json.dumps(CARD | {"parts": {"text": "t5/xl"}}))
+    assert bundles.resolve(folder).text == folder / "t5" / "xl"
+
+
+@pytest.fixture
+def janus(tmp_path, monkeypatch):
+    """A folder that is sampler and codec itself, beside a scorer; the codec is another's here."""
+    path = tmp_path / "janus"
+    shutil.copytree(FIXTURES / "janus-tiny", path, ignore=shutil.ignore_patterns("goldens*"))
+    monkeypatch.setitem(codecs.CODECS, "janus", "vqgan")
+    monkeypatch.setattr(bundles, "_image_size", lambda _: 12)
+    return path
+
+
+def test_one_folder_may_be_sampler_and_codec(janus):
+    bundle = bundles.resolve(janus)
+    assert (bundle.sampler, bundle.text, bundle.codec, bundle.scorer, bundle.size) == (janus, janus, janus, None, 12)
+    assert list(bundle.parts) == ["sampler", "codec"]
+    assert bundle.sampling["guidance_scale"] == 5
+    (janus / "clip").mkdir()
+    assert bundles.resolve(janus).scorer == janus / "clip"
+
+
+def test_one_folder_may_have_a_card_too(janus):
+    (janus / "model.json").write_text(json.dumps(CARD))
+    bundle = bundles.resolve(janus)
+    assert (bundle.id, bundle.codec, bundle.sampling) == ("tiny", janus, CARD["sampling"])
+
+
+def test_a_folder_that_is_a_sampler_alone_is_no_whole_model(janus, monkeypatch):
+    monkeypatch.delitem(codecs.CODECS, "janus")
+    with pytest.raises(CorruptCheckpoint, match="not a model's folder"):
+        bundles.resolve(janus)
+
+
+def test_a_model_in_several_files_is_downloaded_whole(hub):
+    shards = [f"model-{i:05}-of-00002.safetensors" for i in (1, 2)]
+    files = ("config.json", "model.safetensors.index.json", *shards, "tokenizer.json", "processor_config.json")
+    hub.files = (*files, "pytorch_model-00001-of-00002.bin", "training_args.bin", "tf_model-1-of-2.h5")
+    bundles.fetch("org/janus")
+    assert hub.got() == set(files)

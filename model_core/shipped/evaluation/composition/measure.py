@@ -73,10 +73,13 @@ def measure_composition(
     prompts = [question.prompt for question in questions]
     draws = draw_all(pipeline, prompts, num_draws, folder / fingerprint(pipeline.bundle), on_prompt)
     images = [pipeline.image_decoder.decode(codes) for codes in draws.codes]
-    right = np.stack(
-        [_judged(question, some, things, detector) for question, some in zip(questions, images, strict=True)]
-    )
-    real = np.stack([_judged(question, _real(question, sprites), things, detector) for question in questions])
+
+    def judged(pictures: Sequence[Sequence[Picture]]) -> Bool[np.ndarray, "P M"]:
+        pairs = zip(questions, pictures, strict=True)
+        return np.array([[is_right(one, seen) for seen in look(detector, things, some)] for one, some in pairs])
+
+    right = judged(images)
+    real = judged([_real(question, sprites) for question in questions])
     found = []
     for row in ROWS:
         chosen = [place for place, question in enumerate(questions) if question.row == row]

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from model_core.families.dalle_bart.layers import GLU, Attention, DecoderLayer, KeysValues
+from model_core.families.dalle_bart.layers import GLU, Attention, DecoderLayer
+from model_core.families.keys_values import KeysValues
 
 WIDTH, HEADS, HIDDEN = 16, 4, 24
 

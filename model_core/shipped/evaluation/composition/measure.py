@@ -5,7 +5,7 @@ stands beside the same number for real scenes: the same descriptions, drawn with
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float32, UInt8
 
 from model_core.pipeline import Pipeline
 from model_core.shipped.evaluation.adherence import best_draws
-from model_core.shipped.evaluation.composition.detector import Params
+from model_core.shipped.evaluation.composition.answers import is_right
+from model_core.shipped.evaluation.composition.detector import Params, look
 from model_core.shipped.evaluation.composition.questions import ROWS, Question
 from model_core.shipped.evaluation.draws import draw_all, fingerprint
 from model_core.shipped.evaluation.measures import interval
@@ -74,9 +75,9 @@ def measure_composition(
     draws = draw_all(pipeline, prompts, num_draws, folder / fingerprint(pipeline.bundle), on_prompt)
     images = [pipeline.image_decoder.decode(codes) for codes in draws.codes]
 
-    def judged(pictures: Sequence[Sequence[Picture]]) -> Bool[np.ndarray, "P M"]:
+    def judged(pictures: Iterable[Iterable[Picture]]) -> Bool[np.ndarray, "P M"]:
         pairs = zip(questions, pictures, strict=True)
-        return np.array([[is_right(one, seen) for seen in look(detector, things, some)] for one, some in pairs])
+        return np.array([[is_right(one, seen) for seen in look(detector, things, list(some))] for one, some in pairs])
 
     right = judged(images)
     real = judged([_real(question, sprites) for question in questions])

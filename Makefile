@@ -92,7 +92,7 @@ parity: setup ## Compare every stage with recorded results of the reference
 	@$(PYTEST) $(ALL_CORES) tests/parity
 
 .PHONY: serve-test
-serve-test: setup $(if $(CHROMIUM),chromium) ## Tests on a real Ray cluster on this machine
+serve-test: setup $(if $(CHROMIUM),chromium) ## Tests on a real Ray cluster on this machine; of other clients where node, npm, a JDK and curl are there
 	@$(PYTEST) tests/serve
 
 .PHONY: serve-test-haproxy

@@ -3,13 +3,16 @@
 A client may offer to go on in another protocol, and still sends its whole request: every stock Java HttpClient and
 `curl --http2` offer HTTP/2 (RFC 7540, section 3.2). A server may pass that over (RFC 9110, section 7.8). uvicorn's
 parser stops behind the head of such a request, so that the body is lost; here the head is read again without the offer.
+
+A client may also close its side when it has asked, and wait for the answer (RFC 9293, section 3.6). One that has left
+looks the same until something is sent: only then its machine says that nobody is there. uvicorn takes both for left.
 """
 
 import json
 import uuid
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from deployments.api.errors import answer_with
 
@@ -21,6 +24,8 @@ OTHERS = {
     b"CONNECT ": "This is no proxy: there is nothing to CONNECT to.",
 }
 NO_REQUEST = "This is no HTTP request."
+PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"  # what every client passes over (RFC 9110, section 15.2)
+PROCESSING_AFTER_S = (0.0, 0.25, 1.0, 5.0, 30.0)  # the second fails where nobody is there; Go's clients bear no sixth
 
 
 class Http1(HttpToolsProtocol):
@@ -40,6 +45,24 @@ class Http1(HttpToolsProtocol):
         except httptools.HttpParserError:
             said = [what for begin, what in OTHERS.items() if data.startswith(begin)]
             self.send_400_response((said or [NO_REQUEST])[0])
+
+    def eof_received(self) -> bool | None:
+        """Keeps the connection of a client that has closed its side for its answer, and finds out whether it waits."""
+        cycle = self.cycle
+        if cycle is None or cycle.more_body or cycle.response_started or self.pipeline or self.scheme != "http":
+            return None  # there is nothing to wait for, or no way to find out: ended
+        if self.scope["http_version"] != "1.1":
+            return None
+        cycle.keep_alive = False
+        self._say_processing(cycle, PROCESSING_AFTER_S)
+        return True
+
+    def _say_processing(self, cycle: RequestResponseCycle, after_s: tuple[float, ...]) -> None:
+        if cycle.response_started or self.transport.is_closing():
+            return
+        self.transport.write(PROCESSING)
+        if later := after_s[1:]:
+            self.loop.call_later(later[0] - after_s[0], self._say_processing, cycle, later)
 
     def _should_upgrade(self) -> bool:
         return True  # so that nothing is done with a head that will be read again

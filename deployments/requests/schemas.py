@@ -107,6 +107,7 @@ class EditRequest(DrawingRequest):
 class VariationRequest(DrawingRequest):
     """The fields of `POST /v1/images/variations` beside its file."""
 
+    prompt: str = Field(default="", description="What to draw; without it, what the scorer takes the picture for.")
     keep: float = Field(default=0.5, ge=0, lt=1, description="The share of the picture, from the top, that stays.")
 
 

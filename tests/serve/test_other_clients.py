@@ -1,18 +1,21 @@
-"""Clients that are not Python's, where they are at hand: OpenAI's for Node.js, Java's own, curl."""
+"""Clients that are not Python's, where they are at hand: OpenAI's for Node.js, Java's own, curl; and bare sockets."""
 
 import json
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tarfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from deployments.local import LocalService
 from model_core.shipped import packages
 from tests.serve.test_openai_client import picture
+from tests.serve.test_service import GENERATIONS
 
 CLIENTS = Path(__file__).parent / "clients"
 OPENAI = "7.59.0"  # of its npm package, the newest when this was written
@@ -92,3 +95,16 @@ def test_curl_draws_whatever_it_offers(service: LocalService, way: str):
     answer = run("curl", "-s", way, "-w", " %{http_code}", f"{service.url}/v1/images/generations", *body)
     assert answer.startswith('{"created"') and answer.endswith(" 200"), answer[:300]
     assert run("curl", "-s", way, "-I", f"{service.url}/v1/models").startswith("HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("offer", ["", "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: YQ==\r\n"])
+def test_a_client_that_closes_its_side_is_answered_whatever_it_offers(service: LocalService, offer: str):
+    body = json.dumps({"prompt": "an avocado"})
+    head = f"POST {GENERATIONS} HTTP/1.1\r\nHost: here\r\nContent-Length: {len(body)}\r\n"
+    head += "Content-Type: application/json\r\n"
+    address = urlsplit(service.url)
+    with socket.create_connection((address.hostname, address.port), timeout=PATIENCE_S) as connection:
+        connection.sendall(f"{head}{offer}\r\n{body}".encode())
+        connection.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert b"HTTP/1.1 200 OK\r\n" in answer and b'{"created"' in answer

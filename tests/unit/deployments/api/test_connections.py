@@ -1,9 +1,11 @@
 """What clients send that is not plain HTTP/1.1, byte by byte, before a server that tells what it has understood."""
 
 import asyncio
+import contextlib
 import json
 import re
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -16,10 +18,11 @@ import uvicorn.config
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from deployments.api.connections import NO_REQUEST, Http1
+from deployments.api.connections import NO_REQUEST, PROCESSING, Http1
 from deployments.api.proxy import middlewares
 from deployments.host import free_port
 
+PATIENCE_S = 40.0
 BODY = b'{"prompt": "a red apple"}'
 LENGTH = b"Content-Length: %d\r\n" % len(BODY)
 # As Java's HttpClient sends it, and curl --http2 with one more space.
@@ -37,8 +40,21 @@ OFFERS = {
 }
 
 
+left = threading.Event()  # set when a client of /slow has left
+
+
 async def echo(scope: Any, receive: Any, send: Any) -> None:
     request = Request(scope, receive)
+    if scope["path"].startswith("/slow"):
+        await request.body()
+        if scope["path"] == "/slow/stream":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.5 if scope["path"] == "/slow" else PATIENCE_S):
+                assert (await receive())["type"] == "http.disconnect"
+                left.set()
+                return
     told = {"method": scope["method"], "path": scope["path"], "query": scope["query_string"].decode()}
     told |= {"body": (await request.body()).decode(), "headers": dict(request.headers), "type": scope["type"]}
     await JSONResponse(told)(scope, receive, send)
@@ -117,6 +133,42 @@ def test_the_connection_goes_on_in_http_1(port: int):
         assert [told["path"] for _, told in found] == ["/v1/x", "/1", "/2", "/3"]
     many = b"".join(get % (i, H2C) for i in range(2000))
     assert [told["path"] for _, told in replies(port, many, count=2000)] == [f"/{i}" for i in range(2000)]
+
+
+def test_a_client_that_has_closed_its_side_gets_its_answer(port: int):
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
+        connection.sendall(post(b"", path=b"/slow"))
+        connection.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    interim, _, final = answer.rpartition(b"HTTP/1.1 200 OK")
+    assert interim and not interim.replace(PROCESSING, b"") and b"connection: close" in final
+    assert json.loads(final.partition(b"\r\n\r\n")[2])["body"] == BODY.decode()
+    for sent in (b"GET /quick HTTP/1.1\r\nHost: here\r\n\r\n", b"GET /a HTTP/1.1\r\nHost: here\r\n" + H2C + b"\r\n"):
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+            assert b"HTTP/1.1 200 OK" in b"".join(iter(lambda: connection.recv(4096), b""))
+
+
+@pytest.mark.parametrize("path", [b"/slow/json", b"/slow/stream"])
+@pytest.mark.parametrize("how", ["closed", "reset"])
+def test_a_client_that_has_left_is_noticed(port: int, path: bytes, how: str):
+    left.clear()
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
+        connection.sendall(post(b"", path=path))
+        if path == b"/slow/stream":
+            assert connection.recv(4096)
+        if how == "reset":
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert left.wait(PATIENCE_S / 2)
+
+
+def test_half_a_request_is_not_waited_for(port: int):
+    for sent in (post(b"")[:-3], b"GET / HT", b""):
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+            assert connection.recv(4096) == b""
 
 
 def test_a_request_to_be_the_last_still_is(port: int):

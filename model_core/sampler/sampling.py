@@ -56,7 +56,8 @@ def draw(
       else could be drawn.
     """
     if logits_uncond is not None:
-        logits = guide(logits, logits_uncond, settings["guidance_scale"])
+        is_guided = (settings["guided_codes"] == 0) | (position < settings["guided_codes"])
+        logits = guide(logits, logits_uncond, jnp.where(is_guided, settings["guidance_scale"], 1.0))
     if noise is None:
         noise = gumbel_noise(seed, position, logits.shape[-1])
     scores = warp(logits, settings["temperature"], settings["top_k"], settings["top_p"]) + noise

@@ -26,6 +26,8 @@ class Sampling:
       temperature: divides the logits; above 0.
       top_k: draw among so many likeliest codes; 0 = all.
       top_p: draw among the likeliest codes that together have this probability; above 0, 1 = all.
+      guided_codes: guide so many codes, and draw the others from the prompt alone; 0 = all. LlamaGen's `cfg_interval` k
+        is k + 2.
 
     Raises:
       InvalidValue: a value is out of range or no number; `param` names it.
@@ -35,16 +37,19 @@ class Sampling:
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    guided_codes: int = 0
 
     def __post_init__(self) -> None:
         for name in ("guidance_scale", "temperature", "top_p"):
             value = np.asarray(getattr(self, name))
             is_real = value.ndim == 0 and value.dtype.kind in "iuf" and abs(value) <= np.finfo(np.float32).max
             self._require(bool(is_real), name, "a finite number")
-        top_k = np.asarray(self.top_k)
-        self._require(top_k.ndim == 0 and top_k.dtype.kind in "iu", "top_k", "an integer")
+        for name in ("top_k", "guided_codes"):
+            value = np.asarray(getattr(self, name))
+            self._require(value.ndim == 0 and value.dtype.kind in "iu", name, "an integer")
         self._require(self.temperature > 0, "temperature", "above 0")
         self._require(self.top_k >= 0, "top_k", "0 (off) or more")
+        self._require(self.guided_codes >= 0, "guided_codes", "0 (all) or more")
         self._require(0 < self.top_p <= 1, "top_p", "above 0 and at most 1")
 
     @property

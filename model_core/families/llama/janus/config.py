@@ -14,7 +14,9 @@ from model_core.families.llama.sizes import BlockSizes
 from model_core.weights.json_files import read_json, require_integers, require_numbers
 from model_core.weights.weight_files import SAFETENSORS_INDEX, SAFETENSORS_WEIGHTS
 
-MAX_TEXT_LENGTH = 256  # ours: every text has room for so many tokens; "max_text_length" in config.json says otherwise
+MAX_TEXT_LENGTH = (
+    128  # ours: each row keeps so many positions of its text; "max_text_length" in config.json says otherwise
+)
 
 # What DeepSeek and transformers take for the sizes of a Llama that config.json leaves out.
 _LLAMA = {

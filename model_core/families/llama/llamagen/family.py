@@ -163,8 +163,9 @@ def read_text(
     nowhere = rotary_of_places(config, jnp.zeros((1, x.shape[1] - 1), jnp.int32))
     _, kept = steps.read(config.blocks, weights, x[:, :-1], nowhere, is_real)
     length = is_real.sum(1)
-    share = (is_real / jnp.maximum(length, 1)[:, None]).astype(x.dtype)  # [R, S]
-    means = [jnp.einsum("rs,rhsk->rhk", share, part.values)[:, :, None] for part in kept]
+    share = is_real / jnp.maximum(length, 1)[:, None]  # [R, S]
+    sums = (jnp.einsum("rs,rhsk->rhk", share, part.values.astype(jnp.float32)) for part in kept)
+    means = [mean.astype(x.dtype)[:, :, None] for mean in sums]
     return Text(
         start=x[:, -1],
         length=length,

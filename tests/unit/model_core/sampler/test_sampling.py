@@ -89,10 +89,11 @@ def test_what_is_no_code_stays_none_under_guidance():
 
 def test_settings_of_several_images_are_arrays():
     how = sampling.stacked([Sampling(guidance_scale=3, top_k=2**40), Sampling(temperature=0.5, top_p=0.25, top_k=7)])
-    expected = {"guidance_scale": [3, 1], "temperature": [1, 0.5], "top_k": [2**31 - 1, 7], "top_p": [1, 0.25]}
+    whole = {"top_k": [2**31 - 1, 7], "guided_codes": [0, 0]}
+    expected = {"guidance_scale": [3, 1], "temperature": [1, 0.5], "top_p": [1, 0.25]} | whole
     assert {name: values.tolist() for name, values in how.items()} == expected
     assert {name: values.dtype for name, values in how.items()} == {
-        name: np.int32 if name == "top_k" else np.float32 for name in expected
+        name: np.int32 if name in whole else np.float32 for name in expected
     }
 
 
@@ -138,6 +139,17 @@ def test_an_image_is_drawn_with_its_own_seed_and_guidance():
     for i in range(4):
         one = {"uncond": uncond[i : i + 1], "seeds": seeds[i : i + 1], "guidance_scale": scales[i]}
         np.testing.assert_array_equal(draw(logits[i : i + 1], position=5, **one), together[i : i + 1])
+
+
+def test_guidance_may_end_before_the_image_does():
+    logits, uncond = (jnp.asarray(np.random.default_rng(i).normal(size=(2, 50)), jnp.float32) for i in range(2))
+    how = {"uncond": uncond, "guidance_scale": 20.0, "seeds": jnp.arange(2, dtype=jnp.uint32)}
+    guided, alone = (
+        [draw(logits, **how | changes, position=at) for at in (2, 3)] for changes in ({}, {"guidance_scale": 1.0})
+    )
+    ends_at_three = [draw(logits, **how, guided_codes=3, position=at) for at in (2, 3)]
+    np.testing.assert_array_equal(ends_at_three, [guided[0], alone[1]])
+    assert (guided[1] != alone[1]).any()
 
 
 def test_the_margin_is_over_the_second_best_of_what_may_be_drawn():

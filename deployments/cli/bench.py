@@ -12,7 +12,7 @@ import typer
 
 from deployments.cli.options import Model as ServedModel
 from deployments.cli.terminal import results, steps
-from deployments.host import stoppable
+from deployments.stopping import stoppable
 
 if TYPE_CHECKING:
     from model_core.bench.comparison import ComparisonReport

@@ -9,8 +9,9 @@ import typer
 
 from deployments.cli.generate import show
 from deployments.cli.options import BestOf, Model, NumImages, Out, Port, Prompt, Seed
-from deployments.cli.terminal import DrawingBar, errors, steps
-from deployments.host import free_port, is_free, stoppable
+from deployments.cli.terminal import DrawingBar, steps, tell
+from deployments.host import bind_problem, free_port
+from deployments.stopping import stoppable
 from model_core.errors import DalleServeError
 
 if TYPE_CHECKING:
@@ -35,20 +36,19 @@ def serve(
     access = AccessConfig(keys_file=str(keys_file.resolve()) if keys_file else None, allow_remote=allow_remote)
     Keys(access)  # raises where the file has none
     check_exposure(host, access)
-    if not is_free(host, port):
-        raise DalleServeError(f"Port {port} on {host} is taken. Stop what listens there, or choose another: --port.")
+    if problem := bind_problem(host, port):
+        raise DalleServeError(problem)
     config = config_for(model).model_copy(update={"access": access})
     local = LocalService(config, host=host, port=port, json_logs=json_logs, report=steps())
     with stoppable(), local as service:
-        errors.print(f"Ready at [bold]{service.url}[/] (Ctrl-C stops it): open it in a browser, or try")
-        errors.print(
+        tell(f"Ready at [bold]{service.url}[/] (Ctrl-C stops it): open it in a browser, or try")
+        tell(
             f"  curl {service.url}/v1/images/generations -H 'Content-Type: application/json' "
-            '-d \'{"prompt": "an avocado"}\'',
-            soft_wrap=True,
+            '-d \'{"prompt": "an avocado"}\''
         )
         with contextlib.suppress(KeyboardInterrupt):  # the ordinary way to end it
             threading.Event().wait()
-        errors.print("Stopping …")
+        tell("Stopping …")
 
 
 def demo(

@@ -1,5 +1,6 @@
 """What the commands print, and how they end: progress and errors go to stderr, results to stdout."""
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -31,10 +32,16 @@ class ExplainingGroup(TyperGroup):
             raise typer.Exit(INTERRUPTED) from None
 
 
+def tell(*words: str) -> None:
+    """Prints a line of progress; nothing where the terminal has been closed meanwhile, which is no reason to fail."""
+    with contextlib.suppress(OSError):
+        errors.print(*words, soft_wrap=True)
+
+
 def steps() -> Callable[[str], None]:
     """Prints a line for every step, with the seconds since this was called."""
     began = time.monotonic()
-    return lambda line: errors.print(f"[dim]{time.monotonic() - began:6.1f} s[/]  {escape(line)}", soft_wrap=True)
+    return lambda line: tell(f"[dim]{time.monotonic() - began:6.1f} s[/]  {escape(line)}")
 
 
 class DrawingBar:

@@ -1,8 +1,8 @@
 """Ends what Ray leaves behind where the process that started it is gone. Also a program, which waits for that.
 
 Ray's agents notice within seconds that they are alone, and then try for a minute to tell it to a cluster that is gone
-as well. A process is known by the files that it has open: all of Ray's write logs into the folder of their session,
-whose name ends with the id of the process that started it.
+as well. A process is known by the folder of its session, whose name ends with the id of the process that started it:
+it is in the command line, or, where a process has given itself another title, among the files that it has open.
 """
 
 import contextlib
@@ -14,8 +14,7 @@ import time
 import psutil
 
 GRACE_S = 3.0  # in which Ray's processes end by themselves
-TIMEOUT_S = 10.0
-WATCH_S = 20.0
+TIMEOUT_S = 8.0
 POLL_S = 0.2
 
 
@@ -44,12 +43,15 @@ def end_leftovers(pid: int, grace_s: float = GRACE_S, timeout_s: float = TIMEOUT
 
 
 def find_leftovers(pid: int) -> list[psutil.Process]:
-    """Processes other than `pid` with a file of one of its sessions open."""
-    session = re.compile(rf"/session_[^/]+_{pid}/")
+    """Ray's processes of the sessions that `pid` started; never `pid` itself."""
+    session = re.compile(rf"/session_[^/\s]+_{pid}(/|\s|$)")
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):  # gone meanwhile, or another user's
-            if process.pid != pid and any(session.search(file.path) for file in process.open_files()):
+            if process.pid == pid or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            named = any(map(session.search, process.cmdline()))
+            if named or any(session.search(file.path) for file in process.open_files()):
                 found.append(process)
     return found
 
@@ -57,10 +59,7 @@ def find_leftovers(pid: int) -> list[psutil.Process]:
 def main() -> None:
     """Waits for the end of the standard input, then for that of Ray's processes."""
     sys.stdin.buffer.read()
-    until = time.monotonic() + WATCH_S
-    while time.monotonic() < until:  # what was just being started may have no file open yet
-        end_leftovers(int(sys.argv[1]))
-        time.sleep(1)
+    end_leftovers(int(sys.argv[1]))
 
 
 if __name__ == "__main__":

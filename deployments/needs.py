@@ -77,7 +77,7 @@ def unwritable(folder: Path) -> str:
     made: list[Path] = []
     try:
         for part in reversed([folder, *folder.parents]):
-            if not part.is_dir():
+            if not part.exists():
                 part.mkdir()
                 made.append(part)
         with tempfile.TemporaryFile(dir=folder) as file:

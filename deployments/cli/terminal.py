@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from model_core.errors import DalleServeError
 
-FAILED, BUSY, INTERRUPTED = 1, 3, 130  # exit statuses; 2 is typer's own, for wrong arguments
+FAILED, WRONG, BUSY, INTERRUPTED = 1, 2, 3, 130  # exit statuses; typer has 2 for wrong arguments as well
 
 errors = Console(stderr=True, highlight=False)
 results = Console(highlight=False)
@@ -26,10 +26,15 @@ class ExplainingGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except DalleServeError as error:
-            errors.print("[red]Error:[/]", escape(str(error)), soft_wrap=True)
+            explain(error)
             raise typer.Exit(BUSY if getattr(error, "is_temporary", False) else FAILED) from error
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
+
+
+def explain(error: DalleServeError) -> None:
+    """Prints an error as one line."""
+    errors.print("[red]Error:[/]", escape(str(error)), soft_wrap=True)
 
 
 def tell(*words: str) -> None:

@@ -6,6 +6,7 @@ Each function gives what is wrong, with a remedy, and "" where nothing is.
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from model_core.cache import cache_folder
 from model_core.errors import DalleServeError
 
 SHARED_MEMORY_BYTES = 0.2e9
+SOCKET_CHARS = 103 if sys.platform == "darwin" else 107  # of a path, at most
 TOKEN_VARIABLE, TOKEN_FILE_VARIABLE = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 
 
@@ -23,6 +25,10 @@ def ray_folder() -> Path:
 
 def session_problem() -> str:
     """Why Ray can write no logs and sockets."""
+    if len(f"{ray_folder()}/session_2026-11-30_07-05-38_355344_1234567/sockets/plasma_store") > SOCKET_CHARS:
+        return (
+            f"{ray_folder()} is too long for sockets, whose paths have {SOCKET_CHARS} bytes: set RAY_TMPDIR to another."
+        )
     reason = unwritable(ray_folder())
     return f"{ray_folder()}, Ray's logs and sockets, {reason}: set RAY_TMPDIR to another folder." if reason else ""
 

@@ -6,6 +6,7 @@ is told the reason in one line, and ended.
 
 import contextlib
 import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from model_core import bundles
 from model_core.errors import DalleServeError
 
 SIGNAL_S = 3.0
+POLL_S = 0.05
 
 
 def read_settings(args: AppConfig | Mapping[str, Any]) -> AppConfig:
@@ -106,6 +108,12 @@ def _check_file(command: psutil.Process) -> None:
             return
 
 
+def _runs(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 def _end(command: psutil.Process, reason: str) -> None:
     """Writes the reason where the command writes, and ends it with what it has started."""
     try:
@@ -120,6 +128,8 @@ def _end(command: psutil.Process, reason: str) -> None:
     ):  # Ray's answer to the second is a page long, but under nohup it helps
         with contextlib.suppress(psutil.Error):
             command.send_signal(number)
-            command.wait(SIGNAL_S)
+        until = time.monotonic() + SIGNAL_S
+        while _runs(command) and time.monotonic() < until:
+            time.sleep(POLL_S)
     assert watcher.stdin
     watcher.stdin.close()

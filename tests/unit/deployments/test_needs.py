@@ -47,6 +47,14 @@ def test_every_problem_names_its_file_and_a_remedy(monkeypatch: pytest.MonkeyPat
         assert file in problem and remedy in problem and "cannot be written" in problem
 
 
+def test_a_path_that_is_too_long_for_sockets_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / ("x" * 100)).mkdir()
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("x" * 100)))
+    assert "too long for sockets" in needs.session_problem()
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    assert needs.session_problem() == ""
+
+
 def test_a_user_without_a_home_is_told(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("RAY_AUTH_MODE", "token")

@@ -9,12 +9,16 @@ No stage knows another. In a Serve YAML: `import_path: deployments.app:build_app
 `args:`.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from ray import serve
 from ray.serve import Application
 
 from deployments.api.routes import build_api
 from deployments.config import AppConfig, ModelConfig
 from deployments.gateway.gateway import Gateway
+from deployments.serve_file import read_settings
 from deployments.stages.clip_scorer import ClipScorerDeployment
 from deployments.stages.image_decoder import ImageDecoderDeployment
 from deployments.stages.text_encoder import TextEncoderDeployment
@@ -28,8 +32,13 @@ STAGES = {
 }
 
 
-def build_app(config: AppConfig) -> Application:
-    """Turns settings into the application that `serve.run` takes."""
+def build_app(settings: AppConfig | Mapping[str, Any]) -> Application:
+    """Turns settings into the application that `serve.run` takes.
+
+    Raises:
+      InvalidSettings: names every setting that is wrong.
+    """
+    config = read_settings(settings)
     stages = {model.id: _bind_stages(model) for model in config.models}
     ingress = serve.deployment(serve.ingress()(Gateway))
     return ingress.options(name="gateway", **config.gateway.deployment_options()).bind(config, stages, build_api)

@@ -50,6 +50,10 @@ class StageUnavailable(DalleServeError):
     """A stage is down, or died again and again under this request."""
 
 
+class InvalidSettings(DalleServeError):
+    """A Serve file has a setting that does not exist, or a value that it may not have."""
+
+
 class ServiceStartError(DalleServeError):
     """The service did not come up; raised where it is started, never by a request."""
 

@@ -6,25 +6,25 @@ Ray is imported when a service starts, with its environment in place.
 import contextlib
 import logging
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from threading import Thread
-from typing import Any, Self
+from typing import Self
 
+from deployments import ray_cluster
 from deployments.config import APP_NAME, AppConfig
 from deployments.errors import ServiceStartError
-from deployments.host import stoppable
+from deployments.host import http_client, url_of
+from deployments.needs import cache_problem, session_problem, shared_memory_problem
+from deployments.stopping import finishing
 from model_core.cache import cache_folder
-from model_core.errors import DalleServeError
 
 START_TIMEOUT_S = 600.0
 DRAIN_S = 30.0  # as long as Kubernetes waits by default
 POLL_S = 0.5
-MIN_CPUS = 2  # what the laptop's settings reserve; only a number to Ray, so that a machine with one core works too
 OUR_ERRORS = ("model_core.errors.", "deployments.errors.")
 FAILED = {"DEPLOY_FAILED", "UNHEALTHY"}
 
@@ -53,9 +53,10 @@ class LocalService:
     Args:
       host, port: to listen on.
       json_logs: whether each line of Serve's logs is a JSON object.
-      report: called with a line for every step of the start.
+      report: called with a line for every step of the start and of the end.
 
     Attributes:
+      url: where it answers.
       logs: folder of Ray's logs; `serve` in it has one of each replica.
     """
 
@@ -75,9 +76,12 @@ class LocalService:
         self._report = report
         self._started_at = 0.0
         self._is_ready = False
-        self.logs = Path("/tmp/ray/session_latest/logs")
-        reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-        self.url = f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+        self._processes = contextlib.ExitStack()  # entered while there are any
+        self.url = url_of(host, port)
+
+    @property
+    def logs(self) -> Path | None:
+        return ray_cluster.session_logs()
 
     def __enter__(self) -> Self:
         try:
@@ -97,16 +101,14 @@ class LocalService:
           ServiceStartError: a stage did not come up; says why, and where the logs are.
         """
         set_environment()
+        self._check_needs()
         self._started_at = time.monotonic()
         self._report("starting Ray")
-        try:
-            self._start_ray()
-            self._deploy()
-        except DalleServeError:
-            raise
-        except Exception as error:  # Ray raises bare ones here, for example where its processes were too slow
-            cause = _cause([type(error).__name__, str(error)])
-            raise ServiceStartError(f"Ray did not start: {cause} The logs are in {self.logs}.") from error
+        importing = Thread(target=_import_app, name="import-app")  # seconds, while Ray's processes come up
+        importing.start()
+        self._processes.enter_context(ray_cluster.ending_with_this_process())
+        ray_cluster.started_in_time(self._start_ray_and_deploy, ray_cluster.stop_ray, self._report)
+        importing.join()
         self._wait_for_http()
         self._is_ready = True
 
@@ -117,46 +119,43 @@ class LocalService:
         import ray
         from ray import serve
 
-        if ray.is_initialized():
-            if self._is_ready:
-                self._drain()
-            with contextlib.redirect_stdout(StringIO()):  # Ray prints that it kills its own controller
-                serve.shutdown()
-                ray.shutdown()
+        with self._processes:
+            if ray.is_initialized():
+                if self._is_ready:
+                    self._drain()
+                with contextlib.redirect_stdout(StringIO()):  # Ray prints that it kills its own controller
+                    serve.shutdown()
+            ray_cluster.stop_ray()
 
     def _drain(self) -> None:
-        """Lets the gateway finish; Ctrl-C puts an end to that."""
+        """Lets the gateway finish; who insists to stop puts an end to that."""
         from ray import serve
 
         self._report(f"finishing what was accepted, for {DRAIN_S:g} s at most")
-        with stoppable(), contextlib.suppress(KeyboardInterrupt, Exception):  # a gateway that is gone has nothing to do
+        with contextlib.suppress(KeyboardInterrupt, Exception), finishing(self._report):
+            # An exception: a gateway that is gone has nothing to do.
             serve.get_deployment_handle("gateway", APP_NAME).drain.remote().result(timeout_s=DRAIN_S)
 
-    def _start_ray(self) -> None:
-        import ray
+    def _check_needs(self) -> None:
+        """Tells of what will not work, before minutes have passed."""
+        if problem := session_problem():
+            raise ServiceStartError(problem)
+        ray_cluster.prepare_token(self._report)
+        for problem in (cache_problem(), shared_memory_problem()):
+            if problem:
+                self._report(problem)
 
-        importing = Thread(target=_import_app, name="import-app")  # seconds, while Ray's processes come up
-        importing.start()
-        on_sigterm = signal.getsignal(signal.SIGTERM)
-        context: Any = ray.init(
-            address="local",
-            num_cpus=max(MIN_CPUS, os.cpu_count() or 1),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-        # Ray's own handler ends its processes at once and exits, which leaves nothing for `stop` to stop in order.
-        signal.signal(signal.SIGTERM, on_sigterm)
-        importing.join()
+    def _start_ray_and_deploy(self) -> None:
+        ray_cluster.start_ray()
         from ray import serve
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
-        self.logs = Path(context.address_info["session_dir"]) / "logs"
         self._report("starting Ray Serve")
         # The gateway has a deadline of its own; this one is there in case it hangs.
         backstop_s = self._config.gateway.request_timeout_s + 30
         http_options = {"host": self._host, "port": self._port, "request_timeout_s": backstop_s}
         serve.start(http_options=http_options, logging_config=self._logging)
+        self._deploy()
 
     def _deploy(self) -> None:
         from ray import serve
@@ -178,23 +177,24 @@ class LocalService:
                     waiting.remove(name)
             if application.status in FAILED:
                 cause = _cause([application.message, *(stage.message for stage in application.deployments.values())])
-                raise ServiceStartError(f"{cause} The logs are in {self.logs}/serve.")
+                raise ServiceStartError(f"{cause} {ray_cluster.said_of_logs()}")
             self._check_time(f"waiting for {', '.join(sorted(waiting))}")
 
     def _wait_for_http(self) -> None:
         import httpx
 
-        url = f"{self.url}/ready"
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(url, timeout=10, trust_env=False).status_code == 200:
-                    return
-            self._check_time(f"{url} does not answer 200")
-            time.sleep(POLL_S)
+        with http_client(self.url, timeout=10) as client:
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    if client.get("/ready").status_code == 200:
+                        return
+                self._check_time(f"{self.url}/ready does not answer 200")
+                time.sleep(POLL_S)
 
     def _check_time(self, state: str) -> None:
         if time.monotonic() - self._started_at > START_TIMEOUT_S:
-            raise ServiceStartError(f"Not ready after {START_TIMEOUT_S:g} s: {state}. The logs are in {self.logs}.")
+            said = f"{ray_cluster.said_of_load()}{ray_cluster.said_of_logs()}"
+            raise ServiceStartError(f"Not ready after {START_TIMEOUT_S:g} s: {state}. {said}")
 
 
 def _import_app() -> None:

@@ -10,9 +10,10 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+
+from loadtest.http import fetch
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 START_TIMEOUT_S = 600.0
@@ -66,10 +67,9 @@ def running(process: subprocess.Popen, url: str) -> Iterator[None]:
 def wait_until_ready(process: subprocess.Popen, url: str) -> None:
     """Waits until the service can draw; ends the program where it does not get so far."""
     deadline = time.monotonic() + START_TIMEOUT_S
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would not reach this machine
     while process.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(OSError, ValueError), opener.open(f"{url}/ready", timeout=10) as reply:
-            if json.load(reply)["ready"]:
+        with contextlib.suppress(OSError, ValueError):
+            if json.loads(fetch(f"{url}/ready", timeout_s=10))["ready"]:
                 return
         time.sleep(POLL_S)
     raise SystemExit(f"The service at {url} did not get ready; what it said stands above.")

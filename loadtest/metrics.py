@@ -2,13 +2,14 @@
 
 import json
 import time
-import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from loadtest.http import fetch
 
 HEALTHY = "ray_serve_deployment_replica_healthy"
 TARGET = "ray_serve_autoscaling_target_replicas"
@@ -95,9 +96,7 @@ def _series(text: str) -> Iterator[tuple[Series, float]]:
 
 
 def _read(address: str) -> str:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would not reach this machine
     try:
-        with opener.open(f"http://{address}/metrics", timeout=TIMEOUT_S) as reply:
-            return reply.read().decode()
+        return fetch(f"http://{address}/metrics", TIMEOUT_S).decode()
     except OSError:
         return ""

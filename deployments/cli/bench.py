@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deployments.cli.options import AsJson
 from deployments.cli.options import Model as ServedModel
 from deployments.cli.terminal import results, steps
-from deployments.host import stoppable
+from deployments.stopping import stoppable
 
 if TYPE_CHECKING:
     from model_core.bench.comparison import ComparisonReport
@@ -45,7 +46,6 @@ Deterministic = Annotated[
     bool, typer.Option(help="As the service's setting, which is on on a CPU: no bit of an image depends on the others.")
 ]
 Repeats = Annotated[int, typer.Option(min=1, help="Runs of each, of which the median counts.")]
-Json = Annotated[Path | None, typer.Option("--json", dir_okay=False, help="Write the report here too.")]
 Plot = Annotated[Path | None, typer.Option("--plot", dir_okay=False, help="Draw images/s here: .svg, .png or .pdf.")]
 
 
@@ -62,13 +62,13 @@ def engine(
         int | None, typer.Option(min=1, help="Draw so many from the middle of the image, and scale the time up.")
     ] = None,
     repeats: Repeats = 3,
-    json_file: Json = None,
+    as_json: AsJson = False,
     plot: Plot = None,
 ) -> None:
     """Conditions to image codes: the sampler's steps, which take most of the time."""
     settings = {"deterministic": deterministic, "guidance_scale": guidance_scale, "num_codes": codes}
     report = _bench("engine")(model, _counts(images), dtype=dtype, repeats=repeats, **settings)
-    _hand_over(report, json_file, plot)
+    _hand_over(report, as_json, plot)
 
 
 @app.command()
@@ -77,11 +77,11 @@ def decoder(
     images: Images = "1,8",
     dtype: DType = "float32",
     repeats: Repeats = 5,
-    json_file: Json = None,
+    as_json: AsJson = False,
     plot: Plot = None,
 ) -> None:
     """Image codes to images: the codec's decoder."""
-    _hand_over(_bench("decoder")(model, _counts(images), dtype=dtype, repeats=repeats), json_file, plot)
+    _hand_over(_bench("decoder")(model, _counts(images), dtype=dtype, repeats=repeats), as_json, plot)
 
 
 @app.command()
@@ -91,11 +91,11 @@ def scorer(
     dtype: DType = "float32",
     repeats: Repeats = 5,
     size: Annotated[int, typer.Option(min=1, help="Side of the pictures, in pixels.")] = 256,
-    json_file: Json = None,
+    as_json: AsJson = False,
     plot: Plot = None,
 ) -> None:
     """Images and a prompt to scores."""
-    _hand_over(_bench("scorer")(model, _counts(images), dtype=dtype, repeats=repeats, size=size), json_file, plot)
+    _hand_over(_bench("scorer")(model, _counts(images), dtype=dtype, repeats=repeats, size=size), as_json, plot)
 
 
 @app.command()
@@ -108,13 +108,13 @@ def batching(
     deterministic: Deterministic = False,
     repeats: Repeats = 3,
     seed: Annotated[int, typer.Option(min=0, help="Of the times and the order.")] = 0,
-    json_file: Json = None,
+    as_json: AsJson = False,
 ) -> None:
     """Continuous beside static batching: throughput while images wait, latency of those that arrive at random times."""
     settings = {"slots": slots, "images": images, "load": load, "deterministic": deterministic, "seed": seed}
     with stoppable():
         report = _bench("batching")(model, dtype=dtype, repeats=repeats, report=steps(), **settings)
-    _hand_over(report, json_file)
+    _hand_over(report, as_json)
 
 
 @app.command()
@@ -124,11 +124,11 @@ def overhead(
     dtype: DType = "float32",
     deterministic: Deterministic = False,
     repeats: Repeats = 9,
-    json_file: Json = None,
+    as_json: AsJson = False,
 ) -> None:
     """The engine beside the same decoder steps in a bare loop."""
     report = _bench("overhead")(model, _counts(images), dtype=dtype, deterministic=deterministic, repeats=repeats)
-    _hand_over(report, json_file)
+    _hand_over(report, as_json)
 
 
 @app.command()
@@ -136,19 +136,20 @@ def serve(
     model: ServedModel = "emoji",
     images: Annotated[int, typer.Option(min=1, help="Of the request.")] = 9,
     repeats: Repeats = 5,
-    json_file: Json = None,
+    as_json: AsJson = False,
 ) -> None:
     """A request over HTTP to a service of its own, beside the same images drawn in this process."""
     from deployments.cli.bench_serve import bench_serve
 
     with stoppable():
         report = bench_serve(model, images=images, repeats=repeats, report=steps())
+    if as_json:
+        print(json.dumps(report._asdict(), indent=2))
+        return
     results.print(
         f"{report.model}, {images} images a request: served {report.served_s:.2f} s, "
         f"in process {report.in_process_s:.2f} s, ratio {report.ratio:.3f}"
     )
-    if json_file:
-        json_file.write_text(json.dumps(report._asdict(), indent=2) + "\n")
 
 
 def _bench(what: str) -> Any:
@@ -159,12 +160,13 @@ def _bench(what: str) -> Any:
     return getattr(import_module(f"model_core.bench.{what}"), f"bench_{what}")
 
 
-def _hand_over(report: "Report | ComparisonReport", json_file: Path | None, plot: Path | None = None) -> None:
+def _hand_over(report: "Report | ComparisonReport", as_json: bool, plot: Path | None = None) -> None:
     from model_core.bench.measurement import Report
-    from model_core.bench.report import show, write_json, write_plot
+    from model_core.bench.report import as_dict, show, write_plot
 
-    show(report, results)
-    if json_file:
-        write_json(report, json_file)
+    if as_json:
+        print(json.dumps(as_dict(report), indent=2))
+    else:
+        show(report, results)
     if plot and isinstance(report, Report):
         write_plot(report, plot)

@@ -39,10 +39,8 @@ def bench_serve(model: str, *, images: int, repeats: int, report: Callable[[str]
     Raises:
       DalleServeError: there is no such model, or the service does not start.
     """
-    import httpx
-
     from deployments.cli.serve import config_for
-    from deployments.host import free_port
+    from deployments.host import free_port, http_client
     from deployments.local import LocalService
     from model_core.pictures.images import encode_png
     from model_core.pipeline import Pipeline
@@ -50,7 +48,7 @@ def bench_serve(model: str, *, images: int, repeats: int, report: Callable[[str]
     config = config_for(model)
     with (
         LocalService(config, port=free_port(), report=report) as service,
-        httpx.Client(base_url=service.url, timeout=TIMEOUT_S, trust_env=False) as client,  # kept, as apps keep theirs
+        http_client(service.url, timeout=TIMEOUT_S) as client,  # kept, as apps keep theirs
     ):
         report("loading the model in this process")  # not before: JAX is not to be forked
         pipeline = Pipeline.from_model(model, batch_size=config.models[0].token_sampler.slots)

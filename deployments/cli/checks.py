@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +20,15 @@ from typing import Any, Literal
 import psutil
 from packaging.requirements import Requirement
 
-from deployments.host import free_port, is_free
+from deployments.host import bind_problem, free_port, http_client, url_of
 from deployments.local import set_environment
+from deployments.needs import cache_problem, ray_folder, session_problem, shared_memory_problem, token_problem
 from model_core import bundles
 from model_core.errors import DalleServeError
 
 PACKAGE = "dalle-serve"
 INSPECTION_TIMEOUT_S = 300.0
 RAY_BYTES = 1.5e9  # Ray's own processes, Serve's controller and proxy, and the gateway: measured on an idle service
-SHARED_MEMORY_BYTES = 0.2e9
 DISK_BYTES = 2e9
 GIB = 2**30
 
@@ -51,8 +50,9 @@ def examine(model: str, host: str, port: int) -> Iterator[Finding]:
     set_environment()
     yield from check_versions()
     yield check_port(host, port)
-    yield check_shared_memory()
+    yield from check_folders()
     yield check_disk()
+    yield check_load()
     yield from check_model(model)
 
 
@@ -79,36 +79,53 @@ def check_versions() -> Iterator[Finding]:
 
 
 def check_port(host: str, port: int) -> Finding:
-    """Is the port free, and if not, is it this service that has it?"""
-    if is_free(host, port):
+    """Can the service listen there, and if not, is it because it does already?"""
+    problem = bind_problem(host, port)
+    if not problem:
         return Finding("port", "good", f"{port} on {host} is free")
     import httpx
 
     try:
-        state = httpx.get(f"http://{host}:{port}/ready", timeout=5, trust_env=False).json()
+        with http_client(url_of(host, port), timeout=5) as client:
+            state = client.get("/ready").json()
         return Finding("port", "good", f"{port} on {host}: the service runs there, ready: {state['ready']}")
-    except (httpx.HTTPError, ValueError, KeyError, TypeError):
-        advice = f"Stop what listens there, or serve elsewhere: dalle-serve serve --port {free_port()}"
-        return Finding("port", "bad", f"{port} on {host} is taken by something else", advice)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
+        advice = f"A port that is free just now: dalle-serve serve --port {free_port()}" if "taken" in problem else ""
+        return Finding("port", "bad", problem, advice)
 
 
-def check_shared_memory(folder: Path = Path("/dev/shm")) -> Finding:
-    """Ray moves arrays between processes there; containers get 64 MB where nobody asked for more."""
-    if not folder.is_dir():
-        return Finding("shared memory", "good", "not used on this system")
-    return _check_space("shared memory", folder, SHARED_MEMORY_BYTES, "In a container: docker run --shm-size=1g")
+def check_folders() -> Iterator[Finding]:
+    """Can be written what the service writes: Ray's token and sessions, caches, shared memory?"""
+    problems: list[tuple[str, Status, str]] = [
+        ("token", "doubtful", token_problem()),
+        ("sessions", "bad", session_problem()),
+        ("cache", "doubtful", cache_problem()),
+        ("shared memory", "doubtful", shared_memory_problem()),
+    ]
+    for subject, status, problem in problems:
+        yield Finding(subject, status, problem) if problem else Finding(subject, "good", "can be written")
 
 
 def check_disk() -> Finding:
     """Ray writes its logs into the folder for temporary files, and stops working where the disk is full."""
-    advice = "Make room, or choose another folder: RAY_TMPDIR"
-    return _check_space("disk", Path(tempfile.gettempdir()), DISK_BYTES, advice)
-
-
-def _check_space(subject: str, folder: Path, enough: float, advice: str) -> Finding:
-    free = shutil.disk_usage(folder).free
+    folder = ray_folder().parent
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return Finding("disk", "bad", f"{folder}: {error.strerror}", "Name another folder: RAY_TMPDIR")
     words = f"{_gib(free)} free in {folder}"
-    return Finding(subject, "good", words) if free >= enough else Finding(subject, "doubtful", words, advice)
+    if free >= DISK_BYTES:
+        return Finding("disk", "good", words)
+    return Finding("disk", "doubtful", words, "Make room, or choose another folder: RAY_TMPDIR")
+
+
+def check_load() -> Finding:
+    """Is there time left for the service? Ray gives up where its processes do not come up within its limits."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    words = f"{load:.1f} programs for {cores} cores"
+    if load <= 1.5 * cores:
+        return Finding("load", "good", words)
+    return Finding("load", "doubtful", words, "Start the service when less else runs.")
 
 
 def check_model(model: str) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from deployments.errors import RequestFailed
+from deployments.host import http_client, proxy_of
 
 BUSY = {429, 503}
 PREVIEWS = 3  # of each image: they tell how far it is
@@ -57,7 +58,7 @@ def draw(
     body = given | {"stream": True, "stream_multiple": True, "partial_images": PREVIEWS}
     headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
     try:
-        with httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=timeout_s) as http:
+        with http_client(url.rstrip("/"), headers=headers, timeout=timeout_s) as http:
             while True:
                 with http.stream("POST", "/v1/images/generations", json=body) as reply:
                     if not reply.is_error:
@@ -72,7 +73,8 @@ def draw(
                     on_wait(f"the service is busy, trying again in {left_s} s")
                     time.sleep(1)
     except (httpx.TransportError, httpx.InvalidURL) as error:
-        raise RequestFailed(f"No answer from {url}: {error}. Is the service running there?") from error
+        through = f" (through the proxy {proxy})" if (proxy := proxy_of(url)) else ""
+        raise RequestFailed(f"No answer from {url}{through}: {error}. Is the service running there?") from error
     except (ValueError, KeyError, TypeError) as error:
         raise RequestFailed(f"{url} answered, but not as this service does.") from error
 

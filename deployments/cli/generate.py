@@ -9,10 +9,12 @@ import typer
 from rich.table import Table
 
 from deployments.cli.options import AsJson, BestOf, NumImages, Out, Prompt, Seed, shipped_models
-from deployments.cli.terminal import DrawingBar, results
+from deployments.cli.terminal import WRONG, DrawingBar, explain, results
+from model_core.errors import InvalidValue
 
 if TYPE_CHECKING:
     from deployments.cli.client import DrawnImage
+    from deployments.config import Limits
 
 
 def generate(
@@ -52,6 +54,10 @@ def generate(
         "top_k": top_k,
         "top_p": top_p,
     }
+    from deployments.cli.gallery import check_folder, write_gallery
+
+    check_fields(fields, _own_limits() if url is None else None)
+    check_folder(out)
     with DrawingBar() as bar:
         if url is None:
             drawn = _draw_here(model or "emoji", fields, bar)
@@ -60,9 +66,26 @@ def generate(
 
             fields["model"] = model
             drawn = draw(url, fields, timeout_s=timeout, api_key=api_key, on_progress=bar.drawn, on_wait=bar.say)
-    from deployments.cli.gallery import write_gallery
-
     show(drawn, write_gallery(out, drawn), as_json)
+
+
+def check_fields(fields: dict[str, Any], limits: "Limits | None" = None) -> None:
+    """Ends the command where the service would refuse, in its words.
+
+    Args:
+      limits: of who will draw; without, how many images there may be is not looked at.
+    """
+    from deployments.config import Limits
+    from deployments.requests.parsing import parse
+    from deployments.requests.schemas import GenerationRequest
+
+    counts = {"n", "best_of"} if limits is None else set()
+    given = {name: value for name, value in fields.items() if name not in counts}
+    try:
+        parse(GenerationRequest, given, limits or Limits())
+    except InvalidValue as error:
+        explain(error)
+        raise typer.Exit(WRONG) from error
 
 
 def show(drawn: "list[DrawnImage]", files: list[Path], as_json: bool) -> None:
@@ -84,6 +107,13 @@ def show(drawn: "list[DrawnImage]", files: list[Path], as_json: bool) -> None:
     results.print(table)
     if results.is_terminal:
         sys.stdout.write(escape_codes(grid.read_bytes()))
+
+
+def _own_limits() -> "Limits":
+    from deployments.config import Limits
+    from model_core.pipeline import MAX_BEST_OF, MAX_IMAGES
+
+    return Limits(max_n=MAX_IMAGES, max_best_of=MAX_BEST_OF)
 
 
 def _draw_here(model: str, fields: dict[str, Any], bar: DrawingBar) -> "list[DrawnImage]":

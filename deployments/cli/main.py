@@ -4,6 +4,9 @@ Exit statuses: 0 done, 1 failed, 2 wrong arguments, 3 the service is busy or sta
 What is heavy is imported only in the command that needs it, so that `--help` is instant.
 """
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 import model_core.shipped.cli  # noqa: F401  adds its commands to those of training
@@ -14,10 +17,26 @@ from model_core.training.cli import app as train_app
 
 app = typer.Typer(
     cls=ExplainingGroup,
-    help="Turns prompts into pictures, with models of the DALL·E mini family.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # they would show keys
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"dalle-serve {version('dalle-serve')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    asked: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Turns prompts into pictures, with models of the DALL·E mini family."""
+
+
 app.command("serve")(serve.serve)
 app.command("generate")(generate.generate)
 app.command("demo")(serve.demo)

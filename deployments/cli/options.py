@@ -17,7 +17,9 @@ Model = Annotated[
     str, typer.Option(help="Shipped name, folder, or Hugging Face id of a model.", autocompletion=shipped_models)
 ]
 Prompt = Annotated[str, typer.Argument(help="What to draw.", show_default=False)]
-Seed = Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="The same seed draws the same images.")]
+Seed = Annotated[
+    int | None, typer.Option(help=f"The same seed, up to {2**32 - 1}, draws the same images; else a random one.")
+]
 NumImages = Annotated[int, typer.Option("-n", "--num-images", min=1, help="How many images to keep.")]
 BestOf = Annotated[int | None, typer.Option(min=1, help="Draw this many and keep the best.")]
 Out = Annotated[Path, typer.Option(file_okay=False, help="Folder for the pictures.")]

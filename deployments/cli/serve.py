@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.cli.generate import show
+from deployments.cli.generate import check_fields, show
 from deployments.cli.options import BestOf, Model, NumImages, Out, Port, Prompt, Seed
-from deployments.cli.terminal import DrawingBar, errors, steps
-from deployments.host import free_port, is_free, stoppable
+from deployments.cli.terminal import DrawingBar, steps, tell
+from deployments.host import bind_problem, free_port
+from deployments.stopping import stoppable
 from model_core.errors import DalleServeError
 
 if TYPE_CHECKING:
@@ -33,18 +34,18 @@ def serve(
     from deployments.local import LocalService
 
     access = AccessConfig(keys_file=str(keys_file.resolve()) if keys_file else None, allow_remote=allow_remote)
-    Keys(access)  # raises where the file has none
+    has_keys = bool(Keys(access).keys)  # raises where the file has none
     check_exposure(host, access)
-    if not is_free(host, port):
-        raise DalleServeError(f"Port {port} on {host} is taken. Stop what listens there, or choose another: --port.")
+    if problem := bind_problem(host, port):
+        raise DalleServeError(problem)
     config = config_for(model).model_copy(update={"access": access})
     local = LocalService(config, host=host, port=port, json_logs=json_logs, report=steps())
     with stoppable(), local as service:
-        errors.print(f"Ready at [bold]{service.url}[/] (Ctrl-C stops it): open it in a browser, or try")
-        errors.print(f"  {curl_line(service.url, needs_key=bool(Keys(access).keys))}", soft_wrap=True)
+        tell(f"Ready at [bold]{service.url}[/] (Ctrl-C stops it): open it in a browser, or try")
+        tell(f"  {curl_line(service.url, needs_key=has_keys)}")
         with contextlib.suppress(KeyboardInterrupt):  # the ordinary way to end it
             threading.Event().wait()
-        errors.print("Stopping …")
+        tell("Stopping …")
 
 
 def curl_line(url: str, needs_key: bool) -> str:
@@ -64,12 +65,14 @@ def demo(
 ) -> None:
     """Starts the service, draws a prompt over HTTP, writes the pictures, and stops the service."""
     from deployments.cli.client import draw
-    from deployments.cli.gallery import write_gallery
+    from deployments.cli.gallery import check_folder, write_gallery
     from deployments.local import LocalService
 
     step = steps()
-    config = config_for(model)
     fields = {"prompt": prompt, "n": num_images, "best_of": max(num_images, best_of or 1), "seed": seed}
+    config = config_for(model)
+    check_fields(fields, config.limits)
+    check_folder(out)
     with stoppable():
         with LocalService(config, port=free_port(), report=step) as service:
             step(f"the service is ready at {service.url}")
@@ -77,7 +80,7 @@ def demo(
                 drawn = draw(service.url, fields, on_progress=bar.drawn, on_wait=bar.say)
             step(f"drew {fields['best_of']} images over HTTP and kept the best {num_images}")
             files = write_gallery(out, drawn)
-            step(f"wrote {len(files)} files")
+            step(f"wrote {len(files)} files into {files[-1].parent}")
         step("stopped the service")
     show(drawn, files, as_json=False)
 

@@ -1,5 +1,6 @@
 """What the commands print, and how they end: progress and errors go to stderr, results to stdout."""
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -11,7 +12,7 @@ from typer.core import TyperGroup
 
 from model_core.errors import DalleServeError
 
-FAILED, BUSY, INTERRUPTED = 1, 3, 130  # exit statuses; 2 is typer's own, for wrong arguments
+FAILED, WRONG, BUSY, INTERRUPTED = 1, 2, 3, 130  # exit statuses; typer has 2 for wrong arguments as well
 
 errors = Console(stderr=True, highlight=False)
 results = Console(highlight=False)
@@ -25,16 +26,27 @@ class ExplainingGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except DalleServeError as error:
-            errors.print("[red]Error:[/]", escape(str(error)), soft_wrap=True)
+            explain(error)
             raise typer.Exit(BUSY if getattr(error, "is_temporary", False) else FAILED) from error
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
 
 
+def explain(error: DalleServeError) -> None:
+    """Prints an error as one line."""
+    errors.print("[red]Error:[/]", escape(str(error)), soft_wrap=True)
+
+
+def tell(*words: str) -> None:
+    """Prints a line of progress; nothing where the terminal has been closed meanwhile, which is no reason to fail."""
+    with contextlib.suppress(OSError):
+        errors.print(*words, soft_wrap=True)
+
+
 def steps() -> Callable[[str], None]:
     """Prints a line for every step, with the seconds since this was called."""
     began = time.monotonic()
-    return lambda line: errors.print(f"[dim]{time.monotonic() - began:6.1f} s[/]  {escape(line)}", soft_wrap=True)
+    return lambda line: tell(f"[dim]{time.monotonic() - began:6.1f} s[/]  {escape(line)}")
 
 
 class DrawingBar:

@@ -1,8 +1,8 @@
-"""A report as a table for people, JSON for programs, and a plot."""
+"""A report as a table for people, a dict for programs, and a plot."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -13,6 +13,10 @@ from model_core.bench.measurement import Measurement, Report
 from model_core.errors import DalleServeError
 
 GIB = 2**30
+ABOVE_THE_LIMIT = (
+    "More than 100% of the limit: weights that stay in the processor's caches are read faster than memory is, or other "
+    "programs took this machine's time while its rates were measured."
+)
 
 
 def show(report: Report | ComparisonReport, console: Console) -> None:
@@ -33,6 +37,8 @@ def show(report: Report | ComparisonReport, console: Console) -> None:
         console.print(table)
     else:
         console.print(_measurements(report.measurements))
+        if any(one.limit_fraction > 1 for one in report.measurements):
+            console.print(ABOVE_THE_LIMIT, soft_wrap=True)
 
 
 def _measurements(measurements: tuple[Measurement, ...]) -> Table:
@@ -55,11 +61,12 @@ def _table(*names: str) -> Table:
     return table
 
 
-def write_json(report: Report | ComparisonReport, path: Path) -> None:
+def as_dict(report: Report | ComparisonReport) -> dict[str, Any]:
+    """For JSON."""
     content = asdict(report)
     if isinstance(report, Report):
         content["measurements"] = [one.as_dict() for one in report.measurements]
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    return content
 
 
 def write_plot(report: Report, path: Path) -> None:

@@ -1,6 +1,7 @@
 """The service is told to stop while clients draw: who is in is served, who comes is sent away.
 
-Ends the service that it uses, so it runs in a process of its own: `make chaos` sees to that.
+Ends the service that it uses, so it runs in a process of its own: `make chaos` sees to that. How the command answers
+signals is looked at in services of their own.
 """
 
 import threading

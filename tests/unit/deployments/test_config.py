@@ -3,10 +3,11 @@ from typing import Any
 
 import pytest
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from ray.serve.schema import ServeDeploySchema
 
 from deployments.config import AppConfig, StageConfig, TokenSamplerConfig
+from deployments.serve_file import unknown_keys
 
 SERVE_FILES = sorted((Path(__file__).parents[3] / "cluster").glob("*.yaml"))
 
@@ -97,27 +98,3 @@ def test_the_strict_walk_finds_what_serve_overlooks():
     content = {"applications": [{"import_path": "a:b", "deployments": [{"name": "x", "num_replica": 2}]}], "htpp": {}}
     ServeDeploySchema.model_validate(content)
     assert unknown_keys(content, ServeDeploySchema) == ["htpp", "applications.deployments.num_replica"]
-
-
-def unknown_keys(content: Any, schema: Any, place: str = "") -> list[str]:
-    """Keys that a pydantic schema does not have, at any depth; Serve's schemas let them pass."""
-    if isinstance(content, list):
-        return [key for item in content for key in unknown_keys(item, schema, place)]
-    if not isinstance(content, dict):
-        return []
-    models = _models_in(schema)
-    if not models:
-        return []
-    fields = {name: field.annotation for model in models for name, field in model.model_fields.items()}
-    found = [f"{place}{key}" for key in content if key not in fields]
-    for key, value in content.items():
-        if key in fields:
-            found += unknown_keys(value, fields[key], f"{place}{key}.")
-    return found
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    """The pydantic models that a type mentions, through lists, unions and the like."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]

@@ -138,6 +138,14 @@ def test_a_first_picture_that_is_refused_is_asked_for_again(service: Service):
     assert "of them 1 refused, 0 failed (200:" in report["requests"]
 
 
+def test_a_proxy_of_the_environment_is_not_asked(service: Service, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    status, report = load(service, 3, "--ways", "json", "--users=1")
+    assert status == 0, report
+    assert "0 failed" in report["requests"]
+
+
 def test_a_closed_loop_asks_in_every_way_and_counts_refusals_apart(service: Service):
     service.script = ["refuse"] * 3 + ["ok"]
     ways = ["--ways", "json", "stream", "best_of", "variation"]

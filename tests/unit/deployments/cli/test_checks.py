@@ -3,7 +3,6 @@ import shutil
 import socket
 import subprocess
 from collections import namedtuple
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,16 +41,43 @@ def test_a_port_is_free_or_taken():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-        assert doctor.check_port("127.0.0.1", port).status == "bad"
+        taken = doctor.check_port("127.0.0.1", port)
+        assert taken.status == "bad" and "taken" in taken.message and "--port" in taken.advice
     assert doctor.check_port("127.0.0.1", port).status == "good"
 
 
-def test_little_room_is_doubtful(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+@pytest.mark.parametrize("host", ["203.0.113.7", "no.such.name.invalid"])
+def test_an_address_that_is_not_here_is_bad(host: str):
+    finding = doctor.check_port(host, 8053)
+    assert finding.status == "bad" and host in finding.message and "taken" not in finding.message
+
+
+def test_little_room_is_doubtful(monkeypatch: pytest.MonkeyPatch):
     for free, status in ((10**8, "doubtful"), (10**10, "good")):
         monkeypatch.setattr(shutil, "disk_usage", lambda folder, free=free: Usage(10**12, 0, free))
         assert doctor.check_disk().status == status
-        assert doctor.check_shared_memory(tmp_path).status == status
-    assert doctor.check_shared_memory(tmp_path / "none").status == "good"
+        found = {finding.subject: finding.status for finding in doctor.check_folders()}
+        assert found["shared memory"] == status
+
+
+def test_what_cannot_be_written_is_found(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(doctor, "shared_memory_problem", lambda: "")
+    assert {finding.status for finding in doctor.check_folders()} == {"good"}
+    for name in ("HOME", "XDG_CACHE_HOME", "RAY_TMPDIR"):
+        monkeypatch.setenv(name, "/proc/nohome")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    found = {finding.subject: finding for finding in doctor.check_folders()}
+    assert (found["token"].status, found["sessions"].status, found["cache"].status) == ("doubtful", "bad", "doubtful")
+    assert all("/proc/nohome" in found[subject].message for subject in ("token", "sessions", "cache"))
+    assert doctor.check_disk().status == "bad"
+
+
+def test_a_busy_machine_is_doubtful(monkeypatch: pytest.MonkeyPatch):
+    for load, status in ((0.0, "good"), (1000.0, "doubtful")):
+        monkeypatch.setattr(doctor.os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
+        assert doctor.check_load().status == status
 
 
 @pytest.mark.parametrize(("free_gib", "status"), [(9.0, "bad"), (10.0, "good")])

@@ -1,12 +1,23 @@
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
+import click
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
+from deployments import local
 from deployments.cli import main as cli
+from deployments.cli import serve as cli_serve
+from deployments.host import free_port
+
+ROOT = Path(__file__).parents[4]
 
 pytestmark = pytest.mark.usefixtures("given_back_environment")
 
@@ -23,6 +34,56 @@ def test_help_imports_nothing_heavy():
     )
     found = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=120)
     assert found.stdout.strip() == "[]"
+
+
+def test_the_version_is_that_of_the_package():
+    result = run("--version")
+    assert (result.exit_code, result.stdout) == (0, f"dalle-serve {version('dalle-serve')}\n")
+
+
+def test_every_command_is_in_the_documents():
+    document = (ROOT / "docs" / "cli.md").read_text()
+    commands = list(commands_of(typer.main.get_command(cli.app)))
+    assert len(commands) > 20
+    assert [command for command in commands if f"`{command}" not in document] == []
+
+
+def commands_of(command: click.Command, name: str = "") -> Iterator[str]:
+    """The names of all commands that do something, such as "train data folder"."""
+    inner = getattr(command, "commands", {})
+    if name and (not inner or getattr(command, "invoke_without_command", False)):
+        yield name
+    for word, each in inner.items():
+        yield from commands_of(each, f"{name} {word}".strip())
+
+
+def test_the_line_to_try_has_a_key_where_one_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    @contextmanager
+    def service(*args: object, **options: object) -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace(url="http://127.0.0.1:8000")
+
+    class Stopped:
+        def wait(self) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(local, "LocalService", service)
+    monkeypatch.setattr(cli_serve.threading, "Event", Stopped)
+    (tmp_path / "keys").write_text("a-key-of-enough-letters\n")
+    port = str(free_port())
+    assert "Authorization" not in run("serve", "--port", port).stderr
+    assert (
+        "-H 'Authorization: Bearer YOUR_KEY'"
+        in run("serve", "--port", port, "--keys-file", str(tmp_path / "keys")).stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "words"), [("203.0.113.7", "no address of this machine"), ("no.such.name", "no name")]
+)
+def test_an_address_that_is_not_here_is_named(host: str, words: str):
+    result = run("serve", "--port", "8053", "--host", host, "--allow-remote")
+    assert result.exit_code == 1
+    assert host in result.stderr and words in result.stderr and "taken" not in result.stderr
 
 
 def test_a_taken_port_is_named():

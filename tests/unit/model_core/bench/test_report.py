@@ -42,6 +42,16 @@ def test_the_table_fits_a_narrow_terminal(round_machine):
     assert "…" not in text.get()
 
 
+@pytest.mark.parametrize(("seconds", "words"), [(1.0, "200%"), (4.0, "50%")])
+def test_what_is_above_the_limit_is_explained(round_machine, seconds: float, words: str):
+    one = measured(2, seconds, Work(1e9, 2e9), round_machine)
+    console = Console(width=80)
+    with console.capture() as text:
+        report.show(Report("engine", "mini", "float32", {}, round_machine, (one,)), console)
+    assert words in text.get()
+    assert (report.ABOVE_THE_LIMIT in text.get()) == (seconds < 2)
+
+
 def test_comparisons_are_shown_side_by_side(round_machine):
     lines = (compared("latency, p95, s", [(2.0, 1.5)]),)
     compare = ComparisonReport("batching", "mini", "float32", {}, round_machine, ("static", "continuous"), lines)
@@ -52,9 +62,8 @@ def test_comparisons_are_shown_side_by_side(round_machine):
         assert words in text.get()
 
 
-def test_json_holds_all_of_it(measurements, tmp_path):
-    report.write_json(measurements, tmp_path / "report.json")
-    written = json.loads((tmp_path / "report.json").read_text())
+def test_json_holds_all_of_it(measurements):
+    written = json.loads(json.dumps(report.as_dict(measurements)))
     assert (written["what"], written["model"], written["settings"]) == ("decoder", "mini", {"repeats": 3})
     assert written["machine"]["flops_per_s"] == 1e9
     assert written["measurements"][0]["limit_fraction"] == 0.5

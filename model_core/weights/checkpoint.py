@@ -90,14 +90,20 @@ def load_params(
     path, target = Path(path), float_dtype(dtype)
     named: dict[str, Any] = dict(traverse_util.flatten_dict(dict(shapes), sep="/"))
     expected = {name: leaf.shape for name, leaf in named.items()}
-    index = index_safetensors(path) if path.suffix == ".safetensors" else index_msgpack(path)
-    index = layout(path, index, expected)
-    check_index(path, index, expected)
+    index = _checked_index(path, expected, layout)
     with path.open("rb") as file:
         place = place or (lambda name, array: jax.device_put(array))
         wanted = filter(is_wanted, expected) if is_wanted else expected
         leaves = {name: _load_leaf(file, name, index[name], target, place) for name in wanted}
     return traverse_util.unflatten_dict(leaves, sep="/")
+
+
+def check(network: Network, folder: Path) -> None:
+    """Compares a folder's files with its network as `load` does, without reading the arrays; raises as `load`."""
+    config = network.read_config(folder)
+    path = _weights_path(folder, network.WEIGHTS)
+    named: dict[str, Any] = dict(traverse_util.flatten_dict(dict(network.param_shapes(config)), sep="/"))
+    _checked_index(path, {name: leaf.shape for name, leaf in named.items()}, network.layout)
 
 
 def save_params(path: str | os.PathLike, params: Mapping[str, Any], dtype: str = "float32") -> None:
@@ -130,6 +136,13 @@ def _weights_path(folder: Path, names: tuple[str, ...]) -> Path:
         f"{folder} holds no {' or '.join(names)} (found: {found}). Weights in other formats, pickles above all, are "
         "not read; take the repository's Flax weights."
     )
+
+
+def _checked_index(path: Path, expected: Shapes, layout: Layout) -> Index:
+    index = index_safetensors(path) if path.suffix == ".safetensors" else index_msgpack(path)
+    index = layout(path, index, expected)
+    check_index(path, index, expected)
+    return index
 
 
 def _load_leaf(file: BinaryIO, name: str, stored: StoredArray, dtype: np.dtype, place: Place) -> Any:

@@ -1,8 +1,8 @@
 """`dalle-serve convert`: rewrites a model's weights in one layout and one dtype.
 
 A model that loads already (stacked or unrolled layers, PyTorch's CLIP, any float dtype) is written as Flax msgpack with
-stacked layers, the layout that loads with the least memory and time. Published PyTorch files, which the service does not
-read, become a model's folder of safetensors.
+stacked layers, the layout that loads with the least memory and time. Published PyTorch files, which the service does
+not read, become a model's folder of safetensors.
 """
 
 import shutil

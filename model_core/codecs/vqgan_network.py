@@ -139,13 +139,13 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The grid of codebook vectors to pixels."""
+    """The grid of codebook vectors to pixels, or to the bands of a wavelet."""
 
     config: VQGANConfig
     dtype: Any
 
     @nn.compact
-    def __call__(self, z: Float[Array, "B h w z"]) -> Float[Array, "B height width 3"]:
+    def __call__(self, z: Float[Array, "B h w z"]) -> Float[Array, "B height width C"]:
         config = self.config
         x = _conv(config.ch * config.ch_mult[-1], 3, self.dtype, "conv_in")(z)
         x = Middle(config, self.dtype, name="mid")(x)
@@ -234,5 +234,5 @@ class VQGAN(nn.Module):
     def decode(self, codes: Int[Array, "B h w"]) -> Float[Array, "B height width 3"]:
         return self.pixels(self.quantize.lookup(codes).astype(self.dtype))
 
-    def __call__(self, pixels: Float[Array, "B height width 3"]) -> Float[Array, "B height width 3"]:
+    def __call__(self, pixels: Float[Array, "B height width 3"]) -> Float[Array, "B out_height out_width 3"]:
         return self.decode(self.codes(pixels))

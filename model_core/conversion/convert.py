@@ -9,12 +9,13 @@ from pathlib import Path
 
 from model_core import bundles, codecs
 from model_core.conversion import codec_parts, dalle_pytorch, others
-from model_core.conversion.files import Shelf, weights_in
+from model_core.conversion.files import Shelf
 from model_core.conversion.parts import Model, Part
 from model_core.errors import CorruptCheckpoint
 from model_core.files import write_atomically
 from model_core.weights import checkpoint
-from model_core.weights.torch_files import TORCH_SUFFIXES, TorchFile
+from model_core.weights.torch_files import TorchFile
+from model_core.weights.weight_files import TORCH_SUFFIXES, torch_files_in
 
 _CONVERTERS: dict[str, Callable[[Shelf, TorchFile], Model]] = {
     "DALLE-pytorch": dalle_pytorch.convert,
@@ -28,7 +29,7 @@ def is_published(source: Path) -> bool:
     """Whether this is a PyTorch file, or a folder of such files that is not a model's folder already."""
     if source.is_file():
         return source.suffix in TORCH_SUFFIXES
-    return source.is_dir() and not (source / "model.json").exists() and bool(weights_in(source))
+    return source.is_dir() and not (source / "model.json").exists() and bool(torch_files_in(source))
 
 
 def convert(source: Path, destination: Path, name: str, dtype: str | None, also: list[Path]) -> dict[str, int]:

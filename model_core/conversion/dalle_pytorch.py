@@ -23,8 +23,8 @@ def convert(shelf: Shelf, file: TorchFile) -> Model:
     content = file.mapping()
     if not isinstance(content.get("weights"), dict):
         raise UnsupportedConfig(
-            f"{file.path} holds no weights, only: {content.get('weights')!r:.200}. DeepSpeed's have to be put together with "
-            "its own zero_to_fp32.py first."
+            f"{file.path} holds no weights, only: {content.get('weights')!r:.200}. DeepSpeed's have to be put together "
+            "with its own zero_to_fp32.py first."
         )
     hparams = plain(content.get("hparams"), f"{file.path}, hparams")
     if not isinstance(hparams, dict):

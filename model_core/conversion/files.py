@@ -8,8 +8,8 @@ from typing import Any
 from model_core.conversion.parts import read_yaml
 from model_core.errors import CorruptCheckpoint, ModelNotFound
 from model_core.weights.pickle_values import Made
-from model_core.weights.torch_files import TORCH_SUFFIXES, TorchFile
-from model_core.weights.weight_files import StoredArray
+from model_core.weights.torch_files import TorchFile
+from model_core.weights.weight_files import StoredArray, torch_files_in
 
 SAMPLERS = ("DALLE-pytorch", "ruDALL-E", "minDALL-E")
 KINDS = (*SAMPLERS, "VQGAN", "DiscreteVAE", "CLIP", "dVAE encoder", "dVAE decoder")
@@ -46,7 +46,7 @@ class Shelf:
                 raise ModelNotFound(f"There is no file or folder {path}.")
         self.folders = list(dict.fromkeys(path if path.is_dir() else path.parent for path in given))
         paths = [path for path in given if path.is_file()]
-        paths += [path for folder in self.folders for path in weights_in(folder)]
+        paths += [path for folder in self.folders for path in torch_files_in(folder)]
         self.files = [found for path in dict.fromkeys(paths) if (found := _look(path)) is not None]
         samplers = [found for found in self.files if found.kind in SAMPLERS]
         if source.is_file():
@@ -88,11 +88,6 @@ class Shelf:
             if value is not None:
                 found[path] = content
         return found
-
-
-def weights_in(folder: Path) -> list[Path]:
-    """The files of a folder that have one of PyTorch's names."""
-    return sorted(path for path in folder.iterdir() if path.suffix in TORCH_SUFFIXES and path.is_file())
 
 
 def read_text_json(path: Path) -> Any:

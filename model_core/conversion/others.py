@@ -38,7 +38,7 @@ def rudalle(shelf: Shelf, file: TorchFile) -> Model:
     heads = said.get("num_attention_heads") or _RUDALLE_HEADS.get((layers, width))
     if heads is None:
         raise UnsupportedConfig(
-            f"{file.path} has {layers} layers of width {width}, which no published ruDALL-E has: their heads are not known. "
+            f"{file.path} has {layers} layers of width {width}, as no published ruDALL-E: their heads are not known. "
             'Put a config.json with {"model_params": {"num_attention_heads": …}} beside it.'
         )
     bpe = only_one("The tokenizer bpe.model", shelf.named("bpe.model"), str(file.path))

@@ -5,7 +5,7 @@ of a text included. Source of the network: lucidrains/DALLE-pytorch (`CLIP`, `Tr
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,14 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Float32, Int
 
-from model_core.errors import InvalidValue
+from model_core.errors import CorruptCheckpoint, InvalidValue
 from model_core.pictures.images import square, to_pixels
 from model_core.scorers.dalle_pytorch_clip_config import HEAD_WIDTH, DallePytorchCLIPConfig, read_config
+from model_core.subwords import clean, read_clip_merges, read_tokenizers_json
+from model_core.tokenizer import TextTokens
 from model_core.weights.torch_names import to_flax
 from model_core.weights.weight_files import SAFETENSORS_WEIGHTS, Index, Shapes
+from model_core.youtokentome import read_youtokentome
 
 __all__ = ["read_config"]  # passed on
 
@@ -145,6 +148,40 @@ def param_shapes(config: DallePytorchCLIPConfig) -> Params:
     tokens = jax.ShapeDtypeStruct((1, config.text_seq_len), jnp.int32)
     pixels = jax.ShapeDtypeStruct((1, *config.size, 3), jnp.float32)
     return jax.eval_shape(DallePytorchCLIP(config).init, jax.random.key(0), tokens, tokens, pixels)["params"]
+
+
+def open_text(folder: Path) -> Callable[[Sequence[str]], tuple[TextTokens, TextTokens]]:
+    """Reads the folder's tokenizer: prompts → (text_tokens, text_mask), padded with 0 and cut at `text_seq_len`.
+
+    The mask is 1 everywhere: the reference ranks pictures without one, so its CLIP looks at pads too.
+
+    Raises:
+      CorruptCheckpoint: the file is missing or not in its format, or its ids do not fit the model.
+      UnsupportedConfig: as `read_config`.
+    """
+    config = read_config(folder)
+    path = folder / config.tokenizer_file
+    if config.tokenizer == "yttm":
+        pieces = read_youtokentome(path)
+        size, encode = pieces.size, pieces.__call__
+    else:
+        subwords = read_clip_merges(path) if config.tokenizer == "simple" else read_tokenizers_json(path)
+        size, encode = subwords.size, subwords.encode
+    if size > config.num_text_tokens:
+        raise CorruptCheckpoint(
+            f"{path} has ids up to {size - 1}, config.json says {config.num_text_tokens} tokens. The two belong to "
+            "different models."
+        )
+
+    def tokenize(prompts: Sequence[str]) -> tuple[TextTokens, TextTokens]:
+        text_tokens = np.zeros((len(prompts), config.text_seq_len), np.int32)
+        for row, prompt in zip(text_tokens, prompts, strict=True):
+            valid = prompt.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            ids = encode(clean(valid) if config.tokenizer == "simple" else valid)[: config.text_seq_len]
+            row[: len(ids)] = ids
+        return text_tokens, np.ones_like(text_tokens)
+
+    return tokenize
 
 
 def preprocess(config: DallePytorchCLIPConfig, images: Sequence[np.ndarray]) -> Float32[np.ndarray, "B height width 3"]:

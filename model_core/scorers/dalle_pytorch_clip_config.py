@@ -8,7 +8,7 @@ from model_core.errors import UnsupportedConfig
 from model_core.weights.json_files import read_json, require_integers
 
 HEAD_WIDTH = 64  # of every head; the reference lets no one set it
-
+TOKENIZERS = ("simple", "hug", "yttm")
 _DEFAULTS = {
     "dim_text": 512,
     "dim_image": 512,
@@ -29,7 +29,8 @@ class DallePytorchCLIPConfig:
     """The architecture, with the names of the reference's arguments.
 
     Attributes:
-      tokenizer: "hug", a JSON of the library tokenizers, whose file's name `tokenizer_file` is.
+      tokenizer: "simple" (CLIP's file of merges), "hug" (a JSON of the library tokenizers) or "yttm" (youtokentome's).
+      tokenizer_file: its name, of a file beside config.json.
     """
 
     dim_text: int
@@ -43,8 +44,8 @@ class DallePytorchCLIPConfig:
     visual_heads: int
     visual_image_size: int
     visual_patch_size: int
-    tokenizer: str = "hug"
-    tokenizer_file: str = ""
+    tokenizer: str
+    tokenizer_file: str
 
     @property
     def size(self) -> tuple[int, int]:
@@ -69,11 +70,15 @@ class DallePytorchCLIPConfig:
         if side % patch:
             raise UnsupportedConfig(f"{place}: visual_patch_size is {patch}; it must be a divisor of {side}.")
         kind, file = tokenizer.get("kind"), tokenizer.get("file")
+        if kind not in TOKENIZERS:
+            raise UnsupportedConfig(
+                f"{place}: tokenizer.kind is {kind!r:.100}; it must be one of {', '.join(TOKENIZERS)}."
+            )
         if not isinstance(file, str) or file != Path(file).name or not file:
             raise UnsupportedConfig(
                 f"{place}: tokenizer.file is {file!r:.100}; it must be the name of a file beside it."
             )
-        return cls(**sizes, tokenizer=str(kind), tokenizer_file=file)
+        return cls(**sizes, tokenizer=kind, tokenizer_file=file)
 
 
 def read_config(folder: Path) -> DallePytorchCLIPConfig:

@@ -28,6 +28,7 @@ from model_core.weights.weight_files import (
     check_index,
     index_safetensors,
     read_array,
+    refuse_pickles,
 )
 
 Params = dict[str, Any]
@@ -131,11 +132,9 @@ def _weights_path(folder: Path, names: tuple[str, ...]) -> Path:
     for name in names:
         if (folder / name).is_file():
             return folder / name
+    refuse_pickles(folder)
     found = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
-    raise CorruptCheckpoint(
-        f"{folder} holds no {' or '.join(names)} (found: {found}). Weights in other formats, pickles above all, are "
-        "not read; take the repository's Flax weights."
-    )
+    raise CorruptCheckpoint(f"{folder} holds no {' or '.join(names)} (found: {found}). Other formats are not read.")
 
 
 def _checked_index(path: Path, expected: Shapes, layout: Layout) -> Index:

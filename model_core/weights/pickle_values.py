@@ -20,46 +20,17 @@ MAX_INSTRUCTIONS = 4_000_000
 _MAX_TUPLE_KEY = 16
 
 # Where classes and functions may come from that are named in checkpoints. They remain names.
-_PACKAGES = frozenset(
-    [
-        "argparse",
-        "collections",
-        "dall_e",
-        "dalle_pytorch",
-        "deepspeed",
-        "lightning",
-        "lightning_fabric",
-        "numpy",
-        "omegaconf",
-        "pytorch_lightning",
-        "rudalle",
-        "taming",
-        "torch",
-    ]
-)
-_BUILTINS = frozenset(["set", "frozenset", "dict", "list", "tuple", "int", "float", "bool", "object", "slice"])
-_SINGLE = frozenset(
-    ("_codecs.encode", "copyreg._reconstructor", "copy_reg._reconstructor", "pathlib.PosixPath", "pathlib.Path")
-)
+_PACKAGES = {
+    "argparse", "collections", "dall_e", "dalle_pytorch", "deepspeed", "lightning", "lightning_fabric", "numpy",
+    "omegaconf", "pytorch_lightning", "rudalle", "taming", "torch",
+}  # fmt: skip
+_BUILTINS = {"set", "frozenset", "dict", "list", "tuple", "int", "float", "bool", "object", "slice"}
+_SINGLE = {"_codecs.encode", "copyreg._reconstructor", "copy_reg._reconstructor", "pathlib.PosixPath", "pathlib.Path"}
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_NUMBERS_AND_TEXTS = frozenset(
-    [
-        "BININT",
-        "BININT1",
-        "BININT2",
-        "LONG1",
-        "LONG4",
-        "BINFLOAT",
-        "BINUNICODE",
-        "SHORT_BINUNICODE",
-        "BINUNICODE8",
-        "BINBYTES",
-        "SHORT_BINBYTES",
-        "BINBYTES8",
-        "BINSTRING",
-        "SHORT_BINSTRING",
-    ]
-)
+_NUMBERS_AND_TEXTS = {
+    "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
+    "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BINSTRING", "SHORT_BINSTRING",
+}  # fmt: skip
 _EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple, "EMPTY_SET": list}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
@@ -208,7 +179,7 @@ class _Machine:
                 raise self.refused("a state for something that has none")
             stack[-1].state = state
         elif name == "BINPERSID":
-            stack.append(Persistent(stack.pop()))
+            stack.append(_referred(stack.pop()))
         elif name not in ("PROTO", "FRAME"):
             raise self.refused(f"the instruction {name}")
 
@@ -239,6 +210,12 @@ class _Machine:
             target.extend(items)
         elif not isinstance(target, Made):  # of a list of another class nothing is read
             raise self.refused("items for something that takes none")
+
+
+def _referred(key: Any) -> Name | Persistent:
+    """What a reference stands for; PyTorch's older format refers to classes so: `('module', class, file, source)`."""
+    is_class = isinstance(key, tuple) and len(key) == 4 and key[0] == "module" and isinstance(key[1], Name)
+    return key[1] if is_class else Persistent(key)
 
 
 def _is_key(value: Any) -> bool:

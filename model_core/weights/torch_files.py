@@ -20,7 +20,6 @@ from model_core.errors import CorruptCheckpoint, ModelNotFound
 from model_core.weights.pickle_values import MAX_BYTES, Made, Name, Persistent, read_pickle
 from model_core.weights.weight_files import GET_IT_AGAIN, Part, StoredArray
 
-TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 _MAGIC = 0x1950A86A20F9469CFC6C
 _MAX_VALUES = 1_000_000  # that are looked at, of a tree that may name its parts often
 _MAX_DEPTH = 64
@@ -250,8 +249,8 @@ class _Reader:
 
     def value(self, value: Any, depth: int) -> Any:
         """Replaces dicts of all kinds by dicts, arrays by their places, modules by what they hold."""
-        if isinstance(value, Persistent):  # the older format keeps the source of classes there, which nothing needs
-            return self.value(value.key[1], depth) if _is_class(value.key) else None
+        if isinstance(value, Persistent):  # numbers without an array
+            return None
         if not isinstance(value, dict | list | tuple | Made):
             return value
         if id(value) in self.made:
@@ -319,10 +318,6 @@ class _Reader:
         stored = tuple(sizes[axis] for axis in order)
         axes = None if order == sorted(order) else tuple(order.index(axis) for axis in range(len(order)))
         return StoredArray(shape=stored, parts=(Part(part.offset + offset * itemsize, total, dtype),), axes=axes)
-
-
-def _is_class(key: Any) -> bool:
-    return isinstance(key, tuple) and len(key) > 1 and key[0] == "module"
 
 
 def _are_counts(values: Any) -> bool:

@@ -1,5 +1,6 @@
 """The comparisons of codecs and of DALLE-pytorch's CLIP, as `comparisons`; published files are converted first."""
 
+import atexit
 import json
 import shutil
 import tempfile
@@ -20,17 +21,24 @@ from model_core.scorers import dalle_pytorch_clip as clip
 from tests.parity.comparisons import FIXTURES, Comparison, equal, load_goldens, near
 
 
+def temporary_folder() -> Path:
+    """A folder that is there until the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="parity-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 @cache
 def converted(name: str) -> Path:
     """The model's folder that `dalle-serve convert` makes of a fixture."""
-    folder = Path(tempfile.mkdtemp(prefix="converted-"))
+    folder = temporary_folder()
     convert(FIXTURES / name, folder, name, None, [])
     return folder
 
 
 def with_config(folder: Path, **changes: object) -> Path:
     """A copy of a part's folder, with other entries in its config.json."""
-    copy = Path(tempfile.mkdtemp(prefix="changed-")) / "part"
+    copy = temporary_folder() / "part"
     shutil.copytree(folder, copy)
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | changes))
@@ -119,7 +127,8 @@ def compare_dalle_pytorch_clip() -> Iterator[Comparison]:
     goldens = load_goldens(name)
     _, config, params = scorers.load(converted(name) / "scorer")
     codec, codec_config, codec_params = codecs.load(converted(name) / "codec")
-    tokens = goldens["input_ids"]
+    tokens, _ = clip.open_text(converted(name) / "scorer")(goldens["prompts"].tolist())
+    yield equal(name, "CLIP's text tokens", goldens["input_ids"], tokens)
     pixels = channels_last(goldens["image"]).astype(np.float32) / 255
     # The reference scores what its codec decodes, which is not brought to 0…1.
     drawn = 2 * np.asarray(codec.decode(codec_config, codec_params, goldens["greedy"])) - 1

@@ -140,7 +140,7 @@ def _read_zip(path: Path, file: BinaryIO, size: int) -> tuple[Any, dict[str, Par
     try:
         with zipfile.ZipFile(file) as archive:
             members = {info.filename: info for info in archive.infolist()}
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, OverflowError, EOFError) as err:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, OSError, EOFError) as err:
         raise CorruptCheckpoint(f"{path} is a broken zip ({err}). {GET_IT_AGAIN}") from err
     roots = [name.removesuffix("data.pkl") for name in members if re.fullmatch(r"[^/]+/data\.pkl", name)]
     if len(roots) != 1:
@@ -162,7 +162,7 @@ def _place(path: Path, file: BinaryIO, info: zipfile.ZipInfo, size: int) -> Part
         )
     file.seek(max(info.header_offset, 0))
     header = file.read(30)
-    if len(header) < 30 or header[:4] != b"PK\x03\x04":
+    if info.header_offset < 0 or len(header) < 30 or header[:4] != b"PK\x03\x04":
         raise CorruptCheckpoint(f"{path}: its member {info.filename:.100} has no header. {GET_IT_AGAIN}")
     name_length, extra_length = struct.unpack("<HH", header[26:30])
     start = info.header_offset + 30 + name_length + extra_length
@@ -180,7 +180,7 @@ def _content(path: Path, file: BinaryIO, part: Part, most: int) -> bytes:
 
 def _read_five_pickles(path: Path, file: BinaryIO, size: int) -> tuple[Any, dict[str, Part]]:
     """Reads the older format. Storages have no name in it: their place follows from the order of their keys."""
-    head = io.BytesIO(file.read(MAX_BYTES))
+    head = io.BytesIO(file.read(min(size, MAX_BYTES)))
     if head.getbuffer()[:1] != b"\x80" or read_pickle(head, str(path)) != _MAGIC:
         raise CorruptCheckpoint(f"{path} is not what torch.save writes, neither a zip nor its older format.")
     version, system = read_pickle(head, str(path)), read_pickle(head, str(path))

@@ -167,6 +167,10 @@ def test_zips_that_torch_does_not_write_are_refused(opened, tmp_path):
         archive.writestr("archive/byteorder", "big")
     with pytest.raises(CorruptCheckpoint, match="big-endian"):
         TorchFile(tmp_path / "c.zip")
+    whole = bytearray(write.zip_file(value, {"0": A}))
+    whole[-6:-2] = b"\xff\xff\xff\x7f"  # where the directory begins: behind the end
+    with pytest.raises(CorruptCheckpoint, match=r"a broken zip|has no header"):
+        opened(bytes(whole))
     for content in (b"", b"\x80", b"MZ", b"<html>", b"\x80\x02K\x01."):
         with pytest.raises(CorruptCheckpoint):
             opened(content)

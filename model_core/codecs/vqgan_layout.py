@@ -19,8 +19,8 @@ _MIDDLE = {".mid.0.": ".mid.block_1.", ".mid.1.": ".mid.attn_1.", ".mid.2.": ".m
 
 
 def layout(path: Path, index: Index, shapes: Shapes) -> Index:
-    """Renames what a safetensors file holds; other files are Flax's, whose names are ours."""
-    return from_torch(index) if path.suffix == ".safetensors" else index
+    """Renames what a safetensors file holds, or several; Flax's own file has our names."""
+    return index if path.suffix == ".msgpack" else from_torch(index)
 
 
 def from_torch(index: Index) -> Index:

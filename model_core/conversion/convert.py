@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from model_core import bundles, codecs
-from model_core.conversion import codec_parts, dalle_pytorch, others
+from model_core.conversion import codec_parts, dalle_pytorch, llamagen, others
 from model_core.conversion.files import Shelf
 from model_core.conversion.parts import Model, Part
 from model_core.errors import CorruptCheckpoint
@@ -21,6 +21,7 @@ _CONVERTERS: dict[str, Callable[[Shelf, TorchFile], Model]] = {
     "DALLE-pytorch": dalle_pytorch.convert,
     "ruDALL-E": others.rudalle,
     "minDALL-E": others.mindalle,
+    "LlamaGen": llamagen.convert,
 }
 _CHECKED = ("codec", "scorer")
 

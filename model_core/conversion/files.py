@@ -11,8 +11,8 @@ from model_core.weights.pickle_values import Made
 from model_core.weights.torch_files import TorchFile
 from model_core.weights.weight_files import StoredArray, torch_files_in
 
-SAMPLERS = ("DALLE-pytorch", "ruDALL-E", "minDALL-E")
-KINDS = (*SAMPLERS, "VQGAN", "DiscreteVAE", "CLIP", "dVAE encoder", "dVAE decoder")
+SAMPLERS = ("DALLE-pytorch", "ruDALL-E", "minDALL-E", "LlamaGen")
+KINDS = (*SAMPLERS, "LlamaGen's VQ", "VQGAN", "DiscreteVAE", "CLIP", "dVAE encoder", "dVAE decoder")
 _LARGEST_TEXT = 16 * 2**20  # of a tokenizer's file
 
 
@@ -112,11 +112,13 @@ def _kind_of_module(file: TorchFile) -> str | None:
 def _kind_of_dict(content: Any) -> str | None:
     if not isinstance(content, dict):
         return None
-    weights, state = content.get("weights"), content.get("state_dict")
+    weights, state, model = content.get("weights"), content.get("state_dict"), content.get("model")
     if "hparams" in content and isinstance(weights, dict | str):
         return _of_dalle_pytorch(weights)
     if isinstance(state, dict):
         return "minDALL-E" if "head_img.weight" in state else "VQGAN" if _is_vqgan(state) else None
+    if isinstance(model, dict):
+        return "LlamaGen" if "tok_embeddings.weight" in model else "LlamaGen's VQ" if _is_vqgan(model) else None
     if "image_row_embeddings.weight" in content:
         return "ruDALL-E"
     if isinstance(first := content.get("blocks.input.w"), StoredArray):

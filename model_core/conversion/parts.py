@@ -88,6 +88,11 @@ def plain(value: Any, place: str) -> Any:
     return copy(value, 0)
 
 
+def within(sampling: dict[str, Any], codes: int) -> dict[str, Any]:
+    """Leaves out a top_k that no code is beyond."""
+    return sampling | {"top_k": 0} if sampling["top_k"] >= codes else sampling
+
+
 def read_yaml(path: Path) -> Any:
     """Reads a YAML file as plain data; CorruptCheckpoint where it is none."""
     try:

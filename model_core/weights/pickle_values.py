@@ -1,9 +1,9 @@
 """Pickle files as data: a reader that gives what a pickle describes, and cannot run what it asks for.
 
-The standard library's `pickletools` splits a pickle into its instructions; this module interprets those that
-checkpoints consist of, on values of its own. A class or function is only ever a `Name`, and the call of one only a
-`Made`: nothing is imported, looked up or called. Every other instruction is refused, and so is every name that no
-checkpoint has.
+The standard library's `pickletools` lists the instructions of a pickle and reads what stands behind each; this module
+interprets those that checkpoints consist of, on values of its own. A class or function is only ever a `Name`, and the
+call of one only a `Made`: nothing is imported, looked up or called. Every other instruction is refused, and so is every
+name that no checkpoint has.
 
 Format: Python's `Lib/pickletools.py`, which describes every instruction.
 """
@@ -18,6 +18,7 @@ from model_core.errors import CorruptCheckpoint
 MAX_BYTES = 64 * 2**20  # of one pickle; those of public models of 12 billion parameters have less than 2 MB
 MAX_INSTRUCTIONS = 4_000_000
 _MAX_TUPLE_KEY = 16
+_MAX_NAME = 1000
 
 # Where classes and functions may come from that are named in checkpoints. They remain names.
 _PACKAGES = {
@@ -33,6 +34,13 @@ _NUMBERS_AND_TEXTS = {
 }  # fmt: skip
 _EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple, "EMPTY_SET": list}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_OTHERS = {
+    "PROTO", "FRAME", "MARK", "TUPLE", "LIST", "DICT", "SETITEM", "SETITEMS", "APPEND", "APPENDS", "ADDITEMS",
+    "MEMOIZE", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET", "GLOBAL", "STACK_GLOBAL", "REDUCE", "NEWOBJ", "BUILD",
+    "BINPERSID",
+}  # fmt: skip
+_KNOWN = {*_NUMBERS_AND_TEXTS, *_CONSTANTS, *_EMPTY, *_TUPLES, *_OTHERS}
+_INSTRUCTIONS = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
 
 
 class Name:
@@ -86,17 +94,34 @@ def read_pickle(file: io.BytesIO, place: str) -> Any:
     start = file.tell()
     machine = _Machine(place)
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-            if count >= MAX_INSTRUCTIONS or file.tell() - start > MAX_BYTES:
-                raise machine.refused(f"more than {MAX_INSTRUCTIONS} instructions, or {MAX_BYTES} bytes, of a pickle")
-            if opcode.name == "STOP":
+        for _ in range(MAX_INSTRUCTIONS):
+            code = file.read(1)
+            instruction = _INSTRUCTIONS.get(code)
+            if instruction is None:
+                raise machine.corrupt(f"{code!r} is no instruction" if code else "it has no end")
+            if instruction.name == "STOP":
                 return machine.result()
-            machine.step(opcode.name, argument)
+            if instruction.name not in _KNOWN:
+                raise machine.refused(f"the instruction {instruction.name}")
+            if instruction.name == "GLOBAL":
+                argument = (_line(file), _line(file))
+            else:
+                argument = instruction.arg.reader(file) if instruction.arg else None
+            machine.step(instruction.name, argument)
+            if file.tell() - start > MAX_BYTES:
+                break
     except (ValueError, struct.error) as err:
         raise machine.corrupt(str(err)) from err
     except (IndexError, KeyError) as err:
         raise machine.corrupt("an instruction finds nothing to work on") from err
-    raise machine.corrupt("it has no end")
+    raise machine.refused(f"more than {MAX_INSTRUCTIONS} instructions, or {MAX_BYTES} bytes, of a pickle")
+
+
+def _line(file: io.BytesIO) -> str:
+    line = file.readline(_MAX_NAME)
+    if not line.endswith(b"\n"):
+        raise ValueError("a name has no end")
+    return line[:-1].decode()
 
 
 class _Machine:
@@ -164,7 +189,7 @@ class _Machine:
         elif name in ("APPEND", "APPENDS", "ADDITEMS"):
             self.append([stack.pop()] if name == "APPEND" else self.since_mark())
         elif name == "GLOBAL":
-            stack.append(self.named(*argument.split(" ", 1)))
+            stack.append(self.named(*argument))
         elif name == "STACK_GLOBAL":
             attribute, module = stack.pop(), stack.pop()
             stack.append(self.named(module, attribute))
@@ -180,8 +205,6 @@ class _Machine:
             stack[-1].state = state
         elif name == "BINPERSID":
             stack.append(_referred(stack.pop()))
-        elif name not in ("PROTO", "FRAME"):
-            raise self.refused(f"the instruction {name}")
 
     def named(self, module: Any, attribute: Any) -> Name:
         if not isinstance(module, str) or not isinstance(attribute, str):

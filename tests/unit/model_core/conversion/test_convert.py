@@ -169,6 +169,68 @@ def test_sber_s_wavelet_decoder_is_told_by_its_names(published, tmp_path):
     assert np.asarray(codec.encode(config, params, pixels)).shape == (1, 64)
 
 
+def test_llamagen_comes_with_its_t5_and_its_codec(tmp_path):
+    kept = shutil.ignore_patterns("goldens.npz", "vq")
+    source = Path(shutil.copytree(FIXTURES / "llamagen-tiny", tmp_path / "published", ignore=kept))
+    vq = load_file(FIXTURES / "llamagen-tiny/vq/model.safetensors")
+    value = write.dictionary(
+        {"model": write.dictionary({name: write.array(name, array) for name, array in vq.items()})}
+    )
+    (source / "vq_ds16_t2i.pt").write_bytes(write.zip_file(value, vq))
+    convert(source, tmp_path / "out")
+    for role, place in (("sampler", "gpt"), ("codec", "vq"), ("text", "t5-ckpt/flan-t5-xl")):
+        arrays, expected = (
+            load_file(path / "model.safetensors")
+            for path in (tmp_path / "out" / role, FIXTURES / "llamagen-tiny" / place)
+        )
+        if role == "text":  # the encoder alone
+            expected = {name: array for name, array in expected.items() if name.startswith(("encoder.", "shared."))}
+        assert arrays.keys() == expected.keys()
+        for key, array in expected.items():
+            np.testing.assert_array_equal(arrays[key], array)
+    wanted, config = (
+        json.loads(path.read_text()) for path in (source / "gpt/config.json", tmp_path / "out/sampler/config.json")
+    )
+    assert config == wanted | {"multiple_of": 128}  # 16 gives the same width
+    assert (codecs.read_config(tmp_path / "out/codec").size, codecs.read_config(tmp_path / "out/codec").ch) == (
+        (12, 12),
+        32,
+    )
+    card = json.loads((tmp_path / "out/model.json").read_text())
+    assert card["parts"] == {role: role for role in ("sampler", "text", "codec")}
+    assert card["sampling"] == {"guidance_scale": 7.5, "temperature": 1.0, "top_k": 0, "top_p": 1.0}  # of 96 codes
+    (source / "gpt/config.json").unlink()
+    with pytest.raises(UnsupportedConfig, match="n_head beside it"):
+        convert(source, tmp_path / "again")
+
+
+def test_openai_s_dvae_inside_a_dalle_pt_is_its_codec(published, tmp_path):
+    dvae = load_file(FIXTURES / "openai-dvae/model.safetensors")
+    head = np.ones((40, 2), np.float32)
+    arrays = {
+        name.replace("encoder.", "vae.enc.").replace("decoder.", "vae.dec."): array for name, array in dvae.items()
+    }
+    weights = write.dictionary(
+        {name: write.array(name, array) for name, array in (arrays | {"to_logits.1.weight": head}).items()}
+    )
+    hparams = write.dictionary({"num_text_tokens": write.number(20), "text_seq_len": write.number(4)})
+    value = {
+        "hparams": hparams,
+        "vae_params": b"N",
+        "vae_class_name": write.text("OpenAIDiscreteVAE"),
+        "weights": weights,
+    }
+    source = published("dp-rotary")
+    (source / "dalle.pt").write_bytes(write.zip_file(write.dictionary(value), arrays | {"to_logits.1.weight": head}))
+    convert(source, tmp_path / "out")
+    ours = load_file(tmp_path / "out/codec/model.safetensors")
+    assert ours.keys() == dvae.keys()
+    for key in dvae:
+        np.testing.assert_array_equal(ours[key], dvae[key])
+    assert load_file(tmp_path / "out/sampler/model.safetensors").keys() == {"to_logits.1.weight"}
+    assert bundles.resolve(tmp_path / "out").sampling["top_k"] == 76  # half of 20 words, 4 pads and 128 codes
+
+
 def converted_codec(source: Path, tmp_path: Path) -> Path:
     convert(source, tmp_path / "before")
     return tmp_path / "before/codec/model.safetensors"

@@ -81,8 +81,8 @@ def test_what_no_checkpoint_needs_is_refused_and_not_run(name, where, monkeypatc
 @pytest.mark.parametrize(
     ("program", "message"),
     [
-        (b"", "not a checkpoint's pickle"),
-        (b"\x80\x02K\x01", "exhausted"),
+        (b"", "it has no end"),
+        (b"\x80\x02K\x01", "it has no end"),
         (b"\x80\x02.", "one value"),
         (b"\x80\x02K\x01K\x02.", "one value"),
         (b"\x80\x02(K\x01.", "one value"),
@@ -99,7 +99,11 @@ def test_what_no_checkpoint_needs_is_refused_and_not_run(name, where, monkeypatc
         (b"\x80\x02}]K\x01s.", "a key that is itself a container"),
         (b"\x80\x02K\x01K\x02a.", "takes none"),
         (b"\x80\x02]K\x01b.", "a state for something"),
-        (b"\x80\x02\xff.", "unknown"),
+        (b"\x80\x02\xff.", r"b'\\xff' is no instruction"),
+        (b"\x80\x02ctorch\nSize", "a name has no end"),
+        (b"\x80\x02c\xff\nSize\n.", "decode"),
+        (b"\x80\x02c" + b"a" * 2000 + b"\nSize\n.", "a name has no end"),
+        (b"\x80\x02S'\\d'\n.", "the instruction STRING"),
         (b"\x80\x02I99\n.", "the instruction INT"),
         (b"\x80\x022.", "the instruction DUP"),
     ],

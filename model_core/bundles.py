@@ -21,7 +21,7 @@ from model_core import codecs, families, scorers
 from model_core.errors import CorruptCheckpoint, ModelNotFound
 from model_core.weights import wandb_artifacts
 from model_core.weights.json_files import read_json
-from model_core.weights.weight_files import FLAX_WEIGHTS, SAFETENSORS_INDEX, SAFETENSORS_WEIGHTS
+from model_core.weights.weight_files import FLAX_WEIGHTS, SAFETENSORS_INDEX, SAFETENSORS_WEIGHTS, refuse_pickles
 
 # The role of a part → the package whose `load` reads it.
 ROLES: Mapping[str, Any] = MappingProxyType({"sampler": families, "text": families, "codec": codecs, "scorer": scorers})
@@ -236,6 +236,7 @@ def _read_folder(folder: Path, default_id: str) -> Bundle:
         del names["scorer"]
     for role, name in names.items():
         if not (folder / name).is_dir():
+            refuse_pickles(folder)
             raise CorruptCheckpoint(
                 f"{folder} is not a model's folder: it holds no {name}/, its {role}. A model's folder holds "
                 "dalle_bart/, vqgan/, clip/ (optional) and model.json, or the parts that model.json names; parts that "

@@ -131,8 +131,8 @@ class ImageDecoder:
         grid = self.config.grid
         if codes.size and (codes.min() < 0 or codes.max() >= grid.codebook):
             raise InvalidValue(f"Codes must lie in 0…{grid.codebook - 1}; got {codes.min()}…{codes.max()}.", "codes")
-        decode = partial(self._codec.decode, self.config, self.params)
-        return in_batches(lambda rows: to_uint8(np.asarray(decode(rows))), codes, self.batch_size)
+        decode, rounded = partial(self._codec.decode, self.config, self.params), self.config.round_pixels
+        return in_batches(lambda rows: to_uint8(np.asarray(decode(rows)), rounded), codes, self.batch_size)
 
     def encode(self, images: UInt8[np.ndarray, "B height width 3"]) -> Int32[np.ndarray, "B N"]:
         """Turns images of the model's size into the codes that spell them best.

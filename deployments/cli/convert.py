@@ -1,7 +1,8 @@
 """`dalle-serve convert`: rewrites a model's weights in one layout and one dtype.
 
-Whatever is read (stacked or unrolled layers, PyTorch's CLIP, any float dtype) is written as Flax msgpack with stacked
-layers, the layout that loads with the least memory and time.
+A model that loads already (stacked or unrolled layers, PyTorch's CLIP, any float dtype) is written as Flax msgpack with
+stacked layers, the layout that loads with the least memory and time. Published PyTorch files, which the service does
+not read, become a model's folder of safetensors.
 """
 
 import shutil
@@ -17,36 +18,62 @@ COPIED = ("*.json", "merges.txt", "enwiki-words-frequency.txt", "*.md")
 
 
 def convert(
-    source: Annotated[str, typer.Argument(help="Shipped name, folder or Hugging Face id of a model.")],
+    source: Annotated[
+        str, typer.Argument(help="Shipped name, folder or Hugging Face id of a model; or published PyTorch files.")
+    ],
     destination: Annotated[Path, typer.Argument(file_okay=False, help="Folder of the new model; must not exist.")],
-    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float16",
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float32, float16 or bfloat16. Without it: float16; of PyTorch files, what they have."),
+    ] = None,
+    also: Annotated[
+        list[Path] | None, typer.Option(help="Another file or folder of PyTorch files: a codec or tokenizer.")
+    ] = None,
 ) -> None:
-    """Rewrites a model in one dtype: float16 halves the size on disk of what is published as float32."""
+    """Rewrites a model in one dtype, or makes one of published PyTorch files (.pt, .ckpt, .bin, .pkl).
+
+    PyTorch files are read as data: nothing of them is run, and PyTorch is not needed.
+    """
     from deployments.local import set_environment
 
     if destination.exists():
         raise InvalidValue(f"{destination} exists already: name a folder that does not, or remove it.", "destination")
     set_environment()
-    from model_core import bundles
+    from model_core.conversion import convert as conversion
     from model_core.weights import checkpoint
-    from model_core.weights.weight_files import FLAX_WEIGHTS
 
-    checkpoint.float_dtype(dtype)  # raises before anything is read
-    bundle = bundles.resolve(source)
+    checkpoint.float_dtype(dtype or "float16")  # raises before anything is read
     unfinished = destination.with_name(f".{destination.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
-        _copy(bundle.codec.parent, unfinished)
-        for role, folder in bundle.parts.items():
-            _, _, params = bundles.ROLES[role].load(folder)
-            _copy(folder, unfinished / folder.name)
-            weights = unfinished / folder.name / FLAX_WEIGHTS
-            checkpoint.save_params(weights, params, dtype)
-            results.print(f"{destination / folder.name}: {weights.stat().st_size / 1e6:.1f} MB")
+        if conversion.is_published(Path(source)):
+            written = conversion.convert(Path(source), unfinished, destination.name, dtype, also or [])
+        else:
+            written = _rewrite(source, unfinished, dtype or "float16")
         unfinished.rename(destination)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+    for name, size in written.items():
+        results.print(f"{destination / name}: {size / 1e6:.1f} MB")
+
+
+def _rewrite(source: str, destination: Path, dtype: str) -> dict[str, int]:
+    """Writes a model that loads already as Flax msgpack; gives the bytes of the weights of each of its folders."""
+    from model_core import bundles
+    from model_core.weights import checkpoint
+    from model_core.weights.weight_files import FLAX_WEIGHTS
+
+    bundle = bundles.resolve(source)
+    _copy(bundle.codec.parent, destination)
+    written = {}
+    for role, folder in bundle.parts.items():
+        _, _, params = bundles.ROLES[role].load(folder)
+        _copy(folder, destination / folder.name)
+        weights = destination / folder.name / FLAX_WEIGHTS
+        checkpoint.save_params(weights, params, dtype)
+        written[folder.name] = weights.stat().st_size
+    return written
 
 
 def _copy(source: Path, destination: Path) -> None:

@@ -12,7 +12,15 @@ from typing import Any, Protocol, cast, runtime_checkable
 from model_core.families.conditions import Grid
 from model_core.weights.networks import Network, choose
 
-CODECS = {"vqgan": "vqgan"}  # model_type of config.json → module; its configuration is read by MODULE_config
+# model_type of config.json → module; its configuration is read by MODULE_config. A Janus's folder holds a VQGAN too.
+CODECS = {
+    "vqgan": "vqgan",
+    "openai_dvae": "openai_dvae",
+    "discrete_vae": "discrete_vae",
+    "llamagen_vq": "vqgan",
+    "janus": "vqgan",
+    "multi_modality": "vqgan",
+}
 DEFAULT = "vqgan"  # published files name no type
 
 
@@ -28,6 +36,11 @@ class CodecConfig(Protocol):
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of one picture in pixels."""
+        ...
+
+    @property
+    def round_pixels(self) -> bool:
+        """Whether finished pictures are rounded to whole steps of 255; else fractions are dropped."""
         ...
 
 

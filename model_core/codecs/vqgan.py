@@ -1,221 +1,28 @@
 """VQGAN: pixels to image codes and image codes to pixels.
 
-The architecture and its key tree are those of the published Flax checkpoints (Esser et al., "Taming Transformers",
-arXiv:2012.09841; vqgan-jax): convolutional encoder and decoder with single-head attention at the coarse resolutions,
-between them the nearest of `n_embed` codebook vectors.
+One network for all that are published: dalle-mini's, taming-transformers' (VQModel, and GumbelVQ by its most likely
+code, without noise), Sber's with a wavelet behind the decoder, and the VQ-16 of Janus and LlamaGen.
 """
 
 from functools import partial
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from model_core.codecs.shapes import require_codes, require_pixels
 from model_core.codecs.vqgan_config import VQGANConfig, read_config
-from model_core.errors import InvalidValue
-from model_core.weights.weight_files import FLAX_WEIGHTS, as_published
+from model_core.codecs.vqgan_layout import layout
+from model_core.codecs.vqgan_network import VQGAN
+from model_core.weights.weight_files import FLAX_WEIGHTS, SAFETENSORS_WEIGHTS
 
-__all__ = ["read_config"]  # passed on
+__all__ = ["layout", "read_config"]  # passed on
 
 Params = dict[str, Any]
 
-WEIGHTS = (FLAX_WEIGHTS,)
-layout = as_published
-
-
-def _norm(config: VQGANConfig, name: str) -> nn.Module:
-    return nn.GroupNorm(num_groups=config.norm_num_groups, epsilon=1e-6, name=name)
-
-
-def _conv(features: int, size: int, dtype: Any, name: str, **options: Any) -> nn.Module:
-    return nn.Conv(features, (size, size), dtype=dtype, name=name, **options)
-
-
-class ResBlock(nn.Module):
-    """Two normalised 3×3 convolutions around a shortcut."""
-
-    config: VQGANConfig
-    features: int
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B h w F"]:
-        y = _conv(self.features, 3, self.dtype, "conv1")(nn.swish(_norm(self.config, "norm1")(x)))
-        y = _conv(self.features, 3, self.dtype, "conv2")(nn.swish(_norm(self.config, "norm2")(y)))
-        if x.shape[-1] != self.features:
-            x = _conv(self.features, 1, self.dtype, "nin_shortcut")(x)
-        return x + y
-
-
-class AttentionBlock(nn.Module):
-    """Single-head self-attention over all positions of the grid."""
-
-    config: VQGANConfig
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B h w D"]:
-        batch, height, width, features = x.shape
-        y = _norm(self.config, "norm")(x)
-        query, key, value = (
-            _conv(features, 1, self.dtype, name)(y).reshape(batch, height * width, features) for name in ("q", "k", "v")
-        )
-        weights = jnp.einsum("bqd,bkd->bqk", query, key).astype(jnp.float32) * features**-0.5
-        weights = nn.softmax(weights, axis=-1).astype(value.dtype)
-        y = jnp.einsum("bqk,bkd->bqd", weights, value).reshape(x.shape)
-        return x + _conv(features, 1, self.dtype, "proj_out")(y)
-
-
-class Downsample(nn.Module):
-    """Halves height and width."""
-
-    with_conv: bool
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B h//2 w//2 D"]:
-        if not self.with_conv:
-            return nn.avg_pool(x, (2, 2), strides=(2, 2))
-        x = jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))  # one-sided, as the original
-        return _conv(x.shape[-1], 3, self.dtype, "conv", strides=(2, 2), padding="VALID")(x)
-
-
-class Upsample(nn.Module):
-    """Doubles height and width (nearest neighbour, then a convolution)."""
-
-    with_conv: bool
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B 2*h 2*w D"]:
-        x = x.repeat(2, axis=1).repeat(2, axis=2)
-        return _conv(x.shape[-1], 3, self.dtype, "conv")(x) if self.with_conv else x
-
-
-class Level(nn.Module):
-    """The blocks of one resolution, then the change to the next."""
-
-    config: VQGANConfig
-    features: int
-    num_blocks: int
-    attention: bool
-    resample: type[nn.Module] | None
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B h2 w2 F"]:
-        for i in range(self.num_blocks):
-            x = ResBlock(self.config, self.features, self.dtype, name=f"block_{i}")(x)
-            if self.attention:
-                x = AttentionBlock(self.config, self.dtype, name=f"attn_{i}")(x)
-        if self.resample is None:
-            return x
-        name = self.resample.__name__.lower()
-        return self.resample(with_conv=self.config.resamp_with_conv, dtype=self.dtype, name=name)(x)
-
-
-class Middle(nn.Module):
-    """The blocks at the coarsest resolution."""
-
-    config: VQGANConfig
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B h w D"]:
-        x = ResBlock(self.config, x.shape[-1], self.dtype, name="block_1")(x)
-        x = AttentionBlock(self.config, self.dtype, name="attn_1")(x)
-        return ResBlock(self.config, x.shape[-1], self.dtype, name="block_2")(x)
-
-
-class Encoder(nn.Module):
-    """Pixels to the grid of features that the codebook is compared with."""
-
-    config: VQGANConfig
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, pixels: Float[Array, "B height width 3"]) -> Float[Array, "B h w z"]:
-        config = self.config
-        x = _conv(config.ch, 3, self.dtype, "conv_in")(pixels)
-        last = len(config.ch_mult) - 1
-        for i, multiplier in enumerate(config.ch_mult):
-            attention = config.resolution // 2**i in config.attn_resolutions
-            resample = Downsample if i != last else None
-            width = config.ch * multiplier
-            x = Level(config, width, config.num_res_blocks, attention, resample, self.dtype, name=f"down_{i}")(x)
-        x = Middle(config, self.dtype, name="mid")(x)
-        return _conv(config.z_channels, 3, self.dtype, "conv_out")(nn.swish(_norm(config, "norm_out")(x)))
-
-
-class Decoder(nn.Module):
-    """The grid of codebook vectors to pixels."""
-
-    config: VQGANConfig
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, z: Float[Array, "B h w z"]) -> Float[Array, "B height width 3"]:
-        config = self.config
-        x = _conv(config.ch * config.ch_mult[-1], 3, self.dtype, "conv_in")(z)
-        x = Middle(config, self.dtype, name="mid")(x)
-        for i, multiplier in reversed(list(enumerate(config.ch_mult))):
-            attention = config.resolution // 2**i in config.attn_resolutions
-            resample = Upsample if i != 0 else None
-            width = config.ch * multiplier
-            x = Level(config, width, config.num_res_blocks + 1, attention, resample, self.dtype, name=f"up_{i}")(x)
-        return _conv(config.out_ch, 3, self.dtype, "conv_out")(nn.swish(_norm(config, "norm_out")(x)))
-
-
-class Codebook(nn.Module):
-    """The `n_embed` vectors that a picture is spelled with."""
-
-    config: VQGANConfig
-
-    def setup(self) -> None:
-        self.embedding = nn.Embed(self.config.n_embed, self.config.embed_dim)
-
-    def __call__(self, z: Float[Array, "B h w E"]) -> Int[Array, "B h w"]:
-        """The nearest vector's id at each place, in float32."""
-        z = z.astype(jnp.float32)
-        vectors = self.embedding.embedding.astype(jnp.float32)  # [C, E]
-        distances = jnp.sum(z**2, axis=-1, keepdims=True) + jnp.sum(vectors**2, axis=-1) - 2 * z @ vectors.T
-        return jnp.argmin(distances, axis=-1).astype(jnp.int32)
-
-    def lookup(self, codes: Int[Array, "B h w"]) -> Float[Array, "B h w E"]:
-        return self.embedding(codes)
-
-
-class VQGAN(nn.Module):
-    """Encoder, codebook and decoder under the published names."""
-
-    config: VQGANConfig
-    dtype: Any = jnp.float32
-
-    def setup(self) -> None:
-        self.encoder = Encoder(self.config, self.dtype)
-        self.decoder = Decoder(self.config, self.dtype)
-        self.quantize = Codebook(self.config)
-        self.quant_conv = nn.Conv(self.config.embed_dim, (1, 1), dtype=self.dtype)
-        self.post_quant_conv = nn.Conv(self.config.z_channels, (1, 1), dtype=self.dtype)
-
-    def features(self, pixels: Float[Array, "B height width 3"]) -> Float[Array, "B h w E"]:
-        """What the codebook is compared with."""
-        return self.quant_conv(self.encoder(pixels))
-
-    def codes(self, pixels: Float[Array, "B height width 3"]) -> Int[Array, "B h w"]:
-        return self.quantize(self.features(pixels))
-
-    def pixels(self, vectors: Float[Array, "B h w E"]) -> Float[Array, "B height width 3"]:
-        return self.decoder(self.post_quant_conv(vectors))
-
-    def decode(self, codes: Int[Array, "B h w"]) -> Float[Array, "B height width 3"]:
-        return self.pixels(self.quantize.lookup(codes).astype(self.dtype))
-
-    def __call__(self, pixels: Float[Array, "B height width 3"]) -> Float[Array, "B height width 3"]:
-        return self.decode(self.codes(pixels))
+WEIGHTS = (FLAX_WEIGHTS, SAFETENSORS_WEIGHTS)
 
 
 def _compute_dtype(params: Params) -> Any:
@@ -224,7 +31,7 @@ def _compute_dtype(params: Params) -> Any:
 
 def param_shapes(config: VQGANConfig) -> Params:
     """Names, shapes and dtypes (float32) of all parameters, as the published checkpoint holds them."""
-    pixels = jax.ShapeDtypeStruct((1, *config.size, 3), jnp.float32)
+    pixels = jax.ShapeDtypeStruct((1, config.resolution, config.resolution, 3), jnp.float32)
     return jax.eval_shape(VQGAN(config).init, jax.random.key(0), pixels)["params"]
 
 
@@ -235,9 +42,12 @@ def encode(config: VQGANConfig, params: Params, pixels: Float[Array, "B height w
     Raises:
       InvalidValue: the pictures are not of `config.size`.
     """
-    if pixels.shape[1:3] != config.size:
-        raise InvalidValue(f"pixels must be [B, {', '.join(map(str, config.size))}, 3]; got {pixels.shape}.", "pixels")
+    require_pixels(pixels, config.size)
     dtype = _compute_dtype(params)
+    if config.wavelet:  # its encoder looks at half the size: each pixel is the mean of four
+        pixels = pixels.reshape(len(pixels), config.resolution, 2, config.resolution, 2, 3).mean(axis=(2, 4))
+    if config.signed_pixels:
+        pixels = 2 * pixels - 1
     codes = jnp.asarray(VQGAN(config, dtype).apply({"params": params}, pixels.astype(dtype), method=VQGAN.codes))
     return codes.reshape(codes.shape[0], -1)
 
@@ -254,11 +64,8 @@ def decode(
     Raises:
       InvalidValue: there are more or fewer codes than a picture has.
     """
-    grid = config.grid
-    if codes.shape[1] != grid.num_codes:
-        raise InvalidValue(
-            f"A picture has {grid.rows} × {grid.columns} = {grid.num_codes} codes; got {codes.shape[1]}.", "codes"
-        )
+    require_codes(codes, config.grid)
     model = VQGAN(config, _compute_dtype(params))
-    codes = jnp.asarray(codes).reshape(-1, grid.rows, grid.columns)
-    return jnp.asarray(model.apply({"params": params}, codes, method=VQGAN.decode), jnp.float32)
+    codes = jnp.asarray(codes).reshape(-1, config.grid.rows, config.grid.columns)
+    pixels = jnp.asarray(model.apply({"params": params}, codes, method=VQGAN.decode), jnp.float32)
+    return pixels / 2 + 0.5 if config.signed_pixels else pixels

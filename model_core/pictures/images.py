@@ -26,12 +26,14 @@ _TURNS = {  # by EXIF's orientation
 VEIL = (236, 236, 240)  # what is not drawn yet fades into
 
 
-def to_uint8(pixels: Float[np.ndarray, "*batch height width 3"]) -> UInt8[np.ndarray, "*batch height width 3"]:
-    """Turns pixels, 0…1 and a little beyond, into finished images: cut to 0…1, times 255, fractions dropped.
+def to_uint8(
+    pixels: Float[np.ndarray, "*batch height width 3"], rounded: bool = False
+) -> UInt8[np.ndarray, "*batch height width 3"]:
+    """Turns pixels, 0…1 and a little beyond, into finished images: cut to 0…1, times 255, fractions dropped or rounded.
 
-    Fractions are dropped rather than rounded because the reference's notebook does so.
+    Which of the two, the reference of each codec says; that of the first one, a notebook, drops them.
     """
-    return (np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+    return (np.clip(pixels, 0, 1) * 255 + (0.5 if rounded else 0)).astype(np.uint8)
 
 
 def to_pixels(images: UInt8[np.ndarray, "*batch height width 3"]) -> Float32[np.ndarray, "*batch height width 3"]:

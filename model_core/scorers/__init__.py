@@ -14,7 +14,8 @@ import numpy as np
 
 from model_core.weights.networks import Network, choose
 
-SCORERS = {"clip": "clip"}  # model_type of config.json → module; its configuration is read by MODULE_config
+# model_type of config.json → module; its configuration is read by MODULE_config
+SCORERS = {"clip": "clip", "dalle_pytorch_clip": "dalle_pytorch_clip"}
 DEFAULT = "clip"
 
 

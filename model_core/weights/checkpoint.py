@@ -29,6 +29,7 @@ from model_core.weights.weight_files import (
     index_safetensors,
     index_shards,
     read_array,
+    refuse_pickles,
 )
 
 Params = dict[str, Any]
@@ -93,13 +94,20 @@ def load_params(
     path, target = Path(path), float_dtype(dtype)
     named: dict[str, Any] = dict(traverse_util.flatten_dict(dict(shapes), sep="/"))
     expected = {name: leaf.shape for name, leaf in named.items()}
-    index = layout(path, _INDEXERS.get(path.suffix, index_msgpack)(path), expected)
-    check_index(path, index, expected)
+    index = _checked_index(path, expected, layout)
     with path.open("rb") as file:
         place = place or (lambda name, array: jax.device_put(array))
         wanted = filter(is_wanted, expected) if is_wanted else expected
         leaves = {name: _load_leaf(file, name, index[name], target, place) for name in wanted}
     return traverse_util.unflatten_dict(leaves, sep="/")
+
+
+def check(network: Network, folder: Path) -> None:
+    """Compares a folder's files with its network as `load` does, without reading the arrays; raises as `load`."""
+    config = network.read_config(folder)
+    path = _weights_path(folder, network.WEIGHTS)
+    named: dict[str, Any] = dict(traverse_util.flatten_dict(dict(network.param_shapes(config)), sep="/"))
+    _checked_index(path, {name: leaf.shape for name, leaf in named.items()}, network.layout)
 
 
 def save_params(path: str | os.PathLike, params: Mapping[str, Any], dtype: str = "float32") -> None:
@@ -127,11 +135,15 @@ def _weights_path(folder: Path, names: tuple[str, ...]) -> Path:
     for name in names:
         if (folder / name).is_file():
             return folder / name
+    refuse_pickles(folder)
     found = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "nothing"
-    raise CorruptCheckpoint(
-        f"{folder} holds no {' or '.join(names)} (found: {found}). Weights in other formats, pickles above all, are "
-        "not read; take the repository's Flax weights."
-    )
+    raise CorruptCheckpoint(f"{folder} holds no {' or '.join(names)} (found: {found}). Other formats are not read.")
+
+
+def _checked_index(path: Path, expected: Shapes, layout: Layout) -> Index:
+    index = layout(path, _INDEXERS.get(path.suffix, index_msgpack)(path), expected)
+    check_index(path, index, expected)
+    return index
 
 
 def _load_leaf(file: BinaryIO, name: str, stored: StoredArray, dtype: np.dtype, place: Place) -> Any:

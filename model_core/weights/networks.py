@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from model_core.errors import UnsupportedConfig
 from model_core.weights.json_files import read_json
-from model_core.weights.weight_files import Index, Shapes
+from model_core.weights.weight_files import Index, Shapes, refuse_pickles
 
 
 @runtime_checkable
@@ -46,6 +46,8 @@ def choose(folder: str | os.PathLike, modules: Mapping[str, str], default: str) 
       ModelNotFound, CorruptCheckpoint: there is no such folder, or no config.json that can be read.
       UnsupportedConfig: there is no entry for it.
     """
+    if not (Path(folder) / "config.json").exists():
+        refuse_pickles(Path(folder))
     model_type = read_json(Path(folder), "config.json").get("model_type") or default
     if model_type not in modules:
         raise UnsupportedConfig(

@@ -26,6 +26,7 @@ FLOAT_DTYPES = {name: np.dtype(kind) for name, kind in (("float32", "<f4"), ("fl
 }
 FLAX_WEIGHTS, SAFETENSORS_WEIGHTS = "flax_model.msgpack", "model.safetensors"
 SAFETENSORS_INDEX = "model.safetensors.index.json"  # which of several files holds what
+TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")  # of files that hold pickles
 _SAFETENSORS_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _READ_BYTES = 8 * 2**20  # conversion goes through a buffer of this size
 _ALIGNMENT = 64
@@ -107,6 +108,21 @@ def check_index(path: Path, index: Index, shapes: Shapes) -> None:
             f"{len(misshapen)} misshapen, {len(foreign)} not float.\n  "
             + "\n  ".join(problems[:_MAX_NAMED_KEYS])
             + (f"\n  … and {len(problems) - _MAX_NAMED_KEYS} more" if len(problems) > _MAX_NAMED_KEYS else "")
+        )
+
+
+def torch_files_in(folder: Path) -> list[Path]:
+    """The files of a folder that have one of PyTorch's names, which hold pickles."""
+    return sorted(path for path in folder.iterdir() if path.suffix in TORCH_SUFFIXES and path.is_file())
+
+
+def refuse_pickles(folder: Path) -> None:
+    """Raises CorruptCheckpoint, with what to do, where a folder without anything that is read holds PyTorch's files."""
+    if folder.is_dir() and (paths := torch_files_in(folder)):
+        names = ", ".join(path.name for path in paths)
+        raise CorruptCheckpoint(
+            f"{folder} holds PyTorch's files alone ({names:.200}), pickles, which are never read here. Make a model's "
+            f"folder of them with: dalle-serve convert {folder} NEW_FOLDER"
         )
 
 
@@ -195,7 +211,8 @@ def refuse_other_formats(path: Path, file: BinaryIO) -> None:
         raise CorruptCheckpoint(f"{path} is a web page, not weights: a download went wrong. {GET_IT_AGAIN}")
     if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
         raise CorruptCheckpoint(
-            f"{path} is a zip or pickle file (PyTorch?); pickles are never read. Use flax_model.msgpack or safetensors."
+            f"{path} is a zip or pickle file (PyTorch?); pickles are not read. Use flax_model.msgpack or safetensors, "
+            "or convert published PyTorch files: dalle-serve convert FILE NEW_FOLDER"
         )
 
 

@@ -1,7 +1,9 @@
 """Prints the table of docs/parity.md: `python -m tests.parity.report`. Fails where a comparison does."""
 
-from tests.parity import comparisons, dalle_gpt, llama_comparisons
+from tests.parity import codec_comparisons, comparisons, dalle_gpt, llama_comparisons
 from tests.parity.comparisons import Comparison
+
+ALL = comparisons.ALL | codec_comparisons.ALL | dalle_gpt.ALL | llama_comparisons.ALL
 
 
 def to_row(comparison: Comparison) -> str:
@@ -13,11 +15,10 @@ def to_row(comparison: Comparison) -> str:
 
 
 def main() -> int:
-    every = comparisons.ALL | dalle_gpt.ALL | llama_comparisons.ALL
-    compared = [each for compare in every.values() for each in compare()]
+    compared = [comparison for compare in ALL.values() for comparison in compare()]
     print("| golden | compared | tolerance | largest error |\n|---|---|---|---|")
     print("\n".join(map(to_row, compared)))
-    return int(not all(each.passes for each in compared))
+    return int(not all(comparison.passes for comparison in compared))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import struct
+import sys
 import tarfile
 import tempfile
 import zlib
@@ -29,15 +30,21 @@ from deployments.config import Limits
 from deployments.gateway.canvas import read_canvas
 from deployments.requests.parsing import parse
 from deployments.requests.schemas import EditRequest, GenerationRequest, Upload
-from model_core.codecs import vqgan_config
+from model_core.codecs import discrete_vae_config, openai_dvae_config, vqgan_config
+from model_core.codecs.vqgan_published import as_flat, from_taming
+from model_core.conversion.convert import convert
 from model_core.errors import CheckpointError, InvalidValue
 from model_core.families.dalle_bart import config as dalle_bart_config
 from model_core.pictures import images
 from model_core.pictures.provenance import read_notes
-from model_core.scorers import clip_config
+from model_core.scorers import clip_config, dalle_pytorch_clip_config
 from model_core.training.data import INDEX, Dataset, read_picture
 from model_core.training.folder import build_folder
 from model_core.weights.json_files import read_json
+from model_core.weights.pickle_values import Made, Name
+from model_core.weights.torch_files import TorchFile, Unread
+from model_core.weights.weight_files import StoredArray
+from tests import torch_pickles
 
 CASES = int(os.environ.get("FUZZ_CASES", "500"))
 FIXTURES = Path(__file__).parents[1] / "parity/fixtures"
@@ -143,6 +150,40 @@ def changed(draw: st.DrawFn, files: list[bytes]) -> bytes:
     return with_right_checksums(whole) if whole[:4] == b"\x89PNG" and draw(st.booleans()) else whole
 
 
+def torch_files() -> list[bytes]:
+    """Small files of both formats: arrays that share a storage, a view, a module, settings."""
+    numbers = np.arange(12, dtype=np.float32)
+    half = np.ones(3, np.float16)
+
+    def content(old: bool) -> bytes:
+        arrays = {
+            "codebook.weight": torch_pickles.tensor("0", 12, 0, (3, 4), (4, 1), old=old),
+            "turned": torch_pickles.tensor("0", 12, 0, (4, 3), (1, 4), old=old),
+            "half": torch_pickles.array("1", half, old),
+        }
+        module = torch_pickles.global_("torch.nn", "Linear") + b")\x81" + b"}" + torch_pickles.text("_parameters")
+        module += torch_pickles.dictionary({"w": torch_pickles.array("1", half, old)}) + b"sb"
+        settings = {"image_size": torch_pickles.number(8), "name": torch_pickles.text("a"), "list": b"](K\x01K\x02e"}
+        parts = {
+            "hparams": torch_pickles.dictionary(settings),
+            "weights": torch_pickles.dictionary(arrays, ordered=True),
+        }
+        return torch_pickles.dictionary(parts | {"module": module})
+
+    storages = {"0": numbers, "1": half}
+    return [torch_pickles.zip_file(content(False), storages), torch_pickles.old_file(content(True), storages)]
+
+
+def is_inert(value: Any) -> bool:
+    """Whether it consists of data alone."""
+    if isinstance(value, dict | list | tuple):
+        inner = [*value, *value.values()] if isinstance(value, dict) else value
+        return all(map(is_inert, inner))
+    if isinstance(value, Made):
+        return is_inert(value.state) and is_inert(value.entries)
+    return value is None or isinstance(value, bool | int | float | str | bytes | StoredArray | Unread | Name)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("\ud800"),
     lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text(max_size=3), each, max_size=2),
@@ -245,6 +286,25 @@ def test_captions(name: str, data: bytes):
         quietly(lambda: build_folder(Path(folder), Path(folder) / "out", size=4))
 
 
+@share(0.3)
+@given(changed(torch_files()))
+def test_torch_files(data: bytes):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.pt"
+        path.write_bytes(data)
+        before = set(sys.modules)
+
+        def read() -> None:
+            file = TorchFile(path)
+            assert is_inert(file.content)
+            file.arrays("weights")
+
+        assert torch_pickles.peak_bytes(lambda: quietly(read)) < 5_000_000
+        assert {name.split(".")[0] for name in set(sys.modules) - before} <= {"encodings"}  # of old texts and names
+        (Path(folder) / "out").mkdir()
+        quietly(lambda: convert(path, Path(folder) / "out", "a", None, []))
+
+
 ITEM = {"image": "a.png", "prompts": [["red", 1.0], ["a red square", 2]], "concept": "r", "style": "", "split": "train"}
 
 
@@ -266,6 +326,15 @@ def config_of(name: str, file: str = "config.json") -> dict[str, Any]:
 def test_configurations(data: st.DataObject):
     clip, preprocessor = config_of("clip-tiny"), config_of("clip-tiny", "preprocessor_config.json")
     quietly(lambda: vqgan_config.VQGANConfig.from_dict(data.draw(changed_json([config_of("vqgan-tiny")]))))
+    vq16 = [config_of("janus-tiny"), config_of("llamagen-tiny", "vq/config.json") | {"resolution": 12}]
+    quietly(lambda: vqgan_config.VQGANConfig.from_dict(as_flat(data.draw(changed_json(vq16)))))
+    taming = [config_of("dp-taming")["vae_config"]]
+    quietly(lambda: vqgan_config.VQGANConfig.from_dict(from_taming(data.draw(changed_json(taming)))))
+    vae = [config_of("dp-rotary")["vae_params"]]
+    quietly(lambda: discrete_vae_config.DiscreteVAEConfig.from_dict(data.draw(changed_json(vae))))
+    quietly(lambda: openai_dvae_config.OpenAIDVAEConfig.from_dict(data.draw(changed_json([config_of("openai-dvae")]))))
+    own = [config_of("dp-plain-clip", "clip/config.json") | {"tokenizer": {"kind": "hug", "file": "a"}}]
+    quietly(lambda: dalle_pytorch_clip_config.DallePytorchCLIPConfig.from_dict(data.draw(changed_json(own))))
     quietly(lambda: dalle_bart_config.DalleBartConfig.from_dict(data.draw(changed_json([config_of("dalle-tiny")]))))
     quietly(lambda: clip_config.CLIPConfig.from_dict(data.draw(changed_json([clip])), preprocessor))
     quietly(lambda: clip_config.CLIPConfig.from_dict(clip, data.draw(changed_json([preprocessor]))))

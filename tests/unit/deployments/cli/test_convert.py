@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 from deployments.cli import main as cli
 from model_core import codecs
 from model_core.weights.flax_msgpack import index_msgpack
+from tests import torch_pickles
 
 FIXTURES = Path(__file__).parents[3] / "parity" / "fixtures"
 PARTS = {"dalle_bart": "dalle-tiny-unscanned", "vqgan": "vqgan-tiny", "clip": "clip-tiny-torch"}
@@ -65,3 +66,25 @@ def test_what_cannot_be_done_leaves_nothing_behind(model: Path, tmp_path: Path):
         assert result.exit_code == 1
         assert words in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_published_pytorch_files_become_a_model_s_folder(tmp_path: Path):
+    result = convert(FIXTURES / "dp-plain-clip", tmp_path / "converted")
+    assert result.exit_code == 0, result.stderr
+    named = [word for word in result.stdout.split() if word.endswith(":")]
+    assert named == [f"{tmp_path / 'converted' / role}:" for role in ("sampler", "codec", "scorer")]
+    card = json.loads((tmp_path / "converted" / "model.json").read_text())
+    assert (card["id"], card["size"], card["parts"]["scorer"]) == ("converted", 32, "scorer")
+    _, config, _ = codecs.load(tmp_path / "converted" / "codec")
+    assert config.size == (32, 32)
+    again = convert(FIXTURES / "openai-dvae" / "decoder.pkl", tmp_path / "codec", "--also", FIXTURES / "openai-dvae")
+    assert again.exit_code == 0, again.stderr
+    assert [path.name for path in (tmp_path / "codec").iterdir()] == ["codec"]
+
+
+def test_published_files_that_cannot_be_converted_leave_nothing_behind(tmp_path: Path):
+    (tmp_path / "a.pt").write_bytes(torch_pickles.zip_file(torch_pickles.OS_SYSTEM, {}))
+    result = convert(tmp_path / "a.pt", tmp_path / "new")
+    assert result.exit_code == 1
+    assert "os.system, which no checkpoint needs" in result.stderr.replace("\n", " ")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]

@@ -16,7 +16,7 @@ from flax import serialization, traverse_util
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_core import codecs, families, scorers
+from model_core import bundles, codecs, families, scorers
 from model_core.errors import CheckpointError, CheckpointMismatch, CorruptCheckpoint, InvalidValue, ModelNotFound
 from model_core.families.dalle_bart import step as decoding
 from model_core.weights import checkpoint
@@ -262,8 +262,21 @@ def test_folder_problems_are_told_apart(tmp_path):
         with pytest.raises(CorruptCheckpoint, match=message):
             codecs.load(tmp_path)
     shutil.copy(FIXTURES / "vqgan-tiny" / "config.json", tmp_path)
-    (tmp_path / "pytorch_model.bin").touch()
-    with pytest.raises(CorruptCheckpoint, match=r"no flax_model\.msgpack \(found: config\.json, pytorch_model\.bin\)"):
+    with pytest.raises(
+        CorruptCheckpoint, match=r"no flax_model\.msgpack or model\.safetensors \(found: config\.json\)"
+    ):
+        codecs.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "dalle.pt", "last.ckpt", "encoder.pkl"])
+def test_a_folder_of_pickles_alone_is_refused_with_the_command_that_converts_it(tmp_path, name):
+    (tmp_path / name).touch()
+    command = rf"\({name}\), pickles, which are never read here.* dalle-serve convert {tmp_path} NEW_FOLDER"
+    for load in (codecs.load, families.load, scorers.load, bundles.resolve):
+        with pytest.raises(CorruptCheckpoint, match=command):
+            load(tmp_path)
+    shutil.copy(FIXTURES / "vqgan-tiny" / "config.json", tmp_path)
+    with pytest.raises(CorruptCheckpoint, match=command):
         codecs.load(tmp_path)
 
 

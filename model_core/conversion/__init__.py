@@ -1,0 +1,1 @@
+"""Published PyTorch files → a model's folder that the service loads."""

@@ -28,7 +28,9 @@ def test_without_guidance_an_image_is_one_row(round_machine, small_models):
     assert one.limit_s == pytest.approx(4 * max(work.num_bytes, work.num_flops) / 1e9)
 
 
-@pytest.mark.parametrize(("model", "scale"), [("mini", 10.0), ("emoji", 1.0)])
+@pytest.mark.parametrize(
+    ("model", "scale"), [("mini", 10.0), ("janus-pro-7b", 5.0), ("llamagen-xl", 7.5), ("emoji", 1.0)]
+)
 def test_images_are_guided_as_the_model_is_by_default(model, scale):
     assert default_guidance_scale(model) == scale
 

@@ -247,7 +247,7 @@ def _is_all_in_one(folder: Path) -> bool:
 
 def _sampling(sampler: Path) -> dict[str, Any]:
     """What a family draws with where no model.json says otherwise."""
-    return dict(families.read_config(sampler).sampling)
+    return dict(families.read_config(sampler).default_sampling)
 
 
 def _named_parts(folder: Path) -> dict[str, str]:

@@ -107,7 +107,7 @@ class Sampler(NamedTuple):
 def default_guidance_scale(model: str) -> float:
     """What the model draws with unless a request says otherwise; the random ones, what the public ones do."""
     if model in SIZES:
-        return dict(SIZES[model]["sampler"][1].sampling)["guidance_scale"]
+        return SIZES[model]["sampler"][1].default_sampling["guidance_scale"]
     return bundles.resolve(model).sampling["guidance_scale"]
 
 

@@ -6,7 +6,7 @@ Only where a model lies on several devices, leaves with four axes are taken for 
 heads.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -34,8 +34,8 @@ class Config(Protocol):
         ...
 
     @property
-    def sampling(self) -> Any:
-        """What it draws with where a model does not say: guidance_scale, temperature, top_k and top_p, for `dict`."""
+    def default_sampling(self) -> Mapping[str, float]:
+        """guidance_scale, temperature, top_k and top_p where nobody says how to draw; those of the reference."""
         ...
 
 

@@ -7,7 +7,6 @@ FoundationVision/LlamaGen (`autoregressive/models/gpt.py`), whose defaults absen
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from model_core.errors import UnsupportedConfig
 from model_core.families.conditions import Grid
@@ -49,7 +48,7 @@ class LlamaGenConfig:
         return CAPTION_LENGTH, self.caption_width
 
     @property
-    def sampling(self) -> dict[str, Any]:
+    def default_sampling(self) -> dict[str, float]:
         """The defaults of LlamaGen's own `sample_t2i.py`."""
         return {"guidance_scale": 7.5, "temperature": 1.0, "top_k": 1000, "top_p": 1.0}
 

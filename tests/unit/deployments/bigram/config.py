@@ -18,12 +18,12 @@ class BigramConfig:
         return Grid(self.side, self.side, self.codebook)
 
     @property
-    def condition_shape(self) -> tuple[int, ...]:
-        return (self.text_length,)
+    def default_sampling(self) -> dict[str, float]:
+        return {"guidance_scale": 1.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 
     @property
-    def sampling(self) -> dict[str, float]:
-        return {"guidance_scale": 1.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    def condition_shape(self) -> tuple[int, ...]:
+        return (self.text_length,)
 
 
 def read_config(folder: Path) -> BigramConfig:

@@ -189,7 +189,7 @@ def test_llamagen_draws_the_recorded_codes_of_prompts_with_its_t5_apart(tmp_path
     """From a folder whose model.json names three parts, one of them below another folder."""
     shutil.copytree(LLAMAGEN, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("goldens*"))
     shutil.copytree(codec, tmp_path / "codec")
-    sampling = dict(families.read_config(tmp_path / "gpt").sampling)
+    sampling = dict(families.read_config(tmp_path / "gpt").default_sampling)
     card = {"id": "llamagen", "licence": "MIT", "size": 12, "sampling": sampling, "description": "random"}
     parts = {"sampler": "gpt", "codec": "codec", "text": "t5-ckpt/flan-t5-xl"}
     (tmp_path / "model.json").write_text(json.dumps(card | {"parts": parts}))

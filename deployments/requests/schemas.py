@@ -61,6 +61,9 @@ class DrawingRequest(BaseModel):
     top_p: float | None = Field(
         default=None, gt=0, le=1, description="Draw from the likeliest of this share; 1 from all."
     )
+    guided_codes: int | None = Field(
+        default=None, ge=0, lt=2**31, description="Guide the first so many codes of an image alone; 0 all."
+    )
 
     # Of OpenAI's fields those that change no image here: there is one quality and nothing is transparent.
     quality: Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd", ""] = Field(

@@ -134,6 +134,8 @@ def test_token_ids_are_conditions_too():
         ("top_k", 2.0),
         ("top_k", [1, 2]),
         ("top_k", False),
+        ("guided_codes", -1),
+        ("guided_codes", 1.0),
         ("guidance_scale", float("inf")),
         ("guidance_scale", 1e39),
         ("guidance_scale", 10**400),
@@ -150,7 +152,8 @@ def test_settings_out_of_range_are_refused_by_name(name, value):
 @pytest.mark.usefixtures("unchecked")
 def test_numbers_of_numpy_are_settings():
     given = {"guidance_scale": np.float32(3), "temperature": np.float64(0.5), "top_k": np.int64(2), "top_p": 1}
-    assert Sampling(**given) == Sampling(guidance_scale=3.0, temperature=0.5, top_k=2, top_p=1.0)
+    given |= {"guided_codes": np.int8(4)}
+    assert Sampling(**given) == Sampling(guidance_scale=3.0, temperature=0.5, top_k=2, top_p=1.0, guided_codes=4)
     assert {field.name for field in fields(Sampling)} == set(given)
 
 

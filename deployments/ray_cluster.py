@@ -29,16 +29,18 @@ def start_ray() -> None:
     import ray
 
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    with _groups_of_their_own():
-        ray.init(
-            address="local",
-            num_cpus=max(MIN_CPUS, os.cpu_count() or 1),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    # Ray's own handler ends its processes at once and exits, which leaves nothing to stop in order.
-    signal.signal(signal.SIGTERM, on_sigterm)
+    try:
+        with _groups_of_their_own():
+            ray.init(
+                address="local",
+                num_cpus=max(MIN_CPUS, os.cpu_count() or 1),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    finally:
+        # Ray's own handler ends its processes at once and exits, which leaves nothing to stop in order.
+        signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def stop_ray() -> None:

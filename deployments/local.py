@@ -193,8 +193,8 @@ class LocalService:
 
     def _check_time(self, state: str) -> None:
         if time.monotonic() - self._started_at > START_TIMEOUT_S:
-            said = f"{ray_cluster.said_of_load()}{ray_cluster.said_of_logs()}"
-            raise ServiceStartError(f"Not ready after {START_TIMEOUT_S:g} s: {state}. {said}")
+            said = (f"Not ready after {START_TIMEOUT_S:g} s: {state}.", ray_cluster.said_of_load(advise=True))
+            raise ServiceStartError(" ".join(filter(None, (*said, ray_cluster.said_of_logs()))))
 
 
 def _import_app() -> None:

@@ -29,16 +29,18 @@ def start_ray() -> None:
     import ray
 
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    with _groups_of_their_own():
-        ray.init(
-            address="local",
-            num_cpus=max(MIN_CPUS, os.cpu_count() or 1),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    # Ray's own handler ends its processes at once and exits, which leaves nothing to stop in order.
-    signal.signal(signal.SIGTERM, on_sigterm)
+    try:
+        with _groups_of_their_own():
+            ray.init(
+                address="local",
+                num_cpus=max(MIN_CPUS, os.cpu_count() or 1),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    finally:
+        # Ray's own handler ends its processes at once and exits, which leaves nothing to stop in order.
+        signal.signal(signal.SIGTERM, on_sigterm)
 
 
 def stop_ray() -> None:
@@ -76,13 +78,14 @@ def started_in_time(start: Callable[[], T], undo: Callable[[], object], report: 
         except ServiceStartError:
             raise
         except Exception as error:  # Ray raises bare ones
-            reason = _reason(error)
-            if not (is_fault_of_time(error) and tries_left):
-                times = f", {TRIES} times" if is_fault_of_time(error) else ""
-                message = f"Ray did not start{times}: {reason} {said_of_load()}{said_of_logs()}"
-                raise ServiceStartError(message.strip()) from error
-            report(f"Ray did not start in time, trying again: {reason} {said_of_load()}".strip())
-            undo()
+            reason, needs_time = _reason(error), is_fault_of_time(error)
+            if needs_time and tries_left:
+                report(" ".join(filter(None, ("Ray did not start in time, trying again:", reason, said_of_load()))))
+                undo()
+                continue
+            times = f", {TRIES} times" if needs_time else ""
+            said = (f"Ray did not start{times}:", reason, said_of_load(advise=True), said_of_logs())
+            raise ServiceStartError(" ".join(filter(None, said))) from error
     raise AssertionError("unreachable")
 
 
@@ -95,12 +98,13 @@ def is_fault_of_time(error: Exception) -> bool:
     return isinstance(error, TimeoutError | RayError) or any(word in str(error).lower() for word in TIME_WORDS)
 
 
-def said_of_load() -> str:
-    """That the machine is busy, as a sentence with a remedy; "" where it is not."""
+def said_of_load(*, advise: bool = False) -> str:
+    """That the machine is busy, as a sentence, with a remedy in a second one; "" where it is not."""
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load <= 1.5 * cores:
         return ""
-    return f"The machine is busy, {load:.0f} programs for {cores} cores: start it again when less else runs. "
+    busy = f"The machine is busy: {load:.0f} programs for {cores} cores."
+    return f"{busy} Start it again when less else runs." if advise else busy
 
 
 def said_of_logs() -> str:

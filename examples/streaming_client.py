@@ -7,10 +7,11 @@ import base64
 import sys
 from pathlib import Path
 
-from openai import OpenAI
+from openai import DefaultHttpxClient, OpenAI
 
 url = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8000"
-client = OpenAI(base_url=f"{url}/v1", api_key="not needed")
+direct = DefaultHttpxClient(trust_env="127.0.0.1" not in url)  # not through a proxy that the environment names
+client = OpenAI(base_url=f"{url}/v1", api_key="not needed", http_client=direct)
 
 events = client.images.generate(prompt="an avocado", stream=True, partial_images=3, extra_body={"seed": 7})
 for event in events:

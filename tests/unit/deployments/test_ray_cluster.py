@@ -1,10 +1,12 @@
 """How a start that fails is told, and tried again: with starts that fail as Ray's do."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import ray
 from ray._private import services
 from ray.exceptions import ActorDiedError, AuthenticationError, GetTimeoutError, LocalRayletDiedError
 
@@ -106,6 +108,18 @@ def test_rays_processes_get_groups_of_their_own():
         process.kill()
         process.wait()
     assert services.ConsolePopen.__name__ == "ConsolePopen"
+
+
+def test_rays_handler_of_sigterm_goes_also_where_it_does_not_start(monkeypatch: pytest.MonkeyPatch):
+    def init(**options: object) -> None:
+        signal.signal(signal.SIGTERM, lambda number, frame: pytest.fail("Ray's"))
+        raise TOO_SLOW
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(Exception, match="timed out"):
+        ray_cluster.start_ray()
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 # Ray's token.

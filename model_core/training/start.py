@@ -28,8 +28,8 @@ def start_from(model: str, run: Path) -> None:
     codec = codecs.read_config(bundle.codec)
     if not isinstance(codec, VQGANConfig) or codec.lookup != "nearest" or codec.signed_pixels or codec.wavelet:
         raise UnsupportedConfig(
-            f"{bundle.codec} holds a codec that is not trained here: only a VQGAN of dalle-mini's kind is, with nearest "
-            "codes and pixels in 0…1."
+            f"{bundle.codec} holds a codec that is not trained here: only a VQGAN of dalle-mini's kind is, with "
+            "nearest codes and pixels in 0…1."
         )
     bundle.copy_parts(run / "model")
     bundle.copy_parts(run / "start")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from model_core import bundles, codecs, families, scorers
 from model_core.bundles import ROLES, Bundle
-from model_core.errors import InvalidValue
+from model_core.codecs.vqgan_config import VQGANConfig
+from model_core.errors import InvalidValue, UnsupportedConfig
 from model_core.training.presets import Preset
 
 
@@ -18,11 +19,18 @@ def start_from(model: str, run: Path) -> None:
 
     Raises:
       InvalidValue: the folder is there already, and not empty.
+      UnsupportedConfig: the codec is not one that is trained here.
       ModelNotFound, CorruptCheckpoint: as in `bundles.resolve`.
     """
     bundle = bundles.resolve(model)
     if run.exists() and any(run.iterdir()):
         raise InvalidValue(f"{run} is not empty; a run starts from a model in a folder of its own.", "run")
+    codec = codecs.read_config(bundle.codec)
+    if not isinstance(codec, VQGANConfig) or codec.lookup != "nearest" or codec.signed_pixels or codec.wavelet:
+        raise UnsupportedConfig(
+            f"{bundle.codec} holds a codec that is not trained here: only a VQGAN of dalle-mini's kind is, with "
+            "nearest codes and pixels in 0…1."
+        )
     bundle.copy_parts(run / "model")
     bundle.copy_parts(run / "start")
     card = {field.name: getattr(bundle, field.name) for field in fields(bundle) if field.name not in ROLES}

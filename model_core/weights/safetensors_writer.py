@@ -27,7 +27,7 @@ _MAX_GROWTH = 64  # arrays that several names share are written for each: more t
 def write_safetensors(path: Path, arrays: Mapping[str, Located], dtype: str | None = None) -> int:
     """Writes arrays of other files under their names; the new file appears when all of it is on disk. Gives its bytes.
 
-    Memory: a buffer of 8 MB, or the largest array whose axes are swapped or whose numbers are converted.
+    Memory: a buffer of 8 MB; for an array whose axes are swapped or whose numbers are converted, twice the array.
 
     Args:
       dtype: float32, float16 or bfloat16, for what is float; None keeps what is there. Others are never converted.

@@ -24,6 +24,7 @@ def encoded(image: Image.Image, **options) -> bytes:
 def test_uint8_cuts_off_and_drops_fractions():
     pixels = np.array([-0.5, 0, 0.5, 0.9999, 1, 7], np.float32).reshape(1, 2, 1, 3)
     np.testing.assert_array_equal(images.to_uint8(pixels).ravel(), [0, 0, 127, 254, 255, 255])
+    np.testing.assert_array_equal(images.to_uint8(pixels, rounded=True).ravel(), [0, 0, 128, 255, 255, 255])
 
 
 def test_png_holds_the_image_and_its_bytes_repeat(picture):

@@ -1,11 +1,12 @@
 """A run that starts from a model: what is copied, which sizes it has, what is refused."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from model_core import bundles
-from model_core.errors import InvalidValue, ModelNotFound
+from model_core.errors import InvalidValue, ModelNotFound, UnsupportedConfig
 from model_core.training.presets import EMOJI, SMOKE
 from model_core.training.start import start_from, start_of, with_sizes_of
 
@@ -59,4 +60,14 @@ def test_a_folder_that_is_not_empty_is_refused_and_left_alone(tmp_path: Path):
 def test_an_unknown_model_leaves_no_folder(tmp_path: Path):
     with pytest.raises(ModelNotFound):
         start_from("nothing", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("changes", [{"lookup": "gumbel"}, {"signed_pixels": True}, {"wavelet": True}])
+def test_a_codec_that_is_not_trained_here_is_refused(tmp_path, changes):
+    bundles.resolve("emoji").copy_parts(tmp_path / "model")
+    path = tmp_path / "model/vqgan/config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(UnsupportedConfig, match="a codec that is not trained here"):
+        start_from(str(tmp_path / "model"), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -50,6 +50,14 @@ class StageUnavailable(DalleServeError):
     """A stage is down, or died again and again under this request."""
 
 
+class StageFailed(DalleServeError):
+    """A stage could not do its part of the request, which is not the caller's fault."""
+
+
+class UrlsUnavailable(DalleServeError):
+    """Nothing but image URLs is asked for, and their files cannot be kept."""
+
+
 class ServiceStartError(DalleServeError):
     """The service did not come up; raised where it is started, never by a request."""
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from deployments.config import ClipScorerConfig
 from deployments.stages.batching import batched
+from deployments.stages.health import Health
 from model_core.errors import ModelNotFound
 
 
@@ -18,11 +19,18 @@ class ClipScorerDeployment:
             raise ModelNotFound(f"{model} has no scorer: serve it with clip_scorer: null.")
         self._stage = stages.ImageScorer(folder, dtype=config.dtype, batch_size=config.batch_size)
         self._stage.warm_up()
-        self._score_batched = batched(self._score, self._stage.batch_size, config.batch_wait_timeout_s)
+        self._health = Health()
+        self._score_batched = batched(
+            self._health.watched(self._score), self._stage.batch_size, config.batch_wait_timeout_s
+        )
 
     async def score(self, prompt: str, image: np.ndarray) -> float:
         """Says how well an image, uint8 [height, width, 3], shows its prompt; larger is better."""
         return await self._score_batched(prompt, image)
+
+    def check_health(self) -> None:
+        """Called by Serve, which replaces the replica where this raises `NotFinite`."""
+        self._health.check()
 
     def _score(self, prompts: list[str], images: list[np.ndarray]) -> list[float]:
         """Images of the same prompt go together; the scores come back in the order of the images."""

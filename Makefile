@@ -87,6 +87,10 @@ unit: setup ## Unit tests
 fuzz: setup ## Feed every reader of foreign bytes with changed files (CASES=20000)
 	@FUZZ_CASES=$(CASES) $(PYTEST) $(ALL_CORES) --timeout 3600 tests/unit/test_foreign_bytes.py
 
+.PHONY: mutants
+mutants: setup ## Put a hundred faults into the source, one at a time, and see that the tests notice (a quarter of an hour)
+	@$(BIN)/python -m tests.mutants.run
+
 .PHONY: parity
 parity: setup ## Compare every stage with recorded results of the reference
 	@$(PYTEST) $(ALL_CORES) tests/parity

@@ -54,6 +54,14 @@ class InvalidSettings(DalleServeError):
     """A Serve file has a setting that does not exist, or a value that it may not have."""
 
 
+class StageFailed(DalleServeError):
+    """A stage could not do its part of the request, which is not the caller's fault."""
+
+
+class UrlsUnavailable(DalleServeError):
+    """Nothing but image URLs is asked for, and their files cannot be kept."""
+
+
 class ServiceStartError(DalleServeError):
     """The service did not come up; raised where it is started, never by a request."""
 

@@ -39,6 +39,10 @@ class UnsupportedConfig(CheckpointError):
     """A config.json asks for something that is not implemented; names key and value."""
 
 
+class NotFinite(DalleServeError):
+    """A stage computed numbers that are NaN or infinite: nothing is made of them, and it has to be replaced."""
+
+
 class ModelNotFound(DalleServeError):
     """There is no model of that name here: not shipped, no such folder, not downloaded."""
 

@@ -18,7 +18,7 @@ from jaxtyping import Float32, Int, Int32, UInt8
 
 from model_core import codecs, families, scorers
 from model_core.batches import in_batches
-from model_core.errors import InvalidValue
+from model_core.errors import InvalidValue, NotFinite
 from model_core.families.conditions import EncodedPrompt
 from model_core.pictures.images import to_pixels, to_uint8
 from model_core.sampler.rows import Rows, draw_all
@@ -43,8 +43,16 @@ class TextEncoder:
         self.encode([("", "")])
 
     def encode(self, pairs: Values[tuple[str, str | None]]) -> list[EncodedPrompt]:
-        """Encodes prompts, each with what guidance leads away from: "" is no text at all, None is no guidance."""
-        return self._text.encode(pairs)
+        """Encodes prompts, each with what guidance leads away from: "" is no text at all, None is no guidance.
+
+        Raises:
+          NotFinite: states are NaN or infinite.
+        """
+        encoded = self._text.encode(pairs)
+        for text in encoded:
+            for condition in filter(None, (text.condition, text.uncondition)):
+                _finite("text encoder", "states", condition.values)
+        return encoded
 
 
 class TokenSampler:
@@ -99,6 +107,7 @@ class TokenSampler:
 
         Raises:
           InvalidValue: a sequence cannot be drawn.
+          NotFinite: logits are NaN or infinite.
         """
         for drawn in draw_all(self.rows, list(sequences)):
             for place, sequence in drawn:
@@ -127,12 +136,18 @@ class ImageDecoder:
 
         Raises:
           InvalidValue: a code is not in the codebook, or there are not as many as an image has.
+          NotFinite: pixels are NaN or infinite.
         """
         grid = self.config.grid
         if codes.size and (codes.min() < 0 or codes.max() >= grid.codebook):
             raise InvalidValue(f"Codes must lie in 0…{grid.codebook - 1}; got {codes.min()}…{codes.max()}.", "codes")
-        decode, rounded = partial(self._codec.decode, self.config, self.params), self.config.round_pixels
-        return in_batches(lambda rows: to_uint8(np.asarray(decode(rows)), rounded), codes, self.batch_size)
+        rounded = self.config.round_pixels
+
+        def decode(rows: Int[np.ndarray, "B N"]) -> UInt8[np.ndarray, "B height width 3"]:
+            pixels = np.asarray(self._codec.decode(self.config, self.params, rows))
+            return to_uint8(_finite("image decoder", "pixels", pixels), rounded)
+
+        return in_batches(decode, codes, self.batch_size)
 
     def encode(self, images: UInt8[np.ndarray, "B height width 3"]) -> Int32[np.ndarray, "B N"]:
         """Turns images of the model's size into the codes that spell them best.
@@ -166,7 +181,11 @@ class ImageScorer:
         self.score("", np.zeros((1, *self.config.size, 3), np.uint8))
 
     def score(self, prompt: str, images: UInt8[np.ndarray, "B height width 3"]) -> Float32[np.ndarray, " B"]:
-        """Scores how well each image shows the prompt; higher is better."""
+        """Scores how well each image shows the prompt; higher is better.
+
+        Raises:
+          NotFinite: scores are NaN or infinite.
+        """
         text = self._embed_text(prompt)
         return self._against(text, images)[:, 0]
 
@@ -190,7 +209,8 @@ class ImageScorer:
 
         def logits(rows: Float32[np.ndarray, "B height width 3"]) -> Float32[np.ndarray, "B prompts"]:
             vectors = self._scorer.embed_pixels(self.config, self._params, rows)
-            return np.asarray(self._scorer.logits_per_image(self.config, self._params, vectors, text))
+            scores = np.asarray(self._scorer.logits_per_image(self.config, self._params, vectors, text))
+            return _finite("image scorer", "scores", scores)
 
         return in_batches(logits, preprocessed, self.batch_size)
 
@@ -201,6 +221,13 @@ def computed_together(batch_size: int) -> int:
     There a call with several takes about as long as they do one after another, and it would have to be filled.
     """
     return 1 if jax.default_backend() == "cpu" else batch_size
+
+
+def _finite(stage: str, what: str, numbers: np.ndarray) -> np.ndarray:
+    """Gives the numbers back. Raises NotFinite, naming the stage, where one is NaN or infinite."""
+    if not np.isfinite(numbers).all():
+        raise NotFinite(f"The {stage} computed {what} that are not finite (NaN or infinite).")
+    return numbers
 
 
 def _placer(family: Any, num_devices: int) -> Any:

@@ -24,8 +24,10 @@ from deployments.errors import (
     MissingParameter,
     Overloaded,
     ShuttingDown,
+    StageFailed,
     StageUnavailable,
     UnknownParameter,
+    UrlsUnavailable,
 )
 from model_core.errors import InvalidValue, ModelNotFound
 
@@ -34,6 +36,8 @@ logger = logging.getLogger("ray.serve")
 RETRY_AFTER_S = 5  # where the error itself does not know better
 
 # The first line that fits counts.  exception → status, type, code
+# An InvalidValue is the caller's fault wherever it comes from, so those of a stage never come here: `flow/calls.py`
+# makes a StageFailed of them.
 TABLE: list[tuple[type[Exception], int, str, str]] = [
     (MissingParameter, 400, "invalid_request_error", "missing_required_parameter"),
     (UnknownParameter, 400, "invalid_request_error", "unknown_parameter"),
@@ -44,8 +48,10 @@ TABLE: list[tuple[type[Exception], int, str, str]] = [
     (ModelNotFound, 404, "invalid_request_error", "model_not_found"),
     (DeadlineExceeded, 408, "timeout_error", "request_timeout"),
     (Overloaded, 429, "rate_limit_error", "rate_limit_exceeded"),
+    (StageFailed, 500, "server_error", "stage_failed"),
     (ShuttingDown, 503, "service_unavailable_error", "shutting_down"),
     (StageUnavailable, 503, "service_unavailable_error", "stage_unavailable"),
+    (UrlsUnavailable, 503, "service_unavailable_error", "urls_unavailable"),
 ]
 # What the router, the bodies' readers and Serve's proxy answer.  status → type, code
 STATUSES: dict[int, tuple[str, str]] = {
@@ -131,7 +137,9 @@ async def _handle(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, HTTPException) and error.status_code in (404, 405):
         return _no_route(request, error).response()
     answer = answer_to(error)
-    if answer.status in (408, 429, 503):
+    if answer.status == 500:
+        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    elif answer.status in (408, 429, 503):
         logger.warning("%s %s: %s", request.method, request.url.path, error)
     return answer.response()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -61,22 +62,23 @@ async def _answer(
     service: Gateway, http: Request, caller: Caller, request: DrawingRequest, upload: Upload | None, event_prefix: str
 ) -> Response:
     publish = _publisher(service, http, request)
+    if request.stream:
+        return await _stream(service, caller, request, upload, event_prefix)
+    if request.response_format == "url" and service.images:
+        await asyncio.to_thread(service.images.check)  # before anything is drawn that could not be delivered
     with caller.charged(request.num_drawn):
-        if request.stream:
-            return await _stream(service, request, upload, event_prefix)
         reply = await service.draw(request, upload)
-    return JSONResponse(await asyncio.to_thread(wire_reply, reply, request.response_format, publish))
+        return JSONResponse(await asyncio.to_thread(wire_reply, reply, request.response_format, publish))
 
 
-async def _stream(service: Gateway, request: DrawingRequest, upload: Upload | None, prefix: str) -> StreamingResponse:
-    events = service.stream(request, upload)
-
+async def _stream(
+    service: Gateway, caller: Caller, request: DrawingRequest, upload: Upload | None, prefix: str
+) -> StreamingResponse:
     async def on_the_wire() -> AsyncGenerator[Event, None]:
-        try:
-            async for event in events:
-                yield await asyncio.to_thread(wire_event, event, prefix)
-        finally:
-            await events.aclose()
+        with caller.charged(request.num_drawn):
+            async with aclosing(service.stream(request, upload)) as events:
+                async for event in events:
+                    yield await asyncio.to_thread(wire_event, event, prefix)
 
     return await event_stream(on_the_wire(), late_error)
 

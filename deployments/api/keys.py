@@ -99,7 +99,9 @@ class Caller:
 
     @contextmanager
     def charged(self, num_images: int) -> Iterator[None]:
-        """Takes so many images from the caller's budget, and gives them back where the request is refused.
+        """Takes so many images from the caller's budget, and gives them back where nothing comes of the request.
+
+        Who leaves pays: the images were being drawn.
 
         Raises:
           Overloaded: they are not there yet; says when they will be.
@@ -111,7 +113,7 @@ class Caller:
         self._budget.take(num_images)
         try:
             yield
-        except (Overloaded, InvalidValue):
+        except Exception:
             self._budget.give_back(num_images)
             raise
 

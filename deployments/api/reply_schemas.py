@@ -153,6 +153,7 @@ class Readiness(Exact):
     model: str
     stages: dict[str, str]
     pending_images: int
+    warnings: list[str] = Field(default=[], description="What it does without, such as image URLs, and why.")
 
 
 class DemoReply(Exact):

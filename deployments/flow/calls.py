@@ -1,24 +1,27 @@
 """Calls of stages through Serve's handles: made again where the replica died, cancelled where given up.
 
 Stages are pure functions of their inputs and the seed, so a second attempt gives what the first would have given.
+What a stage itself raises passes through `translated` alone: a caller's fields were checked before, so that no error of
+a stage is the caller's fault, whatever its type.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-from deployments.errors import Overloaded, StageUnavailable
-from model_core.errors import EngineFailed
+from deployments.errors import DeadlineExceeded, Overloaded, StageFailed, StageUnavailable
+from model_core.errors import DalleServeError, EngineFailed, NotFinite
 
 Result = TypeVar("Result")
 
 RETRY_DELAYS_S = (0.05, 0.1)
 MAX_ATTEMPTS = len(RETRY_DELAYS_S) + 1
-ERRORS_OF_CALLS = (RayActorError, RayTaskError, RayServeException)  # what awaiting a handle's response may raise
+MEANT_FOR_CALLERS = (DeadlineExceeded, Overloaded, StageFailed, StageUnavailable)
 
 
 async def result(response: Any) -> Any:
@@ -48,22 +51,32 @@ async def wake(stage: Any) -> None:
         pass
 
 
-async def retried(attempt: Callable[[], Awaitable[Result]], on_retry: Callable[[], None] = lambda: None) -> Result:
-    """Makes a call, and makes it again where the replica died under it.
+async def retried(
+    stage: str, attempt: Callable[[], Awaitable[Result]], on_retry: Callable[[], None] = lambda: None
+) -> Result:
+    """Makes a call, and makes it again where the replica died under it, or is about to be replaced.
 
     Raises:
       Overloaded: the stage's queue is full.
       StageUnavailable: the stage is down, or its replicas died in `MAX_ATTEMPTS` attempts.
-      Exception: what the stage itself raised.
+      DeadlineExceeded: the stage gave up in time.
+      StageFailed: the stage raised anything else.
+      TimeoutError: the attempt itself gave up.
     """
+    why = ""
     for delay_s in (*RETRY_DELAYS_S, None):
         try:
             return await attempt()
-        except ERRORS_OF_CALLS as error:
+        except Exception as error:
+            if isinstance(error, TimeoutError) and not isinstance(error, RayTaskError):
+                raise
             if not replica_died(error):
-                raise _translated(error) from error
+                raise translated(stage, error) from error
+            why = why or _why(error)
             if delay_s is None:
-                raise StageUnavailable(f"A stage died {MAX_ATTEMPTS} times under this request. Try later.") from error
+                raise StageUnavailable(
+                    f"A stage died {MAX_ATTEMPTS} times under this request{why}. Try later."
+                ) from error
         await asyncio.sleep(delay_s)
         on_retry()
     raise AssertionError("the last attempt returns or raises")
@@ -71,16 +84,36 @@ async def retried(attempt: Callable[[], Awaitable[Result]], on_retry: Callable[[
 
 def replica_died(error: BaseException) -> bool:
     """True for a dead replica, for one about to be replaced, and for a call whose un-awaited argument died with one."""
-    return isinstance(error, RayActorError | EngineFailed) or isinstance(error.__cause__, RayActorError)
+    return isinstance(error, RayActorError | EngineFailed | NotFinite) or isinstance(error.__cause__, RayActorError)
 
 
-def _translated(error: Exception) -> BaseException:
-    """What the error of a handle call means to the caller of the pipeline."""
+def translated(stage: str, error: Exception) -> Exception:
+    """What the error of a stage's call means to the caller of the pipeline."""
     if isinstance(error, BackPressureError):
         return Overloaded("The service is busy: a stage's queue is full. Try again later.", retry_after_s=1)
     if isinstance(error, DeploymentUnavailableError):
-        return StageUnavailable("A stage of the model failed to start; see the service's log.")
-    return error.cause if isinstance(error, RayTaskError) else error
+        return StageUnavailable(f"The {stage} failed to start; see the service's log.")
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    if isinstance(cause, MEANT_FOR_CALLERS):
+        return cause
+    return StageFailed(f"The {stage} failed{_why(error)}. The service's log tells more.")
+
+
+def finite(stage: str, score: float) -> float:
+    """Gives a score back.
+
+    Raises:
+      NotFinite: it is NaN or infinite.
+    """
+    if not math.isfinite(score):
+        raise NotFinite(f"The {stage} gave a score that is not finite ({score}).")
+    return score
+
+
+def _why(error: Exception) -> str:
+    """What may be shown of an error that was raised on purpose; nothing of any other."""
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    return f" ({str(cause).rstrip('.')})" if isinstance(cause, DalleServeError) else ""
 
 
 async def all_of(calls: Iterable[Any]) -> list[Any]:

@@ -13,8 +13,8 @@ from typing import Any, NotRequired, TypedDict, Unpack
 
 import numpy as np
 
-from deployments.errors import DeadlineExceeded, StageUnavailable
-from deployments.flow.calls import Result, all_of, put_once, result, retried, wake
+from deployments.errors import DeadlineExceeded, StageFailed, StageUnavailable
+from deployments.flow.calls import Result, all_of, finite, put_once, replica_died, result, retried, translated, wake
 from deployments.flow.circuit import Circuit
 from deployments.flow.previews import Preview, Previews
 from deployments.telemetry.metrics import PipelineMetrics
@@ -126,7 +126,7 @@ class StagePipeline:
           DeadlineExceeded: it took longer than `timeout_s`.
           Overloaded: a stage's queue is full.
           StageUnavailable: a stage is down, or its replicas died again and again.
-          InvalidValue: a stage refused a value.
+          StageFailed: a stage raised anything else, also where it refused what it was given.
         """
         return await self._generate(prompt, encoded, options)
 
@@ -223,7 +223,7 @@ class StagePipeline:
         if scorer:
             try:
                 image, score = await self._call("clip_scorer", lambda: self._decode_and_score(codes, scorer, prompt))
-            except (StageUnavailable, TimeoutError):
+            except (StageFailed, StageUnavailable, TimeoutError):
                 if not self._scorer_may_fail:
                     raise
             else:
@@ -236,9 +236,12 @@ class StagePipeline:
         image = self._decoder.decode.remote(codes)
         score = scorer.score.remote(prompt, image)
         try:
-            pixels = await image
+            try:
+                pixels = await image
+            except Exception as error:
+                raise (error if replica_died(error) else translated("image_decoder", error)) from error
             async with asyncio.timeout(SCORER_PATIENCE_S if self._scorer_may_fail else None):
-                return pixels, await score
+                return pixels, finite("clip_scorer", await score)
         except BaseException:
             image.cancel()
             score.cancel()
@@ -250,7 +253,7 @@ class StagePipeline:
         if not circuit.allows():
             raise StageUnavailable(f"The {stage} keeps failing and is left alone for a while. Try again later.")
         try:
-            answer = await retried(attempt, on_retry=lambda: self._metrics.retried(stage))
+            answer = await retried(stage, attempt, on_retry=lambda: self._metrics.retried(stage))
         except (StageUnavailable, TimeoutError):
             circuit.failed()
             raise

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deployments.flow.calls import ERRORS_OF_CALLS
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Preview:
@@ -72,8 +70,8 @@ class Previews:
             image = await self._decode(filled)
             self._unread.add(image_index)
             self._ready.put_nowait(Preview(image_index=image_index, num_codes=num_codes, image=image))
-        except ERRORS_OF_CALLS:
-            pass  # the decoder is busy or being replaced; the picture itself will wait for it, its preview need not
+        except Exception:
+            pass  # the decoder is busy, fails or is being replaced; the picture itself will tell of it
         finally:
             del self._tasks[image_index]
 

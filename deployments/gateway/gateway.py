@@ -8,13 +8,14 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ray import serve
 
 from deployments.config import AppConfig
+from deployments.errors import UrlsUnavailable
 from deployments.gateway.admission import Admission
 from deployments.gateway.image_request import ImageRequest
 from deployments.gateway.image_store import ImageStore
@@ -23,6 +24,7 @@ from deployments.gateway.replies import Event
 from deployments.gateway.served_model import ServedModel
 from deployments.requests.parsing import parse
 from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, Upload, VariationRequest
+from deployments.telemetry import degraded
 from deployments.telemetry.metrics import MeasuredRequest, RequestMetrics
 from model_core.cache import cache_folder
 from model_core.errors import InvalidValue, ModelNotFound
@@ -77,7 +79,8 @@ class Gateway:
           images are not ranked) and `revised_prompt` (as the model reads it).
 
         Raises:
-          InvalidValue, ModelNotFound, Overloaded, DeadlineExceeded, StageUnavailable: see `deployments.errors`.
+          InvalidValue, ModelNotFound, Overloaded, DeadlineExceeded, StageFailed, StageUnavailable: see
+            `deployments.errors`.
         """
         return await self.draw(parse(GenerationRequest, request, self.config.limits))
 
@@ -134,7 +137,10 @@ class Gateway:
         return self._model(name).describe(self._started, OWNER) | limits
 
     async def readiness(self) -> dict[str, Any]:
-        """Says how far the default model's stages are; a replica runs only once its model is loaded and compiled."""
+        """Says how far the default model's stages are; a replica runs only once its model is loaded and compiled.
+
+        A by-product that fails, such as image URLs, is a warning: the service draws, and should be sent requests.
+        """
         status = await asyncio.to_thread(serve.status)
         deployments = status.applications[serve.get_replica_context().app_name].deployments
         (model,) = (model for model in self.config.models if model.id == self.config.default_model_id)
@@ -144,17 +150,22 @@ class Gateway:
             warm = "RUNNING" in deployment.replica_states  # only states that some replica is in are listed
             may_be_away = settings.min_replicas == 0
             states[stage] = "ready" if warm or may_be_away else deployment.status.value.lower()
-        return {
+        if self.images:
+            with suppress(UrlsUnavailable):
+                await asyncio.to_thread(self.images.check)
+        state = {
             "ready": set(states.values()) == {"ready"} and not self._admission.is_closed,
             "model": model.id,
             "stages": states,
             "pending_images": self._admission.pending_images,
         }
+        return state | ({"warnings": warnings} if (warnings := degraded.warnings()) else {})
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Called by Serve about once a second: how many images are pending, for metrics and scaling policies."""
         pending = self._admission.pending_images
         self._metrics.pending(pending)
+        self._metrics.degraded(degraded.reasons())
         return {"pending_images": pending}
 
     async def drain(self) -> None:

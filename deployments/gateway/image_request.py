@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,8 @@ from model_core.families.conditions import EncodedPrompt
 from model_core.pictures import editing, images
 from model_core.sampler.sequence import SEEDS, Sampling
 from model_core.scorers.ranking import RankedImage
+
+logger = logging.getLogger("ray.serve")
 
 NOTED_CHARS = 2000  # of a prompt in an image file: EXIF has room for 64 KB
 
@@ -58,6 +62,7 @@ class ImageRequest:
         given = {name: value for name, value in given.items() if value is not None}
         self._sampling = Sampling(**model.bundle.sampling | given)
         self._check = ImageCheck(model.score, config.safety)
+        self._lacks_notes = False
         self._deadline = time.monotonic() + config.gateway.request_timeout_s
 
     async def draw(self) -> dict[str, Any]:
@@ -154,6 +159,8 @@ class ImageRequest:
             yield "The scorer is down: images are not ranked, and have no clip_score."
         if self._request.negative_prompt and not self._sampling.is_guided:
             yield "negative_prompt does nothing at guidance_scale 1, where nothing is led away from; try 1.5."
+        if self._lacks_notes:
+            yield "The files could not be made to say how they were drawn."
 
     async def _look_at(self, drawn: Sequence[RankedImage]) -> None:
         if not self._check.is_on:
@@ -189,7 +196,14 @@ class ImageRequest:
             assert prepared.canvas is not None and prepared.repaint is not None
             image = editing.keep_pixels(image, prepared.canvas.image, prepared.repaint)
         sized = images.fit(image, self._width, self._height)
-        return images.encode(sized, self._request.file_format, self._request.output_compression, self._notes(seed))
+        encode = partial(images.encode, sized, self._request.file_format, self._request.output_compression)
+        try:
+            return encode(self._notes(seed))
+        except Exception:  # where it is the picture that cannot be written, the next line says so
+            file = encode()
+            logger.exception("a file cannot say how it was drawn")
+            self._lacks_notes = True
+            return file
 
     def _notes(self, seed: int) -> dict[str, str]:
         """What the file says of itself: what draws this very image again, so neither n nor best_of."""

@@ -7,6 +7,8 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
+from deployments.errors import UrlsUnavailable
+
 Event = dict[str, Any]
 Publish = Callable[[bytes], str]  # a file becomes a URL
 
@@ -45,20 +47,31 @@ def wire_reply(reply: dict[str, Any], response_format: str, publish: Publish | N
     Args:
       response_format: `url`, `b64_json`, or "" for both.
       publish: makes URLs; None where there are none.
+
+    Raises:
+      UrlsUnavailable: nothing but URLs is asked for, and one could not be made. Else a `warning` says so.
     """
-    return reply | {"data": [_wire_image(entry, response_format, publish) for entry in reply["data"]]}
+    warning = {}
+    urls: list[str | None] = [None] * len(reply["data"])
+    if publish and response_format != "b64_json":
+        try:
+            urls = [publish(entry["image"]) for entry in reply["data"]]
+        except UrlsUnavailable as error:
+            if response_format == "url":
+                raise
+            warning = {"warning": " ".join(filter(None, (reply.get("warning"), str(error))))}
+    with_files = response_format != "url" or publish is None
+    images = [_wire_image(entry, with_files, url) for entry, url in zip(reply["data"], urls, strict=True)]
+    return reply | warning | {"data": images}
 
 
 def wire_event(event: Event, prefix: str) -> Event:
     """An event as HTTP callers get it; `prefix` is `image_generation` or `image_edit`."""
-    return _wire_image(event, "b64_json", None) | {"type": f"{prefix}.{event['type']}"}
+    return _wire_image(event, True, None) | {"type": f"{prefix}.{event['type']}"}
 
 
-def _wire_image(entry: dict[str, Any], response_format: str, publish: Publish | None) -> dict[str, Any]:
-    file = entry["image"]
-    pictures = {}
-    if response_format != "url" or publish is None:
-        pictures["b64_json"] = base64.b64encode(file).decode("ascii")
-    if response_format != "b64_json" and publish is not None:
-        pictures["url"] = publish(file)
+def _wire_image(entry: dict[str, Any], with_file: bool, url: str | None) -> dict[str, Any]:
+    pictures = {"b64_json": base64.b64encode(entry["image"]).decode("ascii")} if with_file else {}
+    if url is not None:
+        pictures["url"] = url
     return pictures | {name: value for name, value in entry.items() if name != "image"}

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from deployments.config import ModelConfig
-from deployments.flow.calls import result, retried
+from deployments.flow.calls import finite, result, retried
 from deployments.flow.pipeline import StagePipeline
 from model_core import bundles, codecs, families
+from model_core.errors import CorruptCheckpoint, InvalidValue
 from model_core.families.conditions import common_grid
+from model_core.sampler.sequence import Sampling
 
 DECODERS = 2  # uploads decoded at a time: each may take a hundred MB while it is
 
@@ -31,6 +33,10 @@ class ServedModel:
     def __init__(self, config: ModelConfig, stages: Mapping[str, Any], images_in_flight: int):
         self.id = config.id
         self.bundle = bundles.resolve(config.location)
+        try:
+            Sampling(**self.bundle.sampling)
+        except InvalidValue as error:  # else every request that leaves it to the model would be called wrong
+            raise CorruptCheckpoint(f"{config.location}: of the sampling in its model.json, {error}") from error
         drawn, decoded = families.read_config(self.bundle.sampler).grid, codecs.read_config(self.bundle.codec).grid
         self.grid = common_grid(config.id, drawn, decoded)
         self.pipeline = StagePipeline(
@@ -60,10 +66,14 @@ class ServedModel:
         return self._scorer is not None
 
     async def score(self, text: str, image: np.ndarray) -> float:
-        """Says how well an image, uint8 [height, width, 3], shows a text."""
+        """Says how well an image, uint8 [height, width, 3], shows a text; raises as `flow.calls.retried` does."""
         assert self._scorer is not None  # the settings see to it
         scorer = self._scorer
-        return await retried(lambda: result(scorer.score.remote(text, image)))
+
+        async def attempt() -> float:
+            return finite("clip_scorer", await result(scorer.score.remote(text, image)))
+
+        return await retried("clip_scorer", attempt)
 
     def describe(self, created: int, owned_by: str) -> dict[str, Any]:
         """The model as OpenAI's model list has it, and a little more."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from deployments.config import ClipScorerConfig
 from deployments.stages.batching import batched
+from deployments.stages.health import Health
 from model_core.errors import ModelNotFound
 
 
@@ -22,7 +23,10 @@ class ClipScorerDeployment:
             bundle.scorer, dtype=config.dtype, batch_size=config.batch_size, known_prompts=bundle.known_prompts
         )
         self._stage.warm_up()
-        self._score_batched = batched(self._score, self._stage.batch_size, config.batch_wait_timeout_s)
+        self._health = Health()
+        self._score_batched = batched(
+            self._health.watched(self._score), self._stage.batch_size, config.batch_wait_timeout_s
+        )
 
     async def score(self, prompt: str, image: np.ndarray) -> float:
         """Says how well an image, uint8 [height, width, 3], shows its prompt; larger is better."""
@@ -30,7 +34,11 @@ class ClipScorerDeployment:
 
     async def tell(self, image: np.ndarray) -> str:
         """Says what an image, uint8 [height, width, 3], shows, in a prompt that the model knows; "" for none."""
-        return await asyncio.to_thread(self._stage.tell, image)
+        return await asyncio.to_thread(self._health.watched(self._stage.tell), image)
+
+    def check_health(self) -> None:
+        """Called by Serve, which replaces the replica where this raises `NotFinite`."""
+        self._health.check()
 
     def _score(self, prompts: list[str], images: list[np.ndarray]) -> list[float]:
         """Images of the same prompt go together; the scores come back in the order of the images."""

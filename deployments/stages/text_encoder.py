@@ -2,6 +2,7 @@
 
 from deployments.config import TextEncoderConfig
 from deployments.stages.batching import batched
+from deployments.stages.health import Health
 from model_core.families.conditions import EncodedPrompt
 
 
@@ -19,7 +20,8 @@ class TextEncoderDeployment:
         )
         self._stage.warm_up()
         pairs = (config.batch_size + 1) // 2
-        self._encode_batched = batched(self._encode, pairs, config.batch_wait_timeout_s)
+        self._health = Health()
+        self._encode_batched = batched(self._health.watched(self._encode), pairs, config.batch_wait_timeout_s)
 
     async def encode(self, prompt: str, negative_prompt: str | None) -> EncodedPrompt:
         """Reads a request's text: what the sampler needs of it, its words, and how many tokens they are.
@@ -28,6 +30,10 @@ class TextEncoderDeployment:
           negative_prompt: what guidance leads away from; "" is no text at all, None where there is no guidance.
         """
         return await self._encode_batched((prompt, negative_prompt))
+
+    def check_health(self) -> None:
+        """Called by Serve, which replaces the replica where this raises `NotFinite`."""
+        self._health.check()
 
     def _encode(self, pairs: list[tuple[str, str | None]]) -> list[EncodedPrompt]:
         encoded = self._stage.encode(pairs)

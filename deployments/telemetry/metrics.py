@@ -4,7 +4,7 @@ Ray exports every name here with `ray_` in front, and counters with `_total` beh
 `application`, `deployment` and `replica`. Of batches and queues Serve itself exports enough:
 `ray_serve_batch_execution_time_ms`, `ray_serve_batch_wait_time_ms`, `ray_serve_actual_batch_size`,
 `ray_serve_deployment_queued_queries`. docs/runbook.md says how to read them all.
-Without Ray every call here is harmless.
+Without Ray every call here is harmless, and where Ray fails it is too: what is measured goes on.
 """
 
 import asyncio
@@ -18,9 +18,11 @@ from typing import Any
 from ray.serve.metrics import Counter, Gauge, Histogram
 
 from deployments.errors import ContentRefused, DeadlineExceeded, Overloaded, StageUnavailable
+from deployments.telemetry import degraded
 from model_core.errors import InvalidValue, ModelNotFound
 
 PREFIX = "dalle_serve_"
+BY_PRODUCT = "metrics"  # their name where they fail
 SECONDS = [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0]
 SCORES = [2.5 * step for step in range(1, 17)]  # CLIP's logits: 100 × cosine in the published ones
 
@@ -72,6 +74,7 @@ class RequestMetrics:
         self._drawn = Counter(f"{PREFIX}images_drawn", "Images drawn, those that best_of dropped too.", ("model",))
         self._returned = Counter(f"{PREFIX}images_returned", "Images in replies.", ("model",))
         self._pending = Gauge(f"{PREFIX}pending_images", "Images asked for and not drawn yet.")
+        self._degraded = Gauge(f"{PREFIX}degraded", "1 for each by-product that fails, 0 where it works.", ("what",))
 
     @contextmanager
     def request(self, *, stream: bool = False) -> Iterator[MeasuredRequest]:
@@ -82,7 +85,7 @@ class RequestMetrics:
         def previewed() -> None:
             nonlocal shown
             if not shown:
-                self._preview_seconds.observe(self._clock() - started, {"model": request.model})
+                _record(self._preview_seconds.observe, self._clock() - started, {"model": request.model})
             shown = True
 
         request = MeasuredRequest(stream=stream, previewed=previewed)
@@ -94,9 +97,9 @@ class RequestMetrics:
             raise
         finally:
             labels = {"model": request.model, "stream": str(request.stream).lower()}
-            self._requests.inc(1, labels | {"outcome": outcome})
+            _record(self._requests.inc, 1, labels | {"outcome": outcome})
             if outcome == "ok":
-                self._seconds.observe(self._clock() - started, labels)
+                _record(self._seconds.observe, self._clock() - started, labels)
                 _add(self._drawn, request.num_drawn, {"model": request.model})
                 _add(self._returned, request.num_returned, {"model": request.model})
 
@@ -105,7 +108,12 @@ class RequestMetrics:
 
         Ray forgets a gauge that has not been set for some seconds.
         """
-        self._pending.set(num_images)
+        _record(self._pending.set, num_images)
+
+    def degraded(self, reasons: dict[str, str]) -> None:
+        """Says which by-products fail, as `degraded.reasons` has it; as often."""
+        for what, why in reasons.items():
+            _record(self._degraded.set, float(bool(why)), {"what": what})
 
 
 class PipelineMetrics:
@@ -122,19 +130,19 @@ class PipelineMetrics:
 
     def retried(self, stage: str) -> None:
         """Counts a call made again because the stage's replica died under it."""
-        self._retries.inc(1, self._model | {"stage": stage})
+        _record(self._retries.inc, 1, self._model | {"stage": stage})
 
     def unranked(self) -> None:
         """Counts a request whose images could not be scored, and were returned all the same."""
-        self._unranked.inc(1, self._model)
+        _record(self._unranked.inc, 1, self._model)
 
     def scored(self, score: float) -> None:
         """Notes an image's score, one below 0 as 0: Ray drops negative values from histograms, and says nothing.
 
-        NaN, of what could not be scored, would spoil the sum of all others.
+        NaN would spoil the sum of all others.
         """
         if not math.isnan(score):
-            self._scores.observe(max(score, 0.0), self._model)
+            _record(self._scores.observe, max(score, 0.0), self._model)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,9 +180,9 @@ class SamplerMetrics:
 
     def publish(self, counts: SlotCounts) -> None:
         """Says how full the replica is; to be called about once a second."""
-        self._slots.set(counts.slots)
-        self._active.set(counts.active)
-        self._waiting.set(counts.waiting)
+        _record(self._slots.set, counts.slots)
+        _record(self._active.set, counts.active)
+        _record(self._waiting.set, counts.waiting)
         _add(self._codes, counts.codes_drawn - self._codes_seen)
         _add(self._near_ties, counts.near_ties - self._near_ties_seen)
         self._codes_seen, self._near_ties_seen = counts.codes_drawn, counts.near_ties
@@ -188,17 +196,24 @@ class SamplerMetrics:
         started = self._clock()
         outcome = "ok"
         try:
-            yield lambda: self._row_seconds.observe(self._clock() - started)
+            yield lambda: _record(self._row_seconds.observe, self._clock() - started)
         except BaseException as error:
             outcome = outcome_of(error)
             raise
         finally:
-            self._images.inc(1, {"outcome": outcome})
+            _record(self._images.inc, 1, {"outcome": outcome})
             if outcome == "ok":
-                self._seconds.observe(self._clock() - started)
+                _record(self._seconds.observe, self._clock() - started)
 
 
 def _add(counter: Counter, amount: int, labels: dict[str, str] | None = None) -> None:
     """Ray's counters refuse to be raised by nothing."""
     if amount > 0:
-        counter.inc(amount, labels or {})
+        _record(counter.inc, amount, labels or {})
+
+
+def _record(record: Callable[..., None], *values: Any) -> None:
+    try:
+        record(*values)
+    except Exception as error:
+        degraded.failed(BY_PRODUCT, "what is measured cannot be recorded", repr(error))

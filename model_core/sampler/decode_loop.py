@@ -18,6 +18,8 @@ from model_core.families.conditions import FREE
 from model_core.families.protocol import Config, Family
 from model_core.sampler.sampling import NEAR_TIE, Settings, draw
 
+NOT_FINITE = FREE - 1  # in place of a code whose logits are NaN or infinite
+
 AnyArray = Array | np.ndarray
 
 
@@ -104,6 +106,7 @@ def draw_next(model: Model, weights: Any, drawing: Drawing, images: Images, reac
     logits, state = model.family.step(model.config, weights, drawing.state, before[:, None], position, reach)
     drawn, margin = (leaf[images.of_row] for leaf in _draw(images, logits[:, 0, : model.num_codes], position))
     codes, near_ties = jnp.asarray(drawing.codes), jnp.asarray(drawing.near_ties)
+    drawn = jnp.where(jnp.isnan(margin), NOT_FINITE, drawn)
     given = codes[rows, position]
     is_free = given == FREE
     return Drawing(

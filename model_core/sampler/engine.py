@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Int32
 
-from model_core.errors import EngineFailed
+from model_core.errors import EngineFailed, NotFinite
 from model_core.families.conditions import FREE
 from model_core.sampler.fair_queue import FairQueue
 from model_core.sampler.sequence import Sequence
@@ -219,7 +219,8 @@ class Engine:
             logger.exception("the engine failed")
             with self._changed:
                 self._failure = error
-            self._end_all("A step of the engine failed; its replica is being replaced.")
+            why = str(error) if isinstance(error, NotFinite) else "A step of the engine failed."
+            self._end_all(f"{why} The replica is being replaced.")
 
     def _expire(self) -> list[Sequence]:
         """Frees the rows of sequences that were given up or have expired; returns the expired ones."""

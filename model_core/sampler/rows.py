@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from model_core.errors import InvalidValue
+from model_core.errors import InvalidValue, NotFinite
 from model_core.families.conditions import FREE, Condition
 from model_core.families.protocol import Config, Family
 from model_core.sampler.compile_counter import CompileCounter
-from model_core.sampler.decode_loop import Drawing, Images, Model, take_turn, unpack
+from model_core.sampler.decode_loop import NOT_FINITE, Drawing, Images, Model, take_turn, unpack
 from model_core.sampler.sampling import stacked
 from model_core.sampler.sequence import Sampling, Sequence, Slot
 from model_core.weights.sharding import mesh_of, place_rows
@@ -147,10 +147,15 @@ class Rows:
 
         Returns:
           How many codes were drawn, all sequences together.
+
+        Raises:
+          NotFinite: the logits of one are NaN or infinite.
         """
         turn = self._turns.popleft()
         codes, near_ties = unpack(turn.packed)
         for sequence, row, before, position in turn.drawn:
+            if (codes[row, before:position] == NOT_FINITE).any():
+                raise NotFinite("The token sampler computed logits that are not finite (NaN or infinite).")
             sequence.codes, sequence.near_ties, sequence.position = codes[row], near_ties[row], position
             self.num_near_ties += int(near_ties[row, before:position].sum())
         return sum(position - before for _, _, before, position in turn.drawn)

@@ -53,8 +53,9 @@ def draw(
 
     Returns:
       The codes; and their margins over the second best, in units of filtered logits with noise: infinite where nothing
-      else could be drawn.
+      else could be drawn, NaN where the logits themselves are NaN or infinite.
     """
+    largest = logits.max(-1) if logits_uncond is None else jnp.maximum(logits.max(-1), logits_uncond.max(-1))
     if logits_uncond is not None:
         is_guided = (settings["guided_codes"] == 0) | (position < settings["guided_codes"])
         logits = guide(logits, logits_uncond, jnp.where(is_guided, settings["guidance_scale"], 1.0))
@@ -63,7 +64,8 @@ def draw(
     scores = warp(logits, settings["temperature"], settings["top_k"], settings["top_p"]) + noise
     codes = scores.argmax(-1, keepdims=True)
     second = jnp.where(jnp.arange(logits.shape[-1]) == codes, -jnp.inf, scores).max(-1)
-    return codes[:, 0].astype(jnp.int32), scores.max(-1) - second
+    margin = jnp.nan_to_num(scores.max(-1) - second, posinf=jnp.inf)  # settings may overflow: no fault of the logits
+    return codes[:, 0].astype(jnp.int32), jnp.where(jnp.isfinite(largest), margin, jnp.nan)
 
 
 def guide(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from model_core.errors import NotFinite
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RankedImage:
@@ -25,9 +27,17 @@ class RankedImage:
 
 
 def rank(images: Iterable[RankedImage]) -> list[RankedImage]:
-    """Puts the best first. Equal scores keep their order; images without one, or with NaN, come last in theirs."""
+    """Puts the best first. Equal scores keep their order; images without one come last in theirs.
+
+    Raises:
+      NotFinite: a score is NaN or infinite, which has no place in an order.
+    """
 
     def key(image: RankedImage) -> float:
-        return math.inf if image.score is None or math.isnan(image.score) else -image.score
+        if image.score is None:
+            return math.inf
+        if not math.isfinite(image.score):
+            raise NotFinite(f"The image of seed {image.seed} has a score that is not finite ({image.score}).")
+        return -image.score
 
     return sorted(images, key=key)

@@ -15,12 +15,13 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from model_core.errors import CorruptCheckpoint, InvalidValue
+from model_core.errors import CorruptCheckpoint, InvalidValue, NotFinite
 from model_core.files import replacing
 from model_core.weights.flax_msgpack import index_msgpack, write_msgpack
 from model_core.weights.networks import Network
 from model_core.weights.weight_files import (
     FLOAT_DTYPES,
+    GET_IT_AGAIN,
     Index,
     Shapes,
     StoredArray,
@@ -55,7 +56,7 @@ def load(
 
     Raises:
       ModelNotFound: there is no such folder.
-      CorruptCheckpoint: a file is missing, cut off, or not in its format.
+      CorruptCheckpoint: a file is missing, cut off, not in its format, or holds a weight that is NaN or infinite.
       CheckpointMismatch: the tree is not this network's; names every missing, unexpected and misshapen key.
       UnsupportedConfig: config.json asks for something not implemented.
       InvalidValue: no such dtype, or a weight is beyond its range.
@@ -151,6 +152,11 @@ def _load_leaf(file: BinaryIO, name: str, stored: StoredArray, dtype: np.dtype, 
         array = read_array(file, stored, dtype)
     except FloatingPointError as err:
         raise InvalidValue(_beyond_range(name, dtype), "dtype") from err
+    except NotFinite as err:
+        raise CorruptCheckpoint(
+            f"{file.name} holds a value in {name} that is NaN or infinite, with which nothing can be drawn: the "
+            f"training of these weights went wrong, or the file is damaged. {GET_IT_AGAIN}"
+        ) from err
     # Waiting keeps at most one host copy alive. Where the device array shares the memory, it is the only owner left.
     return jax.block_until_ready(place(name, array))
 

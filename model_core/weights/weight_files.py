@@ -18,7 +18,7 @@ from typing import BinaryIO
 import ml_dtypes
 import numpy as np
 
-from model_core.errors import CheckpointMismatch, CorruptCheckpoint
+from model_core.errors import CheckpointMismatch, CorruptCheckpoint, NotFinite
 from model_core.weights.json_files import read_json
 
 FLOAT_DTYPES = {name: np.dtype(kind) for name, kind in (("float32", "<f4"), ("float16", "<f2"))} | {
@@ -27,8 +27,10 @@ FLOAT_DTYPES = {name: np.dtype(kind) for name, kind in (("float32", "<f4"), ("fl
 FLAX_WEIGHTS, SAFETENSORS_WEIGHTS = "flax_model.msgpack", "model.safetensors"
 SAFETENSORS_INDEX = "model.safetensors.index.json"  # which of several files holds what
 TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")  # of files that hold pickles
+_EXPONENTS = {"float32": (np.uint32, 0x7F800000), "float16": (np.uint16, 0x7C00), "bfloat16": (np.uint16, 0x7F80)}
 _SAFETENSORS_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _READ_BYTES = 8 * 2**20  # conversion goes through a buffer of this size
+_CHECKED = 2**16  # numbers looked at at once: what a processor's cache holds
 _ALIGNMENT = 64
 _MAX_HEADER_BYTES = 100 * 2**20  # of safetensors, as its own library has it
 _MAX_NAMED_KEYS = 20  # in one error message
@@ -186,6 +188,7 @@ def read_array(file: BinaryIO, stored: StoredArray, dtype: np.dtype) -> np.ndarr
 
     Raises:
       CorruptCheckpoint: the file ends before the array does.
+      NotFinite: a value is NaN or infinite.
       FloatingPointError: a value is beyond the range of `dtype`.
     """
     flat = _empty_aligned(math.prod(stored.shape), dtype)
@@ -224,15 +227,25 @@ def _empty_aligned(count: int, dtype: np.dtype) -> np.ndarray:
 
 def _read_part(file: BinaryIO, part: Part, target: np.ndarray) -> None:
     source_dtype = FLOAT_DTYPES[part.dtype]
-    if source_dtype == target.dtype:
-        return _fill(file, target)
-    buffer = np.empty(_READ_BYTES // source_dtype.itemsize, source_dtype)
-    for start in range(0, part.count, buffer.size):
-        piece = buffer[: min(buffer.size, part.count - start)]
+    most = _READ_BYTES // source_dtype.itemsize
+    buffer = None if source_dtype == target.dtype else np.empty(min(most, part.count), source_dtype)
+    for start in range(0, part.count, most):
+        place = target[start : start + most]
+        piece = place if buffer is None else buffer[: place.size]
         _fill(file, piece)
-        with np.errstate(over="raise"):
-            target[start : start + piece.size] = piece.astype(target.dtype)
-    return None
+        _check_finite(piece)
+        if buffer is not None:
+            with np.errstate(over="raise"):
+                place[:] = piece.astype(target.dtype)
+
+
+def _check_finite(piece: np.ndarray) -> None:
+    """Looks at the exponents alone, which are all ones in NaN and infinity: several times faster for 16 bits."""
+    integer, exponent = _EXPONENTS[piece.dtype.name]
+    bits = piece.view(integer)
+    for start in range(0, bits.size, _CHECKED):
+        if (bits[start : start + _CHECKED] & integer(exponent)).max() == exponent:
+            raise NotFinite("A value is NaN or infinite.")
 
 
 def _fill(file: BinaryIO, target: np.ndarray) -> None:

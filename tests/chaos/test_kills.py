@@ -91,7 +91,7 @@ def test_where_the_connections_end_dies_clients_hear_at_once_and_ask_again(
     seen = disturb(service, sketchbook, end)
     note(**seen)
     assert seen["broken"]
-    assert seen["longest_until_broken_s"] < seen["longest_s"] + 1
+    assert seen["longest_until_broken_s"] < max(seen["recovered_s"])  # not only once it works again
 
 
 def test_without_its_controller_the_service_goes_on(

@@ -6,18 +6,20 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any
 
 import httpx
 import psutil
+import pytest
 
 from deployments.config import AppConfig
 from deployments.local import LocalService
-from tests.chaos.clients import GENERATIONS, IMAGES, PATIENCE_S, SEEDS, Load, fields_of
+from tests.chaos.clients import GENERATIONS, IMAGES, PATIENCE_S, SEEDS, Load, Sketchbook, fields_of
 from tests.serve.processes import replica
 
 TIMES_CAPACITY = 5
+SLOWER = 3  # than before is too much, whatever else the machine does
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "30"))
 
 
@@ -56,7 +58,27 @@ async def flood(url: str, rate: float, seconds: float) -> list[tuple[int, float,
     return found
 
 
-def test_overload_slows_nobody_who_was_let_in(service: LocalService, config: AppConfig, note: Callable[..., None]):
+def typical_seconds(url: str, sketchbook: Sketchbook) -> float:
+    """The median time of every seed's picture, drawn one after another; each is looked at."""
+    found = []
+    with httpx.Client(base_url=url, timeout=PATIENCE_S) as http:
+        for seed, picture in sketchbook.items():
+            began = time.monotonic()
+            reply = http.post(GENERATIONS, json=fields_of(seed))
+            found.append(time.monotonic() - began)
+            assert reply.status_code == 200 and reply.json()["data"][0]["b64_json"] == picture
+    return median(found)
+
+
+@pytest.fixture(scope="module")
+def before_s(service: LocalService, sketchbook: Sketchbook) -> float:
+    """How long a picture takes before there is too much to do."""
+    return typical_seconds(service.url, sketchbook)
+
+
+def test_overload_slows_nobody_who_was_let_in(
+    service: LocalService, config: AppConfig, before_s: float, note: Callable[..., None]
+):
     peak = capacity(service.url)
     before_mb = memory_mb()
     began = time.monotonic()
@@ -83,7 +105,12 @@ def test_overload_slows_nobody_who_was_let_in(service: LocalService, config: App
     assert p99 < 2 * full_queue_s + 5  # as long as a full queue takes to draw, and as much again for a busy machine
 
 
-def test_afterwards_the_service_is_as_before(service: LocalService, note: Callable[..., None]):
+def test_afterwards_the_service_is_as_before(
+    service: LocalService, sketchbook: Sketchbook, before_s: float, note: Callable[..., None]
+):
+    """The same requests, of one client, before and after."""
     ready: dict[str, Any] = httpx.get(f"{service.url}/ready", timeout=60).json()
     assert ready["ready"] and ready["pending_images"] == 0
-    note(peak_after=round(capacity(service.url), 2))
+    after_s = typical_seconds(service.url, sketchbook)
+    note(before_s=round(before_s, 3), after_s=round(after_s, 3), peak_after=round(capacity(service.url), 2))
+    assert after_s < SLOWER * before_s

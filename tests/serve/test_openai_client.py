@@ -133,8 +133,19 @@ def test_an_edit_keeps_what_it_is_told_to(client: openai.OpenAI):
 
 
 def test_edits_stream(client: openai.OpenAI):
-    *_, completed = list(client.images.edit(image=picture(), prompt="an avocado", stream=True, partial_images=2))
-    assert completed.type == "image_edit.completed"
+    seen = 0
+    for seed in range(3):  # previews that the decoder has no time for are skipped
+        wish: Any = {"image": picture(), "prompt": "an avocado", "extra_body": {"seed": seed}}
+        *partials, completed = list(client.images.edit(stream=True, partial_images=2, **wish))
+        assert [event.type for event in partials] == ["image_edit.partial_image"] * len(partials)
+        assert [getattr(event, "partial_image_index", None) for event in partials] == list(range(len(partials)))
+        assert all(decoded(event).size == (32, 32) for event in (*partials, completed))
+        assert all(event.b64_json != completed.b64_json for event in partials)  # of which half is veiled
+        assert completed.type == "image_edit.completed" and completed.usage and completed.usage.output_tokens == 32
+        drawn = client.images.edit(**wish)
+        assert drawn.data and completed.b64_json == drawn.data[0].b64_json
+        seen += len(partials)
+    assert seen
 
 
 def test_variations(client: openai.OpenAI):

@@ -1,5 +1,6 @@
 """The service on a real cluster: four stages of tiny models with random weights."""
 
+import asyncio
 import base64
 import os
 import subprocess
@@ -14,6 +15,7 @@ import httpx
 import openai
 import pytest
 
+from deployments.config import APP_NAME
 from deployments.local import LocalService
 from tests.serve.conftest import kill
 from tests.serve.processes import replica, stopped
@@ -166,14 +168,23 @@ def test_a_client_that_leaves_frees_its_place(http: httpx.Client, service: Local
     assert draw(http, seed=3)
 
 
+async def until_the_sampler_draws() -> None:
+    """As it tells its autoscaler."""
+    from ray import serve
+
+    sampler = serve.get_deployment_handle(f"tiny.{SAMPLER}", APP_NAME)
+    async with asyncio.timeout(PATIENCE_S):
+        while not (await sampler.record_autoscaling_stats.remote())["active_slots"]:
+            await asyncio.sleep(0.05)
+
+
 def test_a_replica_killed_under_a_request_changes_nothing(http: httpx.Client, service: LocalService):
     undisturbed = draw(http, **LARGEST)
     sampler = replica(SAMPLER)
-    with stopped(sampler):
-        answer = in_background(service, LARGEST)
-        wait_until(lambda: pending_images(http) == 64, "the request is under way")
-        time.sleep(0.5)  # for its first images to reach the sampler; if they do not, less is tested
-        kill(sampler)
+    answer = in_background(service, LARGEST)
+    asyncio.run(until_the_sampler_draws())
+    kill(sampler)
+    assert not answer.done(), "the request was over before the kill"
     reply = answer.result()
     assert reply.status_code == 200, reply.text
     assert reply.json()["data"] == undisturbed

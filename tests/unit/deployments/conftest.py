@@ -14,8 +14,18 @@ with warnings.catch_warnings():  # here once, so that the tests may import it wi
     warnings.simplefilter("ignore", PydanticDeprecatedSince20)  # Ray's settings use a keyword that pydantic gave up
     import ray.serve  # noqa: F401 - for what its import does
 
+from deployments.telemetry import degraded
+
 FIXTURES = Path(__file__).parents[2] / "parity" / "fixtures"
 TINY = FIXTURES / "dalle-tiny"  # 64 codes an image
+
+
+@pytest.fixture(autouse=True)
+def nothing_fails_yet() -> Iterator[None]:
+    """What failed in one test is not said in another."""
+    degraded.forget()
+    yield
+    degraded.forget()
 
 
 @pytest.fixture

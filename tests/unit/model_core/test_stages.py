@@ -1,12 +1,19 @@
 """The stages: what comes out for an item depends on that item only, whatever shares its batch."""
 
+from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from model_core import stages
-from model_core.errors import InvalidValue
+from model_core.errors import InvalidValue, NotFinite
+from model_core.families.conditions import Condition
 from model_core.sampler.sequence import Sampling, Sequence
 from model_core.stages import ImageDecoder, ImageScorer, TextEncoder, TokenSampler
 
@@ -162,6 +169,59 @@ def test_a_picture_is_told_by_the_known_prompt_that_scores_best(fixtures):
     assert ImageScorer(fixtures / "clip-tiny").tell(picture) == ""
 
 
+def poisoned(tree: Any) -> Any:
+    """The same arrays with one number that is not finite in each."""
+    return jax.tree.map(lambda leaf: leaf.at[(0,) * leaf.ndim].set(jnp.nan) if leaf.size else leaf, tree)
+
+
+def overflowing(tree: Any) -> Any:
+    """Finite weights, of which what they compute is not."""
+    return jax.tree.map(lambda leaf: leaf * 1e30, tree)
+
+
+HARMS = pytest.mark.parametrize("harm", [poisoned, overflowing])
+
+
+@HARMS
+def test_pixels_that_are_not_finite_are_no_picture(image_decoder, harm, monkeypatch):
+    codes = np.random.default_rng(0).integers(0, 64, (2, 64), np.int32)
+    with monkeypatch.context() as patch:
+        patch.setattr(image_decoder, "params", harm(image_decoder.params))
+        with pytest.raises(NotFinite, match="image decoder computed pixels"):
+            image_decoder.decode(codes)
+    assert image_decoder.decode(codes).shape == (2, 32, 32, 3)
+
+
+@HARMS
+def test_scores_that_are_not_finite_are_no_scores(clip_scorer, harm, monkeypatch):
+    monkeypatch.setattr(clip_scorer, "_params", harm(clip_scorer._params))
+    with pytest.raises(NotFinite, match="image scorer computed scores"):
+        clip_scorer.score("a red fox", np.zeros((2, 32, 32, 3), np.uint8))
+
+
+@pytest.mark.parametrize("which", ["condition", "uncondition"])
+def test_states_that_are_not_finite_are_no_condition(text_encoder, which, monkeypatch):
+    (text,) = text_encoder.encode([("a red fox", "")])
+    spoilt = replace(text, **{which: Condition(text.condition.values * np.float32(np.inf), text.condition.mask)})
+    monkeypatch.setattr(text_encoder, "_text", SimpleNamespace(encode=lambda _: [spoilt]))
+    with pytest.raises(NotFinite, match="text encoder computed states"):
+        text_encoder.encode([("a red fox", "")])
+
+
+@pytest.mark.parametrize("which", range(5))
+@HARMS
+def test_logits_that_are_not_finite_are_no_codes(token_sampler, sequences, harm, which, monkeypatch):
+    """Whatever an image is drawn with; and what was broken is not remembered."""
+    before = token_sampler.sample([replace(sequences[which])])
+    with monkeypatch.context() as patch:
+        patch.setattr(token_sampler.rows, "_weights", harm(token_sampler.rows._weights))
+        patch.setattr(token_sampler.rows, "_texts", OrderedDict())
+        with pytest.raises(NotFinite, match="token sampler computed logits"):
+            token_sampler.sample([replace(sequences[which])])
+    token_sampler.rows._turns.clear()
+    np.testing.assert_array_equal(token_sampler.sample([replace(sequences[which])]), before)
+
+
 def test_nothing_to_decode_is_an_error(image_decoder):
     with pytest.raises(InvalidValue, match="at least one"):
         image_decoder.decode(np.zeros((0, 64), np.int32))
@@ -169,8 +229,6 @@ def test_nothing_to_decode_is_an_error(image_decoder):
 
 def test_warm_up_compiles_everything(text_encoder, token_sampler, image_decoder, clip_scorer, sequences):
     """After it, no call compiles: JAX says so through its monitoring events."""
-    import jax
-
     compiled = []
 
     def listen(event, duration, **_):

@@ -108,7 +108,7 @@ def ask(
     """One request over ASGI."""
 
     async def send() -> httpx.Response:
-        transport = httpx.ASGITransport(service.api, client=client)
+        transport = httpx.ASGITransport(getattr(service, "api", None) or build_api(service), client=client)
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as session:
             return await session.request(method, path, **options)
 

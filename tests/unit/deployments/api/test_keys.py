@@ -106,6 +106,22 @@ def test_a_budget_counts_images_and_fills_up(tmp_path: Path):
     assert refused.value.retry_after_s == 30  # a minute it would take, but nobody is told more than this
 
 
+def test_a_budget_holds_a_minute_and_no_more(tmp_path: Path):
+    clock = Clock()
+    keys, _ = with_file(tmp_path, f"{KEY} 4", clock)
+    caller = admit(keys, f"Bearer {KEY}")
+    clock.now += 3600
+    with caller.charged(4):
+        pass
+    with pytest.raises(Overloaded), caller.charged(1):
+        pass
+    clock.now += 15  # one image
+    with caller.charged(1):
+        pass
+    with pytest.raises(Overloaded), caller.charged(1):
+        pass
+
+
 def test_what_is_refused_costs_nothing(tmp_path: Path):
     keys, _ = with_file(tmp_path, f"{KEY} 4")
     caller = admit(keys, f"Bearer {KEY}")

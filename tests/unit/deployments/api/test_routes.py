@@ -1,18 +1,21 @@
 """The HTTP app over ASGI, before a service that answers at once."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from deployments.api.errors import TABLE
+from deployments.api.errors import STATUSES, TABLE
 from deployments.api.reply_schemas import Health, Model, ModelList, Readiness
 from deployments.config import AccessConfig, AppConfig, Limits
 from deployments.errors import Overloaded
 from model_core.errors import InvalidValue
 from tests.unit.deployments.api.fake_service import GENERATIONS, FakeService, ask, assert_envelope
+
+DOCS = Path(__file__).parents[4] / "docs"
 
 
 def small_bodies(**limits: Any) -> FakeService:
@@ -77,6 +80,29 @@ def test_every_line_of_the_table(error: type[Exception], status: int, code: str)
         assert reply.headers.get("x-should-retry") == ("false" if status == 408 else None)
         if error is Overloaded:
             assert reply.headers["retry-after"] == "17"
+
+
+def test_the_table_is_the_documented_one():
+    """Status and code of each error, and an error for each of them."""
+    rows = re.findall(r"^\| ([\d, ]+) \| ((?:`\w+`(?:, )?)+) \|", (DOCS / "api.md").read_text(), re.MULTILINE)
+    documented = {
+        (int(status), code)
+        for statuses, codes in rows
+        for status in statuses.split(",")
+        for code in re.findall(r"`(\w+)`", codes)
+    }
+    assert {(line[1], line[3]) for line in TABLE} <= documented
+    known = {line[3] for line in TABLE} | {code for _, code in STATUSES.values()}
+    assert {code for _, code in documented} <= known
+
+
+@pytest.mark.parametrize("partial_images", [0, 2])
+def test_an_unforeseen_error_in_a_stream_tells_no_more_either(partial_images: int):
+    service = FakeService()
+    service.error = RuntimeError("secret")
+    fields = {"prompt": "a", "stream": True, "partial_images": partial_images}
+    reply = ask(service, "POST", GENERATIONS, json=fields)
+    assert "internal_error" in reply.text and "secret" not in reply.text
 
 
 def test_the_field_to_blame_is_named():

@@ -1,4 +1,5 @@
 import asyncio
+import math
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -8,17 +9,19 @@ import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
-from deployments.errors import DeadlineExceeded, Overloaded, StageUnavailable
+from deployments.api.errors import answer_to
+from deployments.errors import DeadlineExceeded, Overloaded, StageFailed, StageUnavailable, UnknownParameter
 from deployments.flow import pipeline as pipeline_module
 from deployments.flow.calls import MAX_ATTEMPTS
 from deployments.flow.pipeline import StagePipeline
 from deployments.flow.previews import Preview
 from deployments.requests.schemas import SEEDS
-from model_core.errors import EngineFailed, InvalidValue
+from model_core.errors import EngineFailed, InvalidValue, ModelNotFound, NotFinite
 from model_core.sampler.sequence import Sampling
 from model_core.scorers.ranking import RankedImage
 from tests.unit.deployments.fakes import GRID, FakeStage, encoded, fake_stages
 
+STAGES = ["text_encoder", "token_sampler", "image_decoder", "clip_scorer"]
 SAMPLING = Sampling(guidance_scale=4.0, temperature=1.0, top_k=0, top_p=1.0)
 
 
@@ -98,7 +101,7 @@ def test_only_a_window_of_images_is_in_flight():
     assert len(stages["token_sampler"].responses) == 10
 
 
-@pytest.mark.parametrize("stage", ["text_encoder", "token_sampler", "image_decoder", "clip_scorer"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_call_whose_replica_died_is_made_again_with_the_same_result(stage: str):
     undisturbed = generate(fake_stages(), n=2, best_of=4, seed=3)
     stages = fake_stages()
@@ -124,14 +127,63 @@ def test_attempts_are_limited():
     assert len(stages["token_sampler"].responses) == MAX_ATTEMPTS
 
 
-def test_an_error_of_the_stage_itself_is_not_tried_again_and_arrives_as_it_was():
+def remote(cause: Exception) -> Exception:
+    """An error as it comes out of a stage's replica."""
+    return RayTaskError("call", "remote traceback", cause).as_instanceof_cause()
+
+
+@pytest.mark.parametrize("is_remote", [True, False], ids=["as Serve raises it", "as it is"])
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    ("cause", "said"),
+    [
+        (InvalidValue("top_p must be at most 1", "top_p"), "top_p must be at most 1"),
+        (UnknownParameter("steps?", "steps"), "steps"),
+        (ModelNotFound("it is gone"), "it is gone"),
+        (ValueError("a secret"), ""),
+        (KeyError("a secret"), ""),
+        (ZeroDivisionError("a secret"), ""),
+    ],
+    ids=repr,
+)
+def test_no_error_of_a_stage_is_the_callers_fault(stage: str, cause: Exception, said: str, is_remote: bool):
+    """An InvalidValue of the request's own fields was raised before; here it would be called the caller's."""
     stages = fake_stages()
-    cause = InvalidValue("top_p must be at most 1", "top_p")
-    stages["token_sampler"].errors = [RayTaskError("sample", "remote traceback", cause).as_instanceof_cause()]
-    with pytest.raises(InvalidValue) as raised:
+    stages[stage].errors = [remote(cause) if is_remote else cause]
+    with pytest.raises(StageFailed, match=f"^The {stage} failed") as raised:
         generate(stages)
-    assert raised.value is cause
-    assert len(stages["token_sampler"].responses) == 1
+    assert said in str(raised.value) and "secret" not in str(raised.value)
+    assert not isinstance(raised.value, InvalidValue)
+    assert answer_to(raised.value).status == 500 and answer_to(raised.value).param is None
+    assert len(stages[stage].responses) == 1  # not tried again
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_where_a_stage_is_not_finite_another_replica_is_asked(stage: str):
+    stages = fake_stages()
+    stages[stage].errors = [remote(NotFinite("The stage computed numbers that are not finite."))]
+    (drawn,) = generate(stages, seed=9)
+    assert (drawn.seed, drawn.score) == (9, 9.0)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_where_no_replica_is_finite_the_stage_is_named(stage: str):
+    stages = fake_stages()
+    stages[stage].errors = [remote(NotFinite(f"The {stage} computed NaN.")) for _ in range(MAX_ATTEMPTS)]
+    with pytest.raises(StageUnavailable, match=rf"The {stage} computed NaN\)") as raised:
+        generate(stages)
+    assert answer_to(raised.value).status == 503
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
+def test_no_score_that_is_not_finite_is_ranked(score: float):
+    stages = fake_stages() | {"clip_scorer": FakeStage(lambda prompt, image: score)}
+    with pytest.raises(StageUnavailable, match="clip_scorer gave a score that is not finite"):
+        generate(stages, n=2, best_of=4)
+    with pytest.raises(StageUnavailable, match="clip_scorer"):
+        asyncio.run(_stream(stages))
+    pipeline = StagePipeline(stages, GRID, 8, unranked_if_scorer_down=True)
+    assert [image.score for image in asyncio.run(draw_with(pipeline, n=2, best_of=2))] == [None, None]
 
 
 def test_a_full_queue_is_passed_on_rather_than_tried_again():
@@ -143,13 +195,13 @@ def test_a_full_queue_is_passed_on_rather_than_tried_again():
     assert len(stages["token_sampler"].responses) == 1
 
 
-@pytest.mark.parametrize("stage", ["text_encoder", "token_sampler", "image_decoder", "clip_scorer"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_the_deadline_cancels_what_is_still_running(stage: str):
     async def check() -> None:
         stages = fake_stages()
         stages[stage].delay_s = 600
-        with pytest.raises(DeadlineExceeded, match=r"0\.05 s"):
-            await _generate(stages, n=3, best_of=3, timeout_s=0.05)
+        with pytest.raises(DeadlineExceeded, match=r"0\.5 s"):
+            await _generate(stages, n=3, best_of=3, timeout_s=0.5)
         await asyncio.sleep(0)
         assert stages[stage].responses
         assert all(response.cancelled for response in stages[stage].responses)
@@ -297,10 +349,11 @@ def test_a_slow_reader_misses_previews_and_holds_up_no_drawing():
     asyncio.run(check())
 
 
-def test_a_preview_that_cannot_be_made_is_left_out():
+@pytest.mark.parametrize("error", [BackPressureError(1, 1), NotFinite("NaN"), RuntimeError("no")], ids=repr)
+def test_a_preview_that_cannot_be_made_is_left_out(error: Exception):
     stages = fake_stages()
     stages["token_sampler"].delay_s = 0.01
-    stages["image_decoder"].errors = [BackPressureError(1, 1)]
+    stages["image_decoder"].errors = [error]
     *previews, (drawn,) = asyncio.run(_stream(stages, seed=5))
     assert [preview.num_codes for preview in previews] == [2]
     assert drawn.seed == 5
@@ -326,13 +379,13 @@ def test_closing_a_stream_cancels_every_call():
     asyncio.run(check())
 
 
-@pytest.mark.parametrize("stage", ["text_encoder", "token_sampler", "image_decoder", "clip_scorer"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_streams_deadline_cancels_what_is_still_running(stage: str):
     async def check() -> None:
         stages = fake_stages()
         stages[stage].delay_s = 600
         with pytest.raises(DeadlineExceeded):
-            await _stream(stages, images=2, n=3, best_of=3, timeout_s=0.05)
+            await _stream(stages, images=2, n=3, best_of=3, timeout_s=0.5)
         await asyncio.sleep(0)
         assert stages[stage].responses and stages[stage].running == 0
 
@@ -342,16 +395,14 @@ def test_a_streams_deadline_cancels_what_is_still_running(stage: str):
 def test_an_error_ends_a_stream_as_it_ends_a_reply():
     stages = fake_stages()
     cause = InvalidValue("fixed_codes are too long", "fixed_codes")
-    stages["token_sampler"].row_errors = [(1, RayTaskError("rows", "remote traceback", cause).as_instanceof_cause())]
-    with pytest.raises(InvalidValue) as raised:
+    stages["token_sampler"].row_errors = [(1, remote(cause))]
+    with pytest.raises(StageFailed, match="fixed_codes are too long"):
         asyncio.run(_stream(stages))
-    assert raised.value is cause
 
 
 def test_a_replica_whose_engine_failed_is_left_for_another():
     stages = fake_stages()
-    failed = EngineFailed("a step failed")
-    stages["token_sampler"].errors = [RayTaskError("sample", "remote traceback", failed).as_instanceof_cause()]
+    stages["token_sampler"].errors = [remote(EngineFailed("a step failed"))]
     assert generate(stages, seed=9)[0].score == 9.0
 
 
@@ -415,6 +466,19 @@ def test_a_stage_that_always_fails_is_left_alone_and_others_go_on():
             await draw_with(pipeline)
         assert len(stages["token_sampler"].responses) == 3 * MAX_ATTEMPTS
         assert await pipeline.encode_image(np.zeros((2, 2, 3), np.uint8), timeout_s=10) is not None
+
+    asyncio.run(check())
+
+
+def test_only_failures_in_a_row_count():
+    async def check() -> None:
+        stages = fake_stages()
+        pipeline = StagePipeline(stages, GRID, 1)
+        for _ in range(4):
+            stages["token_sampler"].errors = [ActorDiedError() for _ in range(MAX_ATTEMPTS)]
+            with pytest.raises(StageUnavailable, match="died"):
+                await draw_with(pipeline)
+            await draw_with(pipeline)
 
     asyncio.run(check())
 

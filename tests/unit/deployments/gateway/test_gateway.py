@@ -1,5 +1,6 @@
 import asyncio
 import copy
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,12 +11,14 @@ from ray import serve
 
 from deployments import errors
 from deployments.api.routes import build_api
-from deployments.config import AppConfig, GatewayConfig, Limits, ModelConfig
+from deployments.config import AppConfig, FilesConfig, GatewayConfig, Limits, ModelConfig, SafetyConfig
 from deployments.errors import DeadlineExceeded, MissingParameter, Overloaded, ShuttingDown, UnknownParameter
 from deployments.gateway.gateway import Gateway
+from deployments.telemetry import degraded
 from deployments.telemetry.metrics import RequestMetrics
-from model_core.errors import InvalidValue, ModelNotFound
+from model_core.errors import CorruptCheckpoint, InvalidValue, ModelNotFound, NotFinite
 from model_core.pictures.images import read_image
+from tests.unit.deployments.api.fake_service import GENERATIONS, ask
 from tests.unit.deployments.fakes import FakeStage, fake_stages
 
 
@@ -157,19 +160,27 @@ def test_models_are_described_by_id_and_alias(model_folder: Path):
         gateway.describe_model("other")
 
 
-def test_ready_means_that_every_stage_runs(model_folder: Path, monkeypatch: pytest.MonkeyPatch):
-    def deployment(*states: str) -> SimpleNamespace:
-        return SimpleNamespace(replica_states=dict.fromkeys(states, 1), status=SimpleNamespace(value="UPDATING"))
+def all_run(monkeypatch: pytest.MonkeyPatch) -> dict[str, SimpleNamespace]:
+    """Serve's word that each stage has a replica that runs; to be changed."""
+    deployments = {f"fake.{stage}": deployment("RUNNING") for stage in fake_stages()}
+    status = SimpleNamespace(applications={"app": SimpleNamespace(deployments=deployments)})
+    monkeypatch.setattr(serve, "status", lambda: status)
+    monkeypatch.setattr(serve, "get_replica_context", lambda: SimpleNamespace(app_name="app"))
+    return deployments
 
-    deployments = {
-        "fake.text_encoder": deployment("RUNNING"),
+
+def deployment(*states: str) -> SimpleNamespace:
+    return SimpleNamespace(replica_states=dict.fromkeys(states, 1), status=SimpleNamespace(value="UPDATING"))
+
+
+def test_ready_means_that_every_stage_runs(model_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    deployments = all_run(monkeypatch)
+    deployments |= {
         "fake.token_sampler": deployment("STARTING"),
         "fake.image_decoder": deployment("RUNNING", "STOPPING"),
         "fake.clip_scorer": deployment(),
     }
-    status = SimpleNamespace(applications={"app": SimpleNamespace(deployments=deployments)})
-    monkeypatch.setattr(serve, "status", lambda: status)
-    monkeypatch.setattr(serve, "get_replica_context", lambda: SimpleNamespace(app_name="app"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(model_folder))
     gateway = make_gateway(model_folder)
 
     state = asyncio.run(gateway.readiness())
@@ -181,9 +192,81 @@ def test_ready_means_that_every_stage_runs(model_folder: Path, monkeypatch: pyte
     }
     assert not state["ready"]
     deployments |= {name: deployment("RUNNING") for name in ("fake.token_sampler", "fake.clip_scorer")}
-    assert asyncio.run(gateway.readiness())["ready"]
+    state = asyncio.run(gateway.readiness())
+    assert state["ready"] and "warnings" not in state
     asyncio.run(gateway.drain())
     assert not asyncio.run(gateway.readiness())["ready"]
+
+
+def test_without_its_by_products_the_service_is_ready_and_says_so(model_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """A load balancer should send it requests all the same: it draws."""
+    all_run(monkeypatch)
+    rules = model_folder / "rules.txt"
+    rules.write_text("bad")
+    config = AppConfig(
+        models=[ModelConfig(id="fake", source=str(model_folder))],
+        files=FilesConfig(url_folder="/proc/nocache/images"),
+        safety=SafetyConfig(prompt_policy_file=str(rules)),
+    )
+    gateway = Gateway(config, {"fake": fake_stages()}, build_api)
+    rules.unlink()
+    gateway._policy._rules._checked_at -= 2  # type: ignore[union-attr]
+    assert generate(gateway, seed=4)["data"]
+    state = asyncio.run(gateway.readiness())
+    assert state["ready"]
+    assert [warning.split(":")[0] for warning in state["warnings"]] == ["rules.txt", "image_urls"]
+    assert str(model_folder) not in str(state["warnings"])
+    said: dict[str, float] = {}
+    monkeypatch.setattr(gateway._metrics._degraded, "set", lambda value, labels: said.update({labels["what"]: value}))
+    asyncio.run(gateway.record_autoscaling_stats())
+    assert said == {"rules.txt": 1.0, "image_urls": 1.0}
+    rules.write_text("worse")
+    gateway._policy._rules._checked_at -= 2  # type: ignore[union-attr]
+    with pytest.raises(errors.ContentRefused):
+        generate(gateway, prompt="worse")
+    asyncio.run(gateway.record_autoscaling_stats())
+    assert said == {"rules.txt": 0.0, "image_urls": 1.0}
+
+
+def test_where_nothing_can_be_measured_images_are_drawn(model_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """And an error stays the error that it is."""
+    from deployments.telemetry import metrics
+
+    def fail(*args: Any) -> None:
+        raise RuntimeError("the exporter is gone")
+
+    for kind, method in ((metrics.Counter, "inc"), (metrics.Gauge, "set"), (metrics.Histogram, "observe")):
+        monkeypatch.setattr(kind, method, fail)
+    gateway = make_gateway(model_folder)
+    assert generate(gateway, n=2, best_of=3, seed=4)["data"]
+    with pytest.raises(ModelNotFound):
+        generate(gateway, model="other")
+    assert asyncio.run(gateway.record_autoscaling_stats()) == {"pending_images": 0}
+    assert [warning.split(":")[0] for warning in degraded.warnings()] == ["metrics"]
+
+
+@pytest.mark.parametrize("stage", fake_stages())
+def test_an_invalid_value_is_the_callers_fault_in_a_field_and_the_services_in_a_stage(stage: str, model_folder: Path):
+    def ask_for(stages: dict[str, FakeStage], **fields: Any) -> tuple[int, dict[str, Any]]:
+        reply = ask(make_gateway(model_folder, stages), "POST", GENERATIONS, json={"prompt": "a"} | fields)
+        return reply.status_code, reply.json()["error"]
+
+    status, error = ask_for(fake_stages(), top_p=2.0)
+    assert (status, error["code"], error["param"]) == (400, "invalid_value", "top_p")
+    stages = fake_stages()
+    stages[stage].errors = [InvalidValue("top_p is 2", "top_p")]
+    status, error = ask_for(stages)
+    assert (status, error["type"], error["code"], error["param"]) == (500, "server_error", "stage_failed", None)
+    assert stage in error["message"]
+
+
+def test_defaults_of_a_model_that_make_no_sense_are_refused_at_the_start(model_folder: Path):
+    """Else every request that leaves them to the model would be called wrong."""
+    card = json.loads((model_folder / "model.json").read_text())
+    card["sampling"]["top_p"] = 5.0
+    (model_folder / "model.json").write_text(json.dumps(card))
+    with pytest.raises(CorruptCheckpoint, match=r"top_p is 5\.0"):
+        make_gateway(model_folder)
 
 
 @pytest.mark.parametrize(
@@ -192,6 +275,9 @@ def test_ready_means_that_every_stage_runs(model_folder: Path, monkeypatch: pyte
         Overloaded("busy", retry_after_s=7),
         DeadlineExceeded("late"),
         errors.StageUnavailable("down"),
+        errors.StageFailed("broken"),
+        errors.UrlsUnavailable("full"),
+        NotFinite("NaN"),
         UnknownParameter("steps?", "steps"),
         MissingParameter("prompt?", "prompt"),
         InvalidValue("n?", "n"),

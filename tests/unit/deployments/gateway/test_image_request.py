@@ -20,6 +20,7 @@ from deployments.gateway.served_model import ServedModel
 from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, Upload, VariationRequest
 from model_core.errors import InvalidValue
 from model_core.families.conditions import EncodedPrompt
+from model_core.pictures import images
 from model_core.pictures.images import VEIL
 from model_core.pictures.provenance import read_notes
 from model_core.scorers.ranking import RankedImage
@@ -206,6 +207,21 @@ def test_files_say_what_draws_this_very_image_again(model: ServedModel):
     assert draw(model, again)["data"][0]["image"] == best["image"]
     told = draw(model, request, files=FilesConfig(prompt_in_metadata=True))["data"][0]
     assert read_notes(told["image"])["prompt"] == "a secret"
+
+
+@pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
+def test_files_that_cannot_say_what_drew_them_are_delivered_all_the_same(
+    model: ServedModel, output_format: Any, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*args: Any) -> Any:
+        raise ValueError("too long")
+
+    monkeypatch.setattr(images, "note_options", fail)
+    reply = draw(model, GenerationRequest(prompt="a", seed=5, output_format=output_format))
+    assert abs(pixels(reply["data"][0]["image"]).astype(int) - 5).max() < 3
+    assert "how they were drawn" in reply["warning"]
+    *_, completed = events(model, GenerationRequest(prompt="a", seed=5, stream=True, partial_images=1))
+    assert "how they were drawn" in completed["warning"]
 
 
 def test_an_edit_fixes_the_codes_that_the_mask_keeps(model: ServedModel):

@@ -76,3 +76,20 @@ def test_an_error_reaches_the_callers_of_its_batch_alone(loop: asyncio.AbstractE
         return [repr(outcome) for outcome in outcomes]  # an error would hold on to its frames, and the queue in them
 
     assert loop.run_until_complete(check()) == ["ZeroDivisionError('division by zero')", "0.5"]
+
+
+def test_an_error_is_that_of_its_item_alone(loop: asyncio.AbstractEventLoop):
+    """A picture that comes out as NaN costs those that were decoded with it nothing but time."""
+    sizes = []
+
+    def invert(values: list[int]) -> list[float]:
+        sizes.append(len(values))
+        return [1 / value for value in values]
+
+    async def check() -> list[str]:
+        inverted = batched(invert, 3, 1)
+        outcomes = await asyncio.gather(*(inverted(value) for value in (4, 0, 2)), return_exceptions=True)
+        return [repr(outcome) for outcome in outcomes]
+
+    assert loop.run_until_complete(check()) == ["0.25", "ZeroDivisionError('division by zero')", "0.5"]
+    assert sizes == [3, 1, 1, 1]

@@ -1,8 +1,10 @@
 """The stage as Serve runs it, without Serve: a tiny model, and one loop with many calls."""
 
 import asyncio
+import itertools
 import json
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import asdict, replace
@@ -100,14 +102,30 @@ def test_another_replica_goes_on_from_what_was_shown(
     assert sampler._engine.stats().codes_drawn - before == (LENGTH if is_deterministic else LENGTH - 5 * ROW)
 
 
-def test_a_stream_that_is_left_frees_its_slot(sampler: TokenSamplerDeployment, texts: Any):
+def test_a_stream_that_is_left_frees_its_slot(
+    sampler: TokenSamplerDeployment, texts: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """It is not drawn to its end: after its first row, in turns of 1, 1, 2 and 4 codes, and the turn under way."""
+    rows, has_left = sampler._engine._rows, threading.Event()
+    advance, turns = rows.advance, itertools.count(1)
+
+    def hold(steps: int) -> None:
+        if next(turns) > 4:
+            assert has_left.wait(60)
+        advance(steps)
+
+    monkeypatch.setattr(rows, "advance", hold)
+    before = sampler._engine.stats().codes_drawn
+
     async def leave() -> None:
         async with aclosing(sampler.sample(texts, 7, SAMPLING, rows=(1,))) as drawing:
             await anext(drawing)
+        has_left.set()
         await whole_of(sampler, texts, 8)
 
     run(leave())
     assert run(sampler.record_autoscaling_stats())["active_slots"] == 0
+    assert sampler._engine.stats().codes_drawn - before <= 2 * ROW + LENGTH
 
 
 @pytest.mark.parametrize(("guidance_scale", "slots"), [(3.0, 1.0), (1.0, 0.5)])

@@ -1,5 +1,6 @@
 """Spans reach a collector."""
 
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -7,6 +8,11 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import TracerProvider
 from ray.serve._private.tracing_utils import _load_span_processors  # what Serve does with the name that it is given
+
+
+def test_without_an_exporter_nothing_is_sent_and_nothing_fails(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    assert _load_span_processors("deployments.telemetry.tracing:otlp", "unused") == []
 
 
 def test_spans_are_sent_where_the_environment_says(monkeypatch: pytest.MonkeyPatch):

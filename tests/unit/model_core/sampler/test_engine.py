@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_core.errors import EngineFailed, InvalidValue
+from model_core.errors import EngineFailed, InvalidValue, NotFinite
 from model_core.families.conditions import Condition
 from model_core.sampler.engine import Engine
 from model_core.sampler.sequence import Sampling, Sequence, Slot
@@ -243,6 +243,19 @@ def test_a_small_request_does_not_wait_for_a_large_one():
     assert small.is_over
 
 
+def test_what_is_drawn_no_longer_counts_against_a_request():
+    """One image at a time: who had four drawn is as good as who had none."""
+    rows = FakeRows(max_rows=2)
+    engine = Engine(rows, codes_per_advance=LENGTH)
+    for seed in range(4):
+        submit(engine, Told(Wish(seed)), "first")
+    take_turns(engine, 30)
+    submit(engine, Told(Wish(10)), "first")
+    submit(engine, Told(Wish(20)), "second")
+    take_turns(engine, 1)
+    assert rows.joined == [0, 1, 2, 3, 10]
+
+
 def test_turns_are_short_after_a_pause(runs_ahead: bool):
     """Who comes a moment after the first after a pause waits for a code of it, not for a row."""
     engine = Engine(FakeRows(runs_ahead=runs_ahead), codes_per_advance=4)
@@ -343,6 +356,19 @@ def test_a_step_that_fails_is_seen_where_its_turn_is_read():
     assert (len(engine._running), engine.stats().waiting) == (0, 0)
 
 
+def test_logits_that_are_not_finite_end_the_engine_and_are_named(runs_ahead: bool):
+    """Another replica can draw the images; this one is to be replaced."""
+    rows = FakeRows(runs_ahead=runs_ahead)
+    engine = Engine(rows, codes_per_advance=4)
+    submit(engine, told := Told(Wish(1)))
+    rows.faults.append(NotFinite("The token sampler computed logits that are not finite."))
+    take_turns(engine, 2)
+    (event,) = told.events
+    assert isinstance(event, EngineFailed) and "logits that are not finite" in str(event)
+    with pytest.raises(EngineFailed, match="not finite"):
+        engine.check_health()
+
+
 def test_a_sequence_that_runs_ends_at_its_deadline(runs_ahead: bool):
     rows, clock = FakeRows(max_rows=2, runs_ahead=runs_ahead), Clock()
     engine = Engine(rows, codes_per_advance=1, clock=clock)
@@ -394,10 +420,11 @@ def test_a_wrong_sequence_is_refused_where_it_is_submitted():
 def test_a_listener_that_fails_costs_only_its_own_sequence(runs_ahead: bool):
     rows = FakeRows(runs_ahead=runs_ahead)
     engine = Engine(rows, codes_per_advance=4)
-    engine.submit(Wish(1).sequence, lambda event: 1 / 0, stops=STOPS)
+    told = []
+    engine.submit(Wish(1).sequence, lambda event: told.append(event) or 1 / 0, stops=STOPS)
     submit(engine, other := Told(Wish(2)))
     take_turns(engine, 6)
-    assert other.is_over
+    assert other.is_over and len(told) == 1  # it is given up, and told no more
     assert rows.joined == [1, 2] and rows.num_taken == 0
 
 

@@ -4,11 +4,14 @@ import itertools
 from collections import deque
 from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model_core.errors import NotFinite
 from model_core.sampler import decode_loop
 from model_core.sampler.rows import Rows, draw_all
 from model_core.sampler.sequence import Sampling, Sequence
@@ -191,6 +194,20 @@ def test_draw_all_that_is_left_early_gives_its_rows_back(sampler_rows, sequences
     assert first.position == 3
     drawing.close()
     assert sampler_rows.num_taken == sampler_rows.num_turns == 0
+
+
+def test_what_is_not_finite_is_told_where_its_turn_is_read(make_rows, sequences, monkeypatch):
+    """Of the codes that are drawn; those that were given do not matter, and neither do other sequences' later ones."""
+    rows = make_rows("all rows")
+    fine = join(rows, sequences[0])
+    rows.advance(3)
+    weights = jax.tree.map(lambda leaf: leaf * jnp.nan, rows._weights)
+    monkeypatch.setattr(rows, "_weights", weights)
+    rows.advance(3)
+    assert rows.read() == 3 and (fine.codes[:3] >= 0).all()
+    with pytest.raises(NotFinite, match="token sampler computed logits"):
+        rows.read()
+    assert fine.position == 3 and (fine.codes[3:] == -1).all()
 
 
 def test_nothing_is_compiled_after_the_warm_up(sampler_rows, draw, sequences):

@@ -162,6 +162,29 @@ def test_the_margin_is_over_the_second_best_of_what_may_be_drawn():
     np.testing.assert_array_equal(margins, [2.0, np.inf])
 
 
+@pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf])
+@pytest.mark.parametrize("of_uncond", [False, True])
+@pytest.mark.parametrize(
+    "settings", [{}, {"guidance_scale": 3.0}, {"top_k": 2}, {"top_k": 200}, {"top_p": 0.5}, {"temperature": 1e-6}]
+)
+def test_logits_that_are_not_finite_are_told_by_the_margin(bad, of_uncond, settings):
+    """Of each image by itself; one such logit is enough."""
+    rng = np.random.default_rng(7)
+    logits, uncond = (rng.normal(size=(4, 9)).astype(np.float32) for _ in range(2))
+    (uncond if of_uncond else logits)[2, 5] = bad
+    logits[3] = uncond[3] = np.where(np.arange(9) == 4, 1.0, -np.inf)  # what is no code is not wrong
+    codes, margins = draw_with_margins(logits, uncond=jnp.asarray(uncond), **settings)
+    np.testing.assert_array_equal(np.isnan(margins), [False, False, True, False])
+    assert codes[3] == 4 and margins[3] == np.inf
+
+
+def test_settings_that_overflow_are_not_the_logits_fault():
+    logits, uncond = (np.random.default_rng(8).normal(size=(1, 9)).astype(np.float32) * 50 for _ in range(2))
+    for settings in ({"guidance_scale": 3e38}, {"temperature": 1e-300, "guidance_scale": 1e30}):
+        _, margins = draw_with_margins(logits, uncond=jnp.asarray(uncond), **settings)
+        assert not np.isnan(margins).any()
+
+
 def test_only_near_ties_depend_on_the_rounding_of_logits():
     """Half of the margin is what one logit may be off before another code wins."""
     rng = np.random.default_rng(5)

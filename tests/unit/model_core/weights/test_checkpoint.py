@@ -10,16 +10,19 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 from flax import serialization, traverse_util
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.flax import save_file
 
 from model_core import bundles, codecs, families, scorers
 from model_core.errors import CheckpointError, CheckpointMismatch, CorruptCheckpoint, InvalidValue, ModelNotFound
 from model_core.families.dalle_bart import step as decoding
-from model_core.weights import checkpoint
+from model_core.weights import checkpoint, weight_files
+from model_core.weights.weight_files import FLOAT_DTYPES
 
 FIXTURES = Path(__file__).parents[3] / "parity" / "fixtures"
 
@@ -53,6 +56,53 @@ def test_load_gives_what_was_saved_in_the_dtype_asked_for(tmp_path, in_file, ask
     loaded = checkpoint.load_params(tmp_path / "w", shapes_of(tree), asked)
     assert {leaf.dtype for leaf in jax.tree.leaves(loaded)} == {jnp.dtype(asked)}
     assert_equal(loaded, jax.tree.map(lambda leaf: leaf.astype(jnp.dtype(in_file)).astype(jnp.dtype(asked)), tree))
+
+
+BITS = {  # of a number that is not finite, in each dtype
+    "NaN": {"float32": 0x7FC00000, "float16": 0x7E00, "bfloat16": 0x7FC0},
+    "another NaN": {"float32": 0xFF800001, "float16": 0xFC01, "bfloat16": 0xFF81},
+    "infinity": {"float32": 0x7F800000, "float16": 0x7C00, "bfloat16": 0x7F80},
+    "minus infinity": {"float32": 0xFF800000, "float16": 0xFC00, "bfloat16": 0xFF80},
+}
+
+
+@pytest.mark.parametrize("kind", BITS)
+@pytest.mark.parametrize("in_file", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("asked", ["float32", "float16", "bfloat16"])
+def test_a_weight_that_is_not_finite_is_refused_by_file_and_array(tmp_path, kind, in_file, asked):
+    tree = make_tree()
+    whole = jax.tree.map(lambda leaf: leaf.astype(FLOAT_DTYPES[in_file]), tree)
+    integers = np.uint32 if in_file == "float32" else np.uint16
+    whole["body"]["norm"]["scale"].view(integers)[5] = BITS[kind][in_file]
+    (tmp_path / "w").write_bytes(serialization.to_bytes(whole))
+    flat = {"/".join(path): leaf for path, leaf in traverse_util.flatten_dict(whole).items()}
+    save_file(flat, tmp_path / "w.safetensors")
+    for name in ("w", "w.safetensors"):
+        with pytest.raises(CorruptCheckpoint, match=rf"{tmp_path / name} .*body/norm/scale.*NaN or infinite"):
+            checkpoint.load_params(tmp_path / name, shapes_of(tree), asked)
+        wanted = checkpoint.load_params(
+            tmp_path / name, shapes_of(tree), asked, is_wanted=lambda array: "scale" not in array
+        )
+        assert np.isfinite(np.asarray(wanted["head"]["kernel"], np.float32)).all()
+
+
+@pytest.mark.parametrize("place", [0, 2**20 - 1, 2**20, 3 * 2**20 - 1])
+def test_no_place_in_a_large_array_is_overlooked(tmp_path, monkeypatch, place):
+    monkeypatch.setattr(weight_files, "_READ_BYTES", 4 * 2**20)  # so many elements of the file are read at once
+    values = np.ones(3 * 2**20, np.float32)
+    values[place] = np.nan
+    checkpoint.save_params(tmp_path / "w", {"a": values})
+    for asked in ("float32", "bfloat16"):
+        with pytest.raises(CorruptCheckpoint, match="w holds a value in a that"):
+            checkpoint.load_params(tmp_path / "w", shapes_of({"a": values}), asked)
+
+
+def test_the_largest_and_smallest_numbers_are_taken(tmp_path):
+    for dtype, kind in FLOAT_DTYPES.items():
+        info = ml_dtypes.finfo(kind)
+        tree = {"a": np.array([info.max, info.min, info.smallest_subnormal, 0, -0.0]).astype(kind)}
+        checkpoint.save_params(tmp_path / "w", tree, dtype)
+        assert_equal(checkpoint.load_params(tmp_path / "w", shapes_of(tree), dtype), tree)
 
 
 def test_saved_file_is_byte_for_byte_what_flax_writes(tmp_path):

@@ -16,13 +16,13 @@ from model_core.codecs.shapes import require_codes, require_pixels
 from model_core.codecs.vqgan_config import VQGANConfig, read_config
 from model_core.codecs.vqgan_layout import layout
 from model_core.codecs.vqgan_network import VQGAN
-from model_core.weights.weight_files import FLAX_WEIGHTS, SAFETENSORS_WEIGHTS
+from model_core.weights.weight_files import FLAX_WEIGHTS, SAFETENSORS_INDEX, SAFETENSORS_WEIGHTS
 
 __all__ = ["layout", "read_config"]  # passed on
 
 Params = dict[str, Any]
 
-WEIGHTS = (FLAX_WEIGHTS, SAFETENSORS_WEIGHTS)
+WEIGHTS = (FLAX_WEIGHTS, SAFETENSORS_WEIGHTS, SAFETENSORS_INDEX)
 
 
 def _compute_dtype(params: Params) -> Any:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from model_core import bundles, codecs
+from model_core import bundles, codecs, families
 from model_core.conversion import codec_parts, dalle_pytorch, llamagen, others
 from model_core.conversion.files import Shelf
 from model_core.conversion.parts import Model, Part
@@ -23,7 +23,6 @@ _CONVERTERS: dict[str, Callable[[Shelf, TorchFile], Model]] = {
     "minDALL-E": others.mindalle,
     "LlamaGen": llamagen.convert,
 }
-_CHECKED = ("codec", "scorer")
 
 
 def is_published(source: Path) -> bool:
@@ -51,15 +50,14 @@ def convert(source: Path, destination: Path, name: str, dtype: str | None, also:
     written = {}
     for role, part in model.parts.items():
         written[role] = part.write(destination / role, dtype)
-        if role in _CHECKED:
-            checkpoint.check(bundles.ROLES[role].of_folder(destination / role), destination / role)
-    if "codec" in model.parts and model.sampling is not None:
+        checkpoint.check(bundles.ROLES[role].of_folder(destination / role), destination / role)
+    if {"sampler", "codec"} <= model.parts.keys():
         height, _ = codecs.read_config(destination / "codec").size
         card = {
             "id": name,
             "licence": model.licence,
             "size": height,
-            "sampling": model.sampling,
+            "sampling": dict(families.read_config(destination / "sampler").default_sampling),
             "description": model.description,
             "parts": {role: role for role in model.parts},
         }

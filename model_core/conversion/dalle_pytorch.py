@@ -9,7 +9,6 @@ from model_core.conversion.parts import Model, Part, located, only_one, plain
 from model_core.errors import CorruptCheckpoint, UnsupportedConfig
 from model_core.weights.torch_files import TorchFile
 
-_FILTER_THRES = 0.5  # `generate_images` by default: the share of the likeliest tokens that is never drawn
 _NOT_TOKENIZERS = ("config.json", "model.json")
 
 
@@ -51,12 +50,7 @@ def convert(shelf: Shelf, file: TorchFile) -> Model:
         parts["codec"] = codec
     if (clip := shelf.at_most_one("CLIP")) is not None:
         parts["scorer"] = scorer(clip, tokenizer, files)
-    vocabulary = sum(hparams.get(key) or 0 for key in ("num_text_tokens", "text_seq_len"))
-    codes = codec_fields["num_codes"]
-    del config["num_codes"]
-    top_k = max(int((1 - _FILTER_THRES) * (vocabulary + codes)), 1)
-    sampling = {"guidance_scale": 1.0, "temperature": 1.0, "top_k": 0 if top_k >= codes else top_k, "top_p": 1.0}
-    return Model(parts, sampling, description="A model of DALLE-pytorch, converted.")
+    return Model(parts, description="A model of DALLE-pytorch, converted.")
 
 
 def _codec(shelf: Shelf, file: TorchFile, content: dict[str, Any], name: Any) -> tuple[Part | None, dict[str, Any]]:
@@ -67,8 +61,7 @@ def _codec(shelf: Shelf, file: TorchFile, content: dict[str, Any], name: Any) ->
         if not isinstance(params, dict):
             raise CorruptCheckpoint(f"{file.path}: vae_params is no dict; a DiscreteVAE needs one.")
         codec = codec_parts.discrete_vae(file, params, ("weights",), "vae.")
-        size, codes = params.get("image_size", 256), params.get("num_tokens", 512)
-        return codec, fields | {"vae_params": params, "vae_image_size": size, "num_codes": codes}
+        return codec, fields | {"vae_params": params, "vae_image_size": params.get("image_size", 256)}
     if name == "OpenAIDiscreteVAE":
         arrays = file.arrays("weights")
         encoder, decoder = ({key.removeprefix(f"vae.{side}."): array for key, array in arrays.items()
@@ -79,7 +72,7 @@ def _codec(shelf: Shelf, file: TorchFile, content: dict[str, Any], name: Any) ->
             for key, array in half.items()
         }
         codec = codec_parts.dvae_of_arrays(placed, encoder, decoder)
-        return codec, fields | {"vae_image_size": 256, "num_codes": codec.config["encoder"]["vocab_size"]}
+        return codec, fields | {"vae_image_size": 256}
     if name != "VQGanVAE":
         raise UnsupportedConfig(
             f"{file.path}: vae_class_name is {name!r:.100}; supported: DiscreteVAE, OpenAIDiscreteVAE, VQGanVAE."
@@ -92,7 +85,7 @@ def _codec(shelf: Shelf, file: TorchFile, content: dict[str, Any], name: Any) ->
     codec = codec_parts.taming(shelf, vqgan)
     config = codec_parts.config_beside(shelf, vqgan.path)
     size = codec.config.get("resolution")
-    return codec, fields | {"vae_config": config, "vae_image_size": size, "num_codes": codec.config.get("n_embed") or 0}
+    return codec, fields | {"vae_config": config, "vae_image_size": size}
 
 
 def scorer(file: TorchFile, tokenizer: dict[str, str], files: dict[str, Path]) -> Part:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from model_core.conversion.files import Shelf, read_text_json
-from model_core.conversion.parts import Model, Part, located, within
+from model_core.conversion.parts import Model, Part, located
 from model_core.errors import CorruptCheckpoint, UnsupportedConfig
 from model_core.weights.safetensors_writer import Located
 from model_core.weights.torch_files import TorchFile
@@ -52,8 +52,7 @@ def convert(shelf: Shelf, file: TorchFile) -> Model:
     parts = {"sampler": Part(config, located(file, arrays)), "text": text}
     if (vq := shelf.at_most_one("LlamaGen's VQ")) is not None:
         parts["codec"] = codec(vq, config["block_size"])
-    sampling = {"guidance_scale": 7.5, "temperature": 1.0, "top_k": 1000, "top_p": 1.0}
-    return Model(parts, within(sampling, codes), description="A LlamaGen, converted.")
+    return Model(parts, description="A LlamaGen, converted.")
 
 
 def codec(file: TorchFile, num_codes: Any) -> Part:

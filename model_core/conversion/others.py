@@ -4,7 +4,7 @@ from typing import Any
 
 from model_core.conversion import codec_parts
 from model_core.conversion.files import Shelf, read_text_json
-from model_core.conversion.parts import Model, Part, located, only_one, within
+from model_core.conversion.parts import Model, Part, located, only_one
 from model_core.errors import CorruptCheckpoint, UnsupportedConfig
 from model_core.weights.torch_files import TorchFile
 
@@ -53,8 +53,7 @@ def rudalle(shelf: Shelf, file: TorchFile) -> Model:
     parts = {"sampler": Part(config, located(file, arrays), {bpe.name: bpe})}
     if (vqgan := shelf.at_most_one("VQGAN")) is not None:
         parts["codec"] = codec_parts.taming(shelf, vqgan)
-    sampling = {"guidance_scale": 1.0, "temperature": 1.0, "top_k": 2048, "top_p": 0.995}
-    return Model(parts, within(sampling, sizes["image_vocab_size"]), description="A ruDALL-E, converted.")
+    return Model(parts, description="A ruDALL-E, converted.")
 
 
 def _said_beside(shelf: Shelf) -> dict[str, Any]:
@@ -90,14 +89,4 @@ def mindalle(shelf: Shelf, file: TorchFile) -> Model:
         codec = codec_parts.from_taming({"model": {"params": taming}}, lookup="nearest")
         codec.pop("pdrop", None)
         parts["codec"] = Part(codec, located(vqgan, codec_parts.arrays_kept(arrays)))
-    sampling = {"guidance_scale": 1.0, "temperature": 1.0, "top_k": 256, "top_p": 1.0}
-    return Model(
-        parts,
-        within(sampling, _int(config["stage2"].get("vocab_size_img"))),
-        "CC-BY-NC-SA-4.0",
-        "minDALL-E, converted.",
-    )
-
-
-def _int(value: Any) -> int:
-    return value if type(value) is int else 0
+    return Model(parts, "CC-BY-NC-SA-4.0", "minDALL-E, converted.")

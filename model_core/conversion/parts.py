@@ -49,11 +49,9 @@ class Model:
 
     Attributes:
       parts: by role.
-      sampling: the defaults of model.json; None where there is no sampler.
     """
 
     parts: dict[str, Part]
-    sampling: dict[str, float] | None = None
     licence: str = "unknown"
     description: str = ""
 
@@ -86,11 +84,6 @@ def plain(value: Any, place: str) -> Any:
         raise CorruptCheckpoint(f"{place} holds a {type(value).__name__}, which is no setting.")
 
     return copy(value, 0)
-
-
-def within(sampling: dict[str, Any], codes: int) -> dict[str, Any]:
-    """Leaves out a top_k that no code is beyond."""
-    return sampling | {"top_k": 0} if sampling["top_k"] >= codes else sampling
 
 
 def read_yaml(path: Path) -> Any:

@@ -11,6 +11,8 @@ from safetensors.numpy import load_file
 from model_core import bundles, codecs
 from model_core.codecs import vqgan
 from model_core.conversion import convert as conversion
+from model_core.conversion import dalle_pytorch
+from model_core.conversion.files import Shelf
 from model_core.conversion.others import _RUDALLE_HEADS
 from model_core.errors import CheckpointError, CorruptCheckpoint, ModelNotFound, UnsupportedConfig
 from tests import torch_pickles as write
@@ -87,7 +89,7 @@ def test_a_model_is_a_bundle_with_the_defaults_of_its_family(published, tmp_path
     bundle = bundles.resolve(tmp_path / "out")
     assert bundle.parts == {"sampler": tmp_path / "out/sampler", "codec": tmp_path / "out/codec"}
     assert (bundle.id, bundle.size, bundle.licence) == ("a model", 16, "unknown")
-    assert bundle.sampling == {"guidance_scale": 1.0, "temperature": 1.0, "top_k": 0, "top_p": 0.995}  # of 64 codes
+    assert bundle.sampling == {"guidance_scale": 1.0, "temperature": 1.0, "top_k": 2048, "top_p": 0.995}
 
 
 def test_the_scorer_comes_with_its_tokenizer(published, tmp_path):
@@ -198,7 +200,7 @@ def test_llamagen_comes_with_its_t5_and_its_codec(tmp_path):
     )
     card = json.loads((tmp_path / "out/model.json").read_text())
     assert card["parts"] == {role: role for role in ("sampler", "text", "codec")}
-    assert card["sampling"] == {"guidance_scale": 7.5, "temperature": 1.0, "top_k": 0, "top_p": 1.0}  # of 96 codes
+    assert card["sampling"] == {"guidance_scale": 7.5, "temperature": 1.0, "top_k": 1000, "top_p": 1.0}
     (source / "gpt/config.json").unlink()
     with pytest.raises(UnsupportedConfig, match="n_head beside it"):
         convert(source, tmp_path / "again")
@@ -222,13 +224,15 @@ def test_openai_s_dvae_inside_a_dalle_pt_is_its_codec(published, tmp_path):
     }
     source = published("dp-rotary")
     (source / "dalle.pt").write_bytes(write.zip_file(write.dictionary(value), arrays | {"to_logits.1.weight": head}))
-    convert(source, tmp_path / "out")
-    ours = load_file(tmp_path / "out/codec/model.safetensors")
+    shelf = Shelf(source, [])
+    assert shelf.main is not None
+    parts = dalle_pytorch.convert(shelf, shelf.main.file).parts
+    parts["codec"].write(tmp_path / "codec", None)
+    ours = load_file(tmp_path / "codec/model.safetensors")
     assert ours.keys() == dvae.keys()
     for key in dvae:
         np.testing.assert_array_equal(ours[key], dvae[key])
-    assert load_file(tmp_path / "out/sampler/model.safetensors").keys() == {"to_logits.1.weight"}
-    assert bundles.resolve(tmp_path / "out").sampling["top_k"] == 76  # half of 20 words, 4 pads and 128 codes
+    assert parts["sampler"].arrays.keys() == {"to_logits.1.weight"}
 
 
 def converted_codec(source: Path, tmp_path: Path) -> Path:

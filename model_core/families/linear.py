@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 FEW_ROWS = 2
+import os
+LEFT = int(os.environ.get('LEFT', '32'))
 
 
 def product(x, kernel, dimension_numbers, **options):
@@ -23,7 +25,7 @@ def product(x, kernel, dimension_numbers, **options):
     lies in memory, as `turned` gives it.
     """
     multiply = partial(jax.lax.dot_general, dimension_numbers=dimension_numbers, **options)
-    if x.shape[-2] > 1:
+    if x.size // x.shape[-1] > LEFT:
         return multiply(x, kernel)
     return jax.lax.platform_dependent(x, kernel, cpu=_kernel_on_the_left, default=multiply)
 

@@ -96,9 +96,9 @@ class Attention(nn.Module):
         ends = np.cumsum([part.keys.shape[2] for part in source])[:-1]
         of_parts = jnp.split(weights, ends, axis=-1)
         mixed = [
-            jnp.einsum("rhls,rhsk->rlhk", of_part, part.values) for of_part, part in zip(of_parts, source, strict=True)
+            jnp.einsum("rhls,rhsk->rhlk", of_part, part.values) for of_part, part in zip(of_parts, source, strict=True)
         ]
-        mixed = reduce(jnp.add, mixed)
+        mixed = reduce(jnp.add, mixed).swapaxes(1, 2)
         return self.out(mixed.reshape(*mixed.shape[:2], self.width))
 
     def _split_heads(self, x):

@@ -39,7 +39,9 @@ def begin(config, weights, conditions, codes=None) -> Drawing:
     codes = np.full(shape, FREE, np.int32) if codes is None else codes.astype(np.int32)
     text = dalle_bart.read_text(config, weights, jnp.asarray(values), jnp.asarray(mask))
     state = dalle_bart.prefill(config, weights, text, jnp.zeros((shape[0], 0), jnp.int32))
-    return Drawing(state, jnp.zeros(shape[0], jnp.int32), jnp.asarray(codes), jnp.zeros(shape, bool))
+    return Drawing(
+        state, jnp.zeros(shape[0], jnp.int32), jnp.asarray(codes), jnp.full(shape, FREE), jnp.zeros(shape, bool)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +62,11 @@ def start(small, tiny_conditions):
     return lambda codes=None: (model, weights, begin(small.config, weights, conditions, codes), images)
 
 
-def drawn(started, portions, as_loop=False) -> np.ndarray:
+def drawn(started, portions, as_loop=False, window=1) -> np.ndarray:
     """The codes after turns of so many steps."""
     model, weights, drawing, images = started
     for steps in portions:
-        drawing, packed = take_turn(model, weights, drawing, images, steps, LENGTH, as_loop=as_loop)
+        drawing, packed = take_turn(model, weights, drawing, images, steps, LENGTH, window, as_loop=as_loop)
     return unpack(packed)[0]
 
 
@@ -162,8 +164,8 @@ def test_codes_after_other_roundings_differ_first_at_a_near_tie():
     def draw(params):
         weights = dalle_bart.step_weights(jax.tree.map(jnp.asarray, params))
         drawing = begin(config, weights, conditions)
-        _, packed = take_turn(Model(dalle_bart, config, 20), weights, drawing, images, 4, 4, as_loop=False)
-        return unpack(packed)
+        _, packed = take_turn(Model(dalle_bart, config, 20), weights, drawing, images, 4, 4, 1, as_loop=False)
+        return unpack(packed)[:2]
 
     (codes, near_ties), (codes_off, _) = draw(params), draw(off)
     differs = codes != codes_off
@@ -174,6 +176,8 @@ def test_codes_after_other_roundings_differ_first_at_a_near_tie():
 
 def test_what_is_packed_is_told_apart_again():
     codes, near_ties = np.array([[0, 5, FREE], [16383, 0, FREE]]), np.array([[1, 0, 0], [1, 0, 0]], bool)
-    got_codes, got_near_ties = unpack(jnp.asarray(codes * 2 + near_ties))
+    positions = np.array([[2], [1]])
+    got_codes, got_near_ties, got_positions = unpack(jnp.concatenate([codes * 2 + near_ties, positions], axis=1))
+    np.testing.assert_array_equal(got_positions, [2, 1])
     np.testing.assert_array_equal(got_codes, codes)
     np.testing.assert_array_equal(got_near_ties[:, :2], near_ties[:, :2])

@@ -76,7 +76,7 @@ class FakeRows:
 
     def join(self, sequence: Sequence) -> None:
         assert self.has_room(sequence)
-        sequence.slot = Slot(sequence.position)
+        sequence.slot = Slot(sequence.position, sequence.position)
         self.sequences.append(sequence)
         self.joined.append(sequence.seed)
 

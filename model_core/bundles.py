@@ -59,6 +59,7 @@ class Bundle:
       sampling: the defaults of guidance_scale, temperature, top_k and top_p.
       licence: of the weights; "unknown" where there is no model.json.
       example_prompts: things that it can draw, to begin with; model.json may leave them out.
+      window: so many codes a step tries to draw where that must be the same always; model.json may leave it out.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Bundle:
     licence: str = "unknown"
     description: str = ""
     example_prompts: tuple[str, ...] = ()
+    window: int = 1
 
     @property
     def parts(self) -> dict[str, Path]:
@@ -251,7 +253,7 @@ def _named_parts(folder: Path) -> dict[str, str]:
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
-    """Reads model.json: every key but example_prompts is needed, and all have to be of the right type."""
+    """Reads model.json: every key but example_prompts and window is needed, and all have to be of the right type."""
     card, path = read_json(folder, "model.json"), folder / "model.json"
     fields = {"id": str, "licence": str, "size": int, "sampling": dict, "description": str}
     _check_types(path, card, fields)
@@ -266,7 +268,10 @@ def _read_card(folder: Path) -> dict[str, Any]:
     examples = card.get("example_prompts", [])
     if not isinstance(examples, list) or not all(isinstance(prompt, str) for prompt in examples):
         raise CorruptCheckpoint(f"{path}: example_prompts must be a list of str; got {examples!r}.")
-    return {key: card[key] for key in fields} | {"example_prompts": tuple(examples)}
+    window = card.get("window", 1)
+    if type(window) is not int or window < 1:
+        raise CorruptCheckpoint(f"{path}: window must be an integer from 1 on; got {window!r}.")
+    return {key: card[key] for key in fields} | {"example_prompts": tuple(examples), "window": window}
 
 
 def _check_types(path: Path, content: dict[str, Any], types: dict[str, type], prefix: str = "") -> None:

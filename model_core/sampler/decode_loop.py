@@ -136,12 +136,13 @@ def draw_next(model: Model, weights: Any, drawing: Drawing, images: Images, reac
 
 
 def _guessed(drawing, columns, window):
-    """What is known of each place, else what was drawn there last, else the code above it."""
+    """What is known of each place, else what was drawn there last, else the code above it, else the last one known."""
     codes, guesses = jnp.asarray(drawing.codes), jnp.asarray(drawing.guesses)
     guessed = jnp.where(codes == FREE, guesses, codes)
     for _ in range(-(-window // columns) if window > 1 else 0):
         guessed = jnp.where(guessed == FREE, jnp.roll(guessed, columns, axis=1), guessed)
-    return jnp.maximum(guessed, 0)
+    last = jnp.take_along_axis(guessed, jnp.maximum(drawing.position - 1, 0)[:, None], axis=1)
+    return jnp.maximum(jnp.where(guessed == FREE, last, guessed), 0)
 
 
 def _draw(images, logits, places):

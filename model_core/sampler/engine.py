@@ -38,6 +38,9 @@ class EngineStats:
       rows: that it can draw at a time; a sequence under guidance takes two.
       rows_taken: by the sequences that run.
       near_ties: codes that another batch composition might have drawn otherwise; see `sampling.NEAR_TIE`.
+      codes_tried: those that were drawn and thrown away counted too.
+      steps: taken, those of each image counted.
+      window: so many codes a step tries to draw just now.
     """
 
     rows: int
@@ -45,6 +48,9 @@ class EngineStats:
     waiting: int
     codes_drawn: int
     near_ties: int
+    codes_tried: int
+    steps: int
+    window: int
 
 
 class Engine:
@@ -52,8 +58,9 @@ class Engine:
 
     Args:
       rows: the device's side, which from here on nobody else uses.
-      codes_per_advance: after about so many codes sequences come, go and report. The first turns after a pause are shorter:
-        who asks for several images sends them one after another, and the later ones should not wait for the first.
+      codes_per_advance: after about so many codes sequences come, go and report. The first turns after a pause are
+        shorter: who asks for several images sends them one after another, and the later ones should not wait for the
+        first.
       max_stall_s: an advance that takes longer makes the engine unhealthy.
     """
 
@@ -176,6 +183,9 @@ class Engine:
                 waiting=len(self._queue),
                 codes_drawn=self._codes_drawn,
                 near_ties=self._rows.num_near_ties,
+                codes_tried=self._rows.num_tried,
+                steps=self._rows.num_steps,
+                window=self._rows.window,
             )
 
     def check_health(self) -> None:

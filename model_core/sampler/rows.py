@@ -29,7 +29,9 @@ from model_core.sampler.window import WINDOWS, Windows
 from model_core.weights.sharding import mesh_of, place_rows
 
 PARTS = 4  # of an image: where not all of a row's state has to be read, so many parts of it may be
+PLAIN = Sampling()
 TIMINGS = 3  # of each step, of which the shortest counts
+USUAL = Sampling(top_k=50)  # how images are drawn by which steps are timed
 
 
 class Turn(NamedTuple):
@@ -95,10 +97,11 @@ class Rows:
         self._reaches = [self._length] if deterministic else parts
         self._parts = len(self._reaches)
         if window is None and deterministic:
-            raise InvalidValue("A window that is chosen on the way changes bits; give one, or be not deterministic.")
-        windows = WINDOWS if window is None else [window]
-        self._windows = sorted({min(each, self._length) for each in windows})
-        self._choice = Windows(self._windows)
+            raise InvalidValue("window has to be a number where no bit may depend on other images, not auto.", "window")
+        if window is not None and window < 1:
+            raise InvalidValue(f"window is {window}; it must be 1 or more.", "window")
+        wanted = WINDOWS if window is None else [window]
+        self._windows = Windows(sorted({min(each, self._length) for each in wanted}))
         self.compiles = CompileCounter()
         self.num_near_ties = self.num_steps = self.num_tried = 0
         self._running: list[Sequence] = []
@@ -141,7 +144,7 @@ class Rows:
     @property
     def window(self) -> int:
         """So many codes the steps of the last turn tried to draw."""
-        return self._choice.window
+        return self._windows.window
 
     def advance(self, codes: int) -> None:
         """Begins to draw about so many codes of every sequence, or what is left of the longest: exactly so many where a
@@ -151,7 +154,7 @@ class Rows:
         """
         codes = min(codes, max(self._length - _slot(sequence).position for sequence in self._running))
         count = next(known for known in self._counts if known >= self.num_taken)
-        window, steps = self._choice.plan(count, codes)
+        window, steps = self._windows.plan(count, codes)
         with self.compiles.watch():
             self._fit(count)
             for sequence in self._running:
@@ -182,7 +185,7 @@ class Rows:
             self.num_near_ties += int(near_ties[row, before:position].sum())
             drawn += position - before
             if position < self._length and was_free:  # what was fixed, and steps of rows at their end, tell nothing
-                self._choice.learn(turn.window, turn.steps, position - before)
+                self._windows.learn(turn.window, turn.steps, position - before)
             if before < self._length:
                 self.num_steps, self.num_tried = self.num_steps + turn.steps, self.num_tried + turn.steps * turn.window
             if sequence.slot is not None:
@@ -199,17 +202,18 @@ class Rows:
         text = self._read_text(Condition(np.zeros(shape, kind), np.ones(shape[:1], np.int32)))
         codes = np.zeros(self._length, np.int32)
         rows = [self._row(text, codes, length) for length in self._prefixes]
+        timings = TIMINGS if len(self._windows.windows) > 1 else 0
         for count in self._counts:
-            images = self._images_of(count)
-            for window, reach in product(self._windows, self._reaches):
+            images = self._images_of(count, usual=USUAL)
+            for window, reach in product(self._windows.windows, self._reaches):
                 drawing = _put(self._blank(count), np.int32(0), rows[0])
                 seconds = []
-                for _ in range(1 if len(self._windows) == 1 else 1 + TIMINGS):
+                for _ in range(1 + timings):
                     began = time.perf_counter()
                     drawing, packed = self._begin(drawing, images, 1, reach, window)
                     packed.block_until_ready()
                     seconds.append(time.perf_counter() - began)
-                self._choice.set_price(count, window, min(seconds))  # in the end, that of all positions
+                self._windows.set_price(count, window, min(seconds))  # in the end, that of all positions
         for before, after in permutations(self._counts, 2):
             _take(self._blank(before), np.zeros(after, np.int32))
 
@@ -243,8 +247,8 @@ class Rows:
         which = np.array(kept + [0] * (count - len(kept)), np.int32)
         self._drawing = place_rows(self._mesh, _take(self._drawing, which))
 
-    def _images_of(self, count: int, sequences: list[Sequence] | None = None) -> Images:
-        """Which of so many rows make up which images."""
+    def _images_of(self, count: int, sequences: list[Sequence] | None = None, usual: Sampling = PLAIN) -> Images:
+        """Which of so many rows make up which images; the other ones are drawn as `usual`."""
         sequences = sequences or []
         missing = count - len(sequences)
         rows = [_slot(sequence).rows for sequence in sequences] + [(0,)] * missing
@@ -260,7 +264,7 @@ class Rows:
             "count": None if self.is_deterministic else np.int32(len(sequences)),
             "row": np.array([of_image[0] for of_image in rows], np.int32),
             "uncond": np.array([of_image[-1] for of_image in rows], np.int32),
-            "settings": stacked([*(sequence.sampling for sequence in sequences), *[Sampling()] * missing]),
+            "settings": stacked([*(sequence.sampling for sequence in sequences), *[usual] * missing]),
             "seed": np.array([sequence.seed for sequence in sequences] + [0] * missing, np.uint32),
             "noise": noise,
             "of_row": of_row,

@@ -9,7 +9,7 @@ from collections.abc import Sequence as Values
 
 WINDOWS = (1, 4, 8, 16, 32)
 
-EXPECTED_POWER, EXPECTED_STEPS = 0.5, 8  # before anything is known; as if so many steps of an image had shown it
+EXPECTED_POWER, EXPECTED_STEPS = 0.5, 4  # before anything is known; as if so many steps of an image had shown it
 MEMORY = 64  # steps of an image: what is learnt counts among so many before it, at most
 WORTH_A_CHANGE = 1.1  # codes a second, by those of the window in use
 PROBE_EVERY = 256  # steps of one code, after which one step tries more, lest nothing be learnt any more

@@ -201,7 +201,10 @@ def test_nothing_is_compiled_after_the_warm_up_whatever_window_pays(monkeypatch)
     for windows in ([1], [4], [1, 4]):
         turns = itertools.cycle(windows)
         monkeypatch.setattr(rows._windows, "plan", lambda _, codes, turns=turns: (next(turns), codes))
-        each = [Sequence(condition=letters(text)[0], seed=1, fixed_codes=np.array([2, *[-1] * 8])) for text in "abc"]
+        each = [
+            Sequence(condition=letters(text)[0], seed=1, fixed_codes=np.array([2, *[-1] * 8], np.int32))
+            for text in "abc"
+        ]
         for _ in draw_all(rows, each):
             pass
     assert rows.compiles.count == 0

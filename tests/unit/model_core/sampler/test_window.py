@@ -42,8 +42,8 @@ def test_one_is_chosen_where_steps_cost_as_much_as_their_windows():
 
 def test_one_is_chosen_soon_where_guesses_are_wrong():
     used = drawn(windows({1: 1.0, 4: 1.1, 8: 1.4, 16: 2.4, 32: 4.0}), BAD, 100)
-    assert sum(window > 1 for window in used) < 10
-    assert used[-1] == 1
+    assert sum(window > 1 for window in used[:10]) <= 5
+    assert used.count(1) >= 88  # of ten images; every 16th turn is a single step that tries
 
 
 def test_what_pays_most_is_between():

@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from functools import partial
-from itertools import permutations, product
+from itertools import permutations
 from typing import Any, NamedTuple
 
 import jax
@@ -161,7 +161,7 @@ class Rows:
                 slot = _slot(sequence)
                 slot.position, slot.furthest = slot.position + steps, slot.furthest + steps * window
             furthest = max(_slot(sequence).furthest for sequence in self._running)
-            reach = next(known for known in self._reaches if known >= min(furthest, self._length))
+            reach = next(known for known in self._reaches_of(window) if known >= min(furthest, self._length))
             self._drawing, packed = self._begin(self._drawing, self._images, steps, reach, window)
         rows = [(sequence, _slot(sequence).rows[0]) for sequence in self._running]
         self._turns.append(Turn(packed, steps, window, rows))
@@ -205,17 +205,22 @@ class Rows:
         timings = TIMINGS if len(self._windows.windows) > 1 else 0
         for count in self._counts:
             images = self._images_of(count, usual=USUAL)
-            for window, reach in product(self._windows.windows, self._reaches):
-                drawing = _put(self._blank(count), np.int32(0), rows[0])
-                seconds = []
-                for _ in range(1 + timings):
-                    began = time.perf_counter()
-                    drawing, packed = self._begin(drawing, images, 1, reach, window)
-                    packed.block_until_ready()
-                    seconds.append(time.perf_counter() - began)
-                self._windows.set_price(count, window, min(seconds))  # in the end, that of all positions
+            for window in self._windows.windows:
+                for reach in self._reaches_of(window):
+                    drawing = _put(self._blank(count), np.int32(0), rows[0])
+                    seconds = []
+                    for _ in range(1 + timings):
+                        began = time.perf_counter()
+                        drawing, packed = self._begin(drawing, images, 1, reach, window)
+                        packed.block_until_ready()
+                        seconds.append(time.perf_counter() - began)
+                    self._windows.set_price(count, window, min(seconds))  # in the end, that of all positions
         for before, after in permutations(self._counts, 2):
             _take(self._blank(before), np.zeros(after, np.int32))
+
+    def _reaches_of(self, window: int) -> list[int]:
+        """Where there is a choice of windows, wider ones read all positions: fewer programs."""
+        return self._reaches if window == self._windows.windows[0] else self._reaches[-1:]
 
     def _begin(self, drawing: Drawing, images: Images, steps: int, reach: int, window: int) -> Any:
         return take_turn(self._model, self._weights, drawing, images, steps, reach, window, as_loop=self._as_loop)

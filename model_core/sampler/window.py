@@ -7,7 +7,7 @@ Of windows of 4, 8, 16 and 32 places the shipped model's steps draw about 2.6, 4
 import math
 from collections.abc import Sequence as Values
 
-WINDOWS = (1, 4, 8, 16, 32)
+WINDOWS: tuple[int, ...] = (1, 4, 8, 16, 32)
 
 EXPECTED_POWER, EXPECTED_STEPS = 0.5, 4  # before anything is known; as if so many steps of an image had shown it
 MEMORY = 64  # steps of an image: what is learnt counts among so many before it, at most

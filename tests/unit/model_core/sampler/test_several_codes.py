@@ -55,9 +55,10 @@ def draw_alone(rows: Rows, known: dict[Any, Alone], key: Any, sequence: Sequence
 
 
 def bigram_rows(**settings: Any) -> Rows:
+    family: Any = bigram
     rng = np.random.default_rng(3)
     weights = {name: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32) for name, leaf in shapes.items()}
-    return Rows(bigram, BIGRAM, weights, max_rows=4, **settings)
+    return Rows(family, BIGRAM, weights, max_rows=4, **settings)
 
 
 shapes = bigram.param_shapes(BIGRAM)

@@ -40,7 +40,7 @@ def _measurements(measurements: tuple[Measurement, ...]) -> Table:
     draws = any(one.codes_per_s for one in measurements)
     drawing = ("codes\ntried", "codes\na step", "s/\nimage", "codes\n/s", "first\nrow, s")
     names = drawing if draws else ("s/\nimage", "images/s")
-    table = _table("images", *names, "limit,\ns", "of the\nlimit", "bound by", "peak,\nGiB")
+    table = _table("images", *names, "limit\ns", "of the\nlimit", "bound by", "peak,\nGiB")
     for one in measurements:
         seconds = f"{one.s_per_image:.3g}"
         if draws:

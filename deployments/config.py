@@ -13,6 +13,7 @@ APP_NAME = "dalle-serve"
 
 ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 DType = Literal["float32", "bfloat16", "float16"]
+Window = Literal["auto"] | Annotated[int, Field(ge=1)]
 
 
 class Settings(BaseModel):
@@ -155,6 +156,10 @@ class TokenSamplerConfig(DeploymentConfig):
     deterministic: bool | None = Field(
         default=None,
         description="Always compute all slots: no bit of an image depends on the batch composition; else on CPUs only.",
+    )
+    window: Window = Field(
+        default="auto",
+        description="Codes a step tries to draw; `auto`: as many as pay; if `deterministic`, what model.json says.",
     )
     dtype: DType = Field(default="float32", description="Number format of the weights and of most of the arithmetic.")
     num_devices: int = NUM_DEVICES

@@ -67,6 +67,7 @@ class Bundle:
       example_prompts: things that it can draw, to begin with; model.json may leave them out.
       known_prompts: by which its scorer tells what a picture shows that comes without words; each of model.json's
         `known_things` in each of its `known_ways`, such as "{} on a red background". It may leave them out.
+      window: so many codes a step tries to draw where that must be the same always; model.json may leave it out.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Bundle:
     description: str = ""
     example_prompts: tuple[str, ...] = ()
     known_prompts: tuple[str, ...] = ()
+    window: int = 1
 
     @property
     def parts(self) -> dict[str, Path]:
@@ -276,7 +278,7 @@ def _named_parts(folder: Path) -> dict[str, str]:
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
-    """Reads model.json: every key but the lists of prompts is needed, and all have to be of the right type."""
+    """Reads model.json: every key but window and the lists of prompts is needed; all have to be of the right type."""
     card, path = read_json(folder, "model.json"), folder / "model.json"
     fields = {"id": str, "licence": str, "size": int, "sampling": dict, "description": str}
     _check_types(path, card, fields)
@@ -292,9 +294,12 @@ def _read_card(folder: Path) -> dict[str, Any]:
     for key, words in lists.items():
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise CorruptCheckpoint(f"{path}: {key} must be a list of str; got {words!r}.")
+    window = card.get("window", 1)
+    if type(window) is not int or window < 1:
+        raise CorruptCheckpoint(f"{path}: window must be an integer from 1 on; got {window!r}.")
     known = tuple(way.replace("{}", thing) for thing in lists["known_things"] for way in lists["known_ways"])
-    texts = {"example_prompts": tuple(lists["example_prompts"]), "known_prompts": known}
-    return {key: card[key] for key in fields} | texts
+    found = {"example_prompts": tuple(lists["example_prompts"]), "known_prompts": known, "window": window}
+    return {key: card[key] for key in fields} | found
 
 
 def _check_types(path: Path, content: dict[str, Any], types: dict[str, type], prefix: str = "") -> None:

@@ -24,12 +24,13 @@ MAX_BEST_OF = 128
 class Pipeline:
     """A model in memory. `from_model` and `from_parts` make one."""
 
-    def __init__(self, bundle: bundles.Bundle, dtype: str = "float32", batch_size: int = 4):
+    def __init__(self, bundle: bundles.Bundle, dtype: str = "float32", batch_size: int = 4, window: int | None = None):
         """Loads the parts of `bundle`.
 
         Args:
           dtype: float32, float16 or bfloat16: what weights are held and computed in.
           batch_size: images drawn together. The same seed draws the same image as long as this stays the same.
+          window: so many codes a step tries to draw, which changes how long it takes; None as `TokenSampler` has it.
 
         Raises:
           CheckpointError: a part cannot be used, or the parts do not fit together.
@@ -39,12 +40,20 @@ class Pipeline:
         self.image_decoder = ImageDecoder(bundle.codec, dtype, batch_size)
         self.grid = common_grid(bundle.id, drawn, self.image_decoder.config.grid)
         self.text_encoder = TextEncoder(bundle.text, dtype, batch_size=2)  # a prompt, and a negative one
-        self.token_sampler = TokenSampler(bundle.sampler, dtype, batch_size, self.grid.codebook)
+        self.token_sampler = TokenSampler(
+            bundle.sampler, dtype, batch_size, self.grid.codebook, window=window, usual_window=bundle.window
+        )
         self.scorer = ImageScorer(bundle.scorer, dtype, batch_size) if bundle.scorer else None
 
     @classmethod
     def from_model(
-        cls, name: str | PathLike, *, dtype: str = "float32", batch_size: int = 4, download: bool = False
+        cls,
+        name: str | PathLike,
+        *,
+        dtype: str = "float32",
+        batch_size: int = 4,
+        window: int | None = None,
+        download: bool = False,
     ) -> "Pipeline":
         """Loads a model by the name of a shipped one ("emoji"), a folder, or a hub id.
 
@@ -55,7 +64,7 @@ class Pipeline:
           ModelNotFound: nothing of that name is here.
           CheckpointError: its files cannot be used.
         """
-        return cls(bundles.resolve(name, download=download), dtype, batch_size)
+        return cls(bundles.resolve(name, download=download), dtype, batch_size, window)
 
     @classmethod
     def from_parts(

@@ -66,6 +66,8 @@ class TokenSampler:
         num_codes: int | None = None,
         deterministic: bool | None = None,
         num_devices: int = 1,
+        window: int | None = None,
+        usual_window: int = 1,
     ):
         """Loads what draws codes.
 
@@ -75,6 +77,7 @@ class TokenSampler:
           deterministic: compute `batch_size` images however few there are, so that no bit of one depends on the others.
             None: where the sampler is on a CPU.
           num_devices: that the sampler is cut over.
+          window: so many codes a step tries to draw. None: as many as pay; where `deterministic`, `usual_window`.
 
         Raises:
           InvalidValue: there are not so many devices; beside what `families.load` raises.
@@ -92,6 +95,7 @@ class TokenSampler:
             num_codes=codes if num_codes is None else min(num_codes, codes),
             max_rows=2 * batch_size,
             deterministic=bool(deterministic),
+            window=usual_window if window is None and deterministic else window,
         )
 
     def warm_up(self) -> None:

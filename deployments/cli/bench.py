@@ -41,6 +41,14 @@ Model = Annotated[
     ),
 ]
 Images = Annotated[str, typer.Option(help="How many images at a time; several, with commas.")]
+Windows = Annotated[
+    str,
+    typer.Option("--window", help="Codes that a step tries to draw: with commas, such as 1,8,auto."),
+]
+Prompts = Annotated[
+    list[str] | None,
+    typer.Option("--prompt", help="What the images show; may be given again. Else random, which guesses fit badly."),
+]
 DType = Annotated[str, typer.Option("--dtype", help="float32, bfloat16 or float16.")]
 Deterministic = Annotated[
     bool, typer.Option(help="As the service's setting, which is on on a CPU: no bit of an image depends on the others.")
@@ -61,12 +69,16 @@ def engine(
     codes: Annotated[
         int | None, typer.Option(min=1, help="Draw so many from the middle of the image, and scale the time up.")
     ] = None,
+    window: Windows = "1",
+    prompt: Prompts = None,
     repeats: Repeats = 3,
     as_json: AsJson = False,
     plot: Plot = None,
 ) -> None:
     """Conditions to image codes: the sampler's steps, which take most of the time."""
     settings = {"deterministic": deterministic, "guidance_scale": guidance_scale, "num_codes": codes}
+    windows = [None if part.strip() == "auto" else _counts(part)[0] for part in window.split(",")]
+    settings |= {"windows": windows, "prompts": prompt or []}
     report = _bench("engine")(model, _counts(images), dtype=dtype, repeats=repeats, **settings)
     _hand_over(report, as_json, plot)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from deployments.cli.options import AsJson, BestOf, NumImages, Out, Prompt, Seed, shipped_models
+from deployments.cli.options import AsJson, BestOf, NumImages, Out, Prompt, Seed, Window, shipped_models
 from deployments.cli.terminal import WRONG, DrawingBar, explain, results
 from model_core.errors import InvalidValue
 
@@ -34,6 +34,7 @@ def generate(
             autocompletion=shipped_models,
         ),
     ] = None,
+    window: Window = "auto",
     url: Annotated[str | None, typer.Option(help="Ask the service there, rather than draw in this process.")] = None,
     api_key: Annotated[
         str | None, typer.Option(envvar="DALLE_SERVE_API_KEY", help="For a service that asks for one.")
@@ -60,7 +61,7 @@ def generate(
     check_folder(out)
     with DrawingBar() as bar:
         if url is None:
-            drawn = _draw_here(model or "emoji", fields, bar)
+            drawn = _draw_here(model or "emoji", window, fields, bar)
         else:
             from deployments.cli.client import draw
 
@@ -116,7 +117,7 @@ def _own_limits() -> "Limits":
     return Limits(max_n=MAX_IMAGES, max_best_of=MAX_BEST_OF)
 
 
-def _draw_here(model: str, fields: dict[str, Any], bar: DrawingBar) -> "list[DrawnImage]":
+def _draw_here(model: str, window: str, fields: dict[str, Any], bar: DrawingBar) -> "list[DrawnImage]":
     from deployments.local import set_environment
 
     set_environment()
@@ -125,7 +126,7 @@ def _draw_here(model: str, fields: dict[str, Any], bar: DrawingBar) -> "list[Dra
     from model_core.pictures.images import encode_png
     from model_core.pipeline import Pipeline
 
-    pipeline = Pipeline.from_model(model)
+    pipeline = Pipeline.from_model(model, window=None if window == "auto" else int(window))
     bar.say("compiling")
     drawn = pipeline.generate(**fields, on_progress=bar.drawn)
     return [DrawnImage(png=encode_png(image.image), seed=image.seed, score=image.score) for image in drawn]

@@ -16,6 +16,19 @@ def shipped_models() -> list[str]:
 Model = Annotated[
     str, typer.Option(help="Shipped name, folder, or Hugging Face id of a model.", autocompletion=shipped_models)
 ]
+
+
+def _window(value: str) -> str:
+    """Refuses what is neither a number above 0 nor auto."""
+    if value != "auto" and not (value.isdecimal() and int(value)):
+        raise typer.BadParameter(f"{value!r} is neither auto nor a number above 0, such as 8.")
+    return value
+
+
+Window = Annotated[
+    str,
+    typer.Option(callback=_window, help="Codes that a step tries to draw: auto or a number. The same images, sooner."),
+]
 Prompt = Annotated[str, typer.Argument(help="What to draw.", show_default=False)]
 Seed = Annotated[
     int | None, typer.Option(help=f"The same seed, up to {2**32 - 1}, draws the same images; else a random one.")

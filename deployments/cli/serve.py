@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.cli.generate import check_fields, show
-from deployments.cli.options import BestOf, Model, NumImages, Out, Port, Prompt, Seed
+from deployments.cli.options import BestOf, Model, NumImages, Out, Port, Prompt, Seed, Window
 from deployments.cli.terminal import DrawingBar, steps, tell
 from deployments.host import bind_problem, free_port
 from deployments.stopping import stoppable
@@ -26,6 +26,7 @@ def serve(
         Path | None, typer.Option(dir_okay=False, help="File of API keys, one a line: only who sends one is let in.")
     ] = None,
     allow_remote: Annotated[bool, typer.Option("--allow-remote", help="Let other machines in, without a key.")] = False,
+    window: Window = "auto",
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Write Ray Serve's logs as JSON.")] = False,
 ) -> None:
     """Runs the service until Ctrl-C. Other machines are let in with keys only, or with --allow-remote."""
@@ -38,7 +39,7 @@ def serve(
     check_exposure(host, access)
     if problem := bind_problem(host, port):
         raise DalleServeError(problem)
-    config = config_for(model).model_copy(update={"access": access})
+    config = config_for(model, window).model_copy(update={"access": access})
     local = LocalService(config, host=host, port=port, json_logs=json_logs, report=steps())
     with stoppable(), local as service:
         tell(f"Ready at [bold]{service.url}[/] (Ctrl-C stops it): open it in a browser, or try")
@@ -85,9 +86,9 @@ def demo(
     show(drawn, files, as_json=False)
 
 
-def config_for(model: str) -> "AppConfig":
+def config_for(model: str, window: str = "auto") -> "AppConfig":
     """Settings for one model on this machine; raises before anything is started where there is no such model."""
-    from deployments.config import AppConfig, ClipScorerConfig, ModelConfig
+    from deployments.config import AppConfig, ClipScorerConfig, ModelConfig, TokenSamplerConfig
     from deployments.local import set_environment
     from model_core import bundles
 
@@ -96,4 +97,5 @@ def config_for(model: str) -> "AppConfig":
     source = str(Path(model).expanduser().resolve()) if Path(model).expanduser().is_dir() else model
     model_id = bundle.id.replace("/", "--").replace("@", "--")  # Serve's names have no slashes
     scorer = ClipScorerConfig() if bundle.scorer else None
-    return AppConfig(models=[ModelConfig(id=model_id, source=source, clip_scorer=scorer)])
+    sampler = TokenSamplerConfig(window="auto" if window == "auto" else int(window))
+    return AppConfig(models=[ModelConfig(id=model_id, source=source, token_sampler=sampler, clip_scorer=scorer)])

@@ -36,6 +36,8 @@ class TokenSamplerDeployment:
             num_codes=grid.codebook,
             deterministic=config.deterministic,
             num_devices=config.num_devices,
+            window=None if config.window == "auto" else config.window,
+            usual_window=bundle.window,
         )
         self._columns = grid.columns
         self._is_deterministic = stage.rows.is_deterministic
@@ -115,6 +117,9 @@ class TokenSamplerDeployment:
             waiting=stats.waiting,
             codes_drawn=stats.codes_drawn,
             near_ties=stats.near_ties,
+            codes_tried=stats.codes_tried,
+            steps=stats.steps,
+            window=stats.window,
         )
         self._metrics.publish(counts)
         return self._load.stats(counts)

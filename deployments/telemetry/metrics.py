@@ -152,6 +152,9 @@ class SlotCounts:
     Attributes:
       active: half a slot for an image without guidance.
       near_ties: of those codes, how many won so narrowly that another batch composition might have drawn another one.
+      codes_tried: those that were thrown away counted too.
+      steps: taken, those of each image counted.
+      window: codes that a step tries to draw just now.
     """
 
     slots: float
@@ -159,6 +162,9 @@ class SlotCounts:
     waiting: int
     codes_drawn: int
     near_ties: int = 0
+    codes_tried: int = 0
+    steps: int = 0
+    window: int = 1
 
 
 class SamplerMetrics:
@@ -171,21 +177,27 @@ class SamplerMetrics:
         self._waiting = Gauge(f"{PREFIX}sampler_waiting_images", "Images that wait in it for a slot.")
         self._codes = Counter(f"{PREFIX}sampler_codes", "Codes drawn, those of images given up too.")
         self._near_ties = Counter(f"{PREFIX}sampler_near_ties", "Codes drawn that won by less than 0.001.")
+        self._tried = Counter(f"{PREFIX}sampler_codes_tried", "Codes that steps tried to draw, right or not.")
+        self._steps = Counter(f"{PREFIX}sampler_steps", "Steps, those of each image counted.")
+        self._window = Gauge(f"{PREFIX}sampler_window", "Codes that a step tries to draw.")
         self._images = Counter(f"{PREFIX}sampler_images", "Images that have ended, by how.", ("outcome",))
         self._seconds = Histogram(f"{PREFIX}sampler_image_seconds", "Time of an image in the sampler.", SECONDS)
         self._row_seconds = Histogram(
             f"{PREFIX}sampler_first_row_seconds", "Time from an image's arrival to its first row of codes.", SECONDS
         )
-        self._codes_seen = self._near_ties_seen = 0
+        self._seen = SlotCounts(slots=0, active=0, waiting=0, codes_drawn=0)
 
     def publish(self, counts: SlotCounts) -> None:
         """Says how full the replica is; to be called about once a second."""
         _record(self._slots.set, counts.slots)
         _record(self._active.set, counts.active)
         _record(self._waiting.set, counts.waiting)
-        _add(self._codes, counts.codes_drawn - self._codes_seen)
-        _add(self._near_ties, counts.near_ties - self._near_ties_seen)
-        self._codes_seen, self._near_ties_seen = counts.codes_drawn, counts.near_ties
+        _record(self._window.set, counts.window)
+        _add(self._codes, counts.codes_drawn - self._seen.codes_drawn)
+        _add(self._near_ties, counts.near_ties - self._seen.near_ties)
+        _add(self._tried, counts.codes_tried - self._seen.codes_tried)
+        _add(self._steps, counts.steps - self._seen.steps)
+        self._seen = counts
 
     @contextmanager
     def image(self) -> Iterator[Callable[[], None]]:

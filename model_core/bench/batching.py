@@ -32,10 +32,10 @@ class RowsInBatches(Rows):
             self._have_begun = False
         super().join(sequence)
 
-    def advance(self, steps: int) -> None:
+    def advance(self, codes: int) -> None:
         """As `Rows`."""
         self._have_begun = True
-        super().advance(steps)
+        super().advance(codes)
 
 
 def bench_batching(

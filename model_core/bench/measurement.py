@@ -18,6 +18,8 @@ class Measurement:
       peak_memory_bytes: the most that was in use so far in this process, earlier measurements included.
       codes_per_s: of the token sampler alone, all images together.
       first_row_s: of the token sampler alone, until the first 16 codes of every image.
+      window: of the token sampler alone, so many codes a step tried to draw; "auto" where that was found out.
+      codes_a_step: of the token sampler alone, of each image.
     """
 
     images: int
@@ -27,6 +29,8 @@ class Measurement:
     peak_memory_bytes: int
     codes_per_s: float | None = None
     first_row_s: float | None = None
+    window: int | str | None = None
+    codes_a_step: float | None = None
 
     @property
     def s_per_image(self) -> float:

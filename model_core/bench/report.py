@@ -44,13 +44,23 @@ def show(report: Report | ComparisonReport, console: Console) -> None:
 def _measurements(measurements: tuple[Measurement, ...]) -> Table:
     """Narrow enough for 80 columns."""
     draws = any(one.codes_per_s for one in measurements)
-    names = ("images", "s/image", "images/s", *(("codes/s", "first\nrow, s") if draws else ()))
-    table = _table(*names, "limit,\ns/image", "of the\nlimit", "bound by", "peak,\nGiB")
+    drawing = ("codes\ntried", "codes\na step", "s/\nimage", "codes\n/s", "first\nrow, s")
+    names = drawing if draws else ("s/\nimage", "images/s")
+    table = _table("images", *names, "limit\ns", "of the\nlimit", "bound by", "peak,\nGiB")
     for one in measurements:
-        drawing = (f"{one.codes_per_s:.1f}", f"{one.first_row_s:.3g}") if draws else ()
+        seconds = f"{one.s_per_image:.3g}"
+        if draws:
+            speed = (
+                str(one.window),
+                f"{one.codes_a_step:.2f}",
+                seconds,
+                f"{one.codes_per_s:.1f}",
+                f"{one.first_row_s:.3g}",
+            )
+        else:
+            speed = (seconds, f"{one.images_per_s:.3g}")
         limit = (f"{one.limit_s / one.images:.3g}", f"{one.limit_fraction:.0%}", one.bound)
-        speed = (str(one.images), f"{one.s_per_image:.3g}", f"{one.images_per_s:.3g}")
-        table.add_row(*speed, *drawing, *limit, f"{one.peak_memory_bytes / GIB:.2f}")
+        table.add_row(str(one.images), *speed, *limit, f"{one.peak_memory_bytes / GIB:.2f}")
     return table
 
 

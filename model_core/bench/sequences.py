@@ -1,4 +1,8 @@
-"""Random sequences for the token sampler, and room for them: speed does not depend on what is drawn."""
+"""Random sequences for the token sampler, and room for them.
+
+What a step takes does not depend on what is drawn. How many steps an image takes does where they draw several codes;
+then real prompts tell more.
+"""
 
 import numpy as np
 
@@ -22,9 +26,11 @@ def room_for(
     deterministic: bool,
     guidance_scale: float = GUIDANCE_SCALE,
     kind: type[Rows] = Rows,
+    window: int | None = 1,
 ) -> Rows:
     """Rows for so many images at a time, whose codes may be any."""
-    return kind(*sampler, max_rows=max(2, rows_of(images, guidance_scale)), deterministic=deterministic)
+    max_rows = max(2, rows_of(images, guidance_scale))
+    return kind(*sampler, max_rows=max_rows, deterministic=deterministic, window=window)
 
 
 def random_sequence(

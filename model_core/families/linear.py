@@ -1,4 +1,4 @@
-"""Dense layers for steps of one position a row, laid out as each kind of device reads them fastest.
+"""Dense layers for steps of a few positions a row, laid out as each kind of device reads them fastest.
 
 On a CPU kernels lie transposed, [out, in], and go to the left of the product. On an accelerator kernels that read the
 same input are fused into one. What is traced looks like any dense layer; the layout is chosen when weights are placed.
@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 FEW_ROWS = 2
+MOST_ROWS = 32  # of several positions each, that are better on the right
 
 
 def product(x, kernel, dimension_numbers, **options):
-    """`lax.dot_general` for a dense layer; on a CPU, rows of one position each take a way of their own.
+    """`lax.dot_general` for a dense layer; on a CPU, a few rows take a way of their own.
 
     XLA's CPU backend copies the right side of a product piece by piece into the order that its inner loops want, and
     reads the left side as it lies. So the kernel goes to the left, and the rows, which are few, to the right; one or
@@ -23,7 +24,7 @@ def product(x, kernel, dimension_numbers, **options):
     lies in memory, as `turned` gives it.
     """
     multiply = partial(jax.lax.dot_general, dimension_numbers=dimension_numbers, **options)
-    if x.shape[-2] != 1:
+    if x.shape[-2] > 1 and x.size // x.shape[-1] > MOST_ROWS:
         return multiply(x, kernel)
     on_the_left = partial(_kernel_on_the_left, dtype=options.get("preferred_element_type"))
     return jax.lax.platform_dependent(x, kernel, cpu=on_the_left, default=multiply)

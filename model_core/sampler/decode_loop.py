@@ -1,4 +1,9 @@
-"""The one step that draws codes, and a turn of several: rows of codes on the device, one code further a step.
+"""The one step that draws codes, and a turn of several: rows of codes on the device, one code or more further a step.
+
+Each code is a function of those before it, because its noise is fixed by seed and position. So a step may guess the
+next few: what it draws behind right guesses is what would be drawn one at a time, and what it draws behind the first
+wrong one is the next step's guess. This is Jacobi iteration on a triangular system, as in Santilli et al. (arXiv
+2305.10427), over codes that are drawn rather than likeliest.
 
 An image under guidance is two rows, which take the same codes under different texts; without guidance it is one.
 On an accelerator a turn is one program, a loop with a traced number of steps; on a CPU, where XLA's loops copy what
@@ -61,88 +66,122 @@ class Drawing:
       state: the family's.
       position: of the code that each row draws next; N at its end.
       codes: of each row; `FREE` where one is to be drawn. What is there already when its turn comes is kept.
+      guesses: what was drawn last at each place, behind codes that may be wrong; `FREE` where nothing was.
       near_ties: which of those drawn won by less than `NEAR_TIE`.
     """
 
     state: Any
     position: Int[AnyArray, " R"]
     codes: Int[AnyArray, "R N"]
+    guesses: Int[AnyArray, "R N"]
     near_ties: Bool[AnyArray, "R N"]
 
 
 def take_turn(
-    model: Model, weights: Any, drawing: Drawing, images: Images, steps: int, reach: int, *, as_loop: bool
-) -> tuple[Drawing, Int[Array, "R N"]]:
-    """Draws the next `steps` codes of every row, without waiting for them. `drawing` is used up.
+    model: Model, weights: Any, drawing: Drawing, images: Images, steps: int, reach: int, window: int, *, as_loop: bool
+) -> tuple[Drawing, Int[Array, "R P"]]:
+    """Takes every row so many steps further, without waiting for them. `drawing` is used up.
 
     Args:
       reach: no row that matters comes to it.
+      window: a step draws from 1 to so many codes; at most N.
       as_loop: one program for any number of steps, rather than a call for each.
 
     Returns:
       The rows, and what `unpack` takes, on its way to the host already.
     """
     if as_loop:
-        drawing, packed = _loop(model, weights, drawing, images, np.int32(steps), reach)
+        drawing, packed = _loop(model, weights, drawing, images, np.int32(steps), reach, window)
     else:
         for _ in range(steps):
-            drawing = _step(model, weights, drawing, images, reach)
+            drawing = _step(model, weights, drawing, images, reach, window)
         packed = _pack(drawing)
     packed.copy_to_host_async()
     return drawing, packed
 
 
-def unpack(packed: Int[Array, "R N"]) -> tuple[Int[np.ndarray, "R N"], Bool[np.ndarray, "R N"]]:
-    """Waits for what `take_turn` began; gives codes, and which of them were near ties."""
+def unpack(
+    packed: Int[Array, "R P"],
+) -> tuple[Int[np.ndarray, "R N"], Bool[np.ndarray, "R N"], Int[np.ndarray, " R"]]:
+    """Waits for what `take_turn` began; gives codes, which of them were near ties, and positions."""
     read = np.asarray(packed)
-    return read >> 1, (read & 1).astype(bool)
+    return read[:, :-1] >> 1, (read[:, :-1] & 1).astype(bool), read[:, -1]
 
 
-def draw_next(model: Model, weights: Any, drawing: Drawing, images: Images, reach: int) -> Drawing:
-    """Draws the next code of every row. Rows at their end go over their last code again."""
-    rows, last = jnp.arange(drawing.codes.shape[0]), drawing.codes.shape[1] - 1
-    position = jnp.minimum(drawing.position, last)
-    before = drawing.codes[rows, jnp.maximum(position - 1, 0)]
-    logits, state = model.family.step(model.config, weights, drawing.state, before[:, None], position, reach)
-    drawn, margin = (leaf[images.of_row] for leaf in _draw(images, logits[:, 0, : model.num_codes], position))
-    codes, near_ties = jnp.asarray(drawing.codes), jnp.asarray(drawing.near_ties)
+def draw_next(model: Model, weights: Any, drawing: Drawing, images: Images, reach: int, window: int) -> Drawing:
+    """Draws a window of codes of every row, and keeps those before which all that was fed was right.
+
+    A window that would go beyond the end of an image begins earlier, with codes that are known; so do those of rows at
+    their end.
+    """
+    count, length = drawing.codes.shape
+    start = jnp.minimum(drawing.position, length - window)
+    rows, places = jnp.arange(count)[:, None], start[:, None] + jnp.arange(window)
+    fed = _guessed(drawing, model.config.grid.columns, window)
+    before = fed[rows, jnp.maximum(places - 1, 0)]
+    logits, state = model.family.step(model.config, weights, drawing.state, before, start, reach)
+    drawn, margin = (leaf[images.of_row] for leaf in _draw(images, logits[..., : model.num_codes], places))
     drawn = jnp.where(jnp.isnan(margin), NOT_FINITE, drawn)
-    given = codes[rows, position]
+    codes = jnp.asarray(drawing.codes)
+    given = codes[rows, places]
     is_free = given == FREE
+    found = jnp.where(is_free, drawn, given)
+    was_right = fed[rows, places] == found
+    follows_right = jnp.cumprod(was_right[:, :-1], axis=1, dtype=jnp.int32)
+    is_final = jnp.pad(follows_right, ((0, 0), (1, 0)), constant_values=1).astype(bool)  # the first always is
     return Drawing(
         state=state,
-        position=position + 1,
-        codes=codes.at[rows, position].set(jnp.where(is_free, drawn, given)),
-        near_ties=near_ties.at[rows, position].max(is_free & (margin < NEAR_TIE)),
+        position=start + is_final.sum(1),
+        codes=codes.at[rows, places].set(jnp.where(is_final, found, given)),
+        guesses=jnp.asarray(drawing.guesses).at[rows, places].set(found),
+        near_ties=jnp.asarray(drawing.near_ties).at[rows, places].max(is_free & is_final & (margin < NEAR_TIE)),
     )
 
 
-def _draw(images, logits, position):
-    """A code for each image, and its margin. Where `count` tells that half of the rows are images, half is saved."""
+def _guessed(drawing, columns, window):
+    """What is known of each place, else what was drawn there last, else the code above it, else the last one known."""
+    codes, guesses = jnp.asarray(drawing.codes), jnp.asarray(drawing.guesses)
+    guessed = jnp.where(codes == FREE, guesses, codes)
+    for _ in range(-(-window // columns) if window > 1 else 0):
+        guessed = jnp.where(guessed == FREE, jnp.roll(guessed, columns, axis=1), guessed)
+    last = jnp.take_along_axis(guessed, jnp.maximum(drawing.position - 1, 0)[:, None], axis=1)
+    return jnp.maximum(jnp.where(guessed == FREE, last, guessed), 0)
+
+
+def _draw(images, logits, places):
+    """Codes for each image, and their margins. Where `count` tells that half of the rows are images, half is saved."""
     num_images, half = images.row.size, logits.shape[0] // 2
 
     def draw_first(count):
         row, uncond, settings, seed = jax.tree.map(
             lambda leaf: leaf[:count], (images.row, images.uncond, images.settings, images.seed)
         )
-        noise = None if images.noise is None else images.noise[jnp.arange(count), position[row]]
-        drawn = draw(settings, seed, logits[row], logits[uncond], position[row], noise)
-        return jax.tree.map(lambda leaf: jnp.pad(leaf, (0, num_images - count)), drawn)
+        noise = None if images.noise is None else images.noise[jnp.arange(count)[:, None], places[row]]
+        each = settings, seed  # has one entry for each image, what follows for each of its places too
+        of_places = logits[row], logits[uncond], places[row], noise
+        each = jax.tree.map(lambda leaf: jnp.repeat(leaf, places.shape[1], axis=0), each)
+        of_places = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), of_places)
+        drawn = (leaf.reshape(count, -1) for leaf in draw(*each, *of_places))
+        return tuple(jnp.pad(leaf, ((0, num_images - count), (0, 0))) for leaf in drawn)
 
     if images.count is None or half == 0:
         return draw_first(num_images)
     return jax.lax.cond(images.count <= half, lambda: draw_first(half), lambda: draw_first(num_images))
 
 
-_step = partial(jax.jit, static_argnums=(0, 4), donate_argnums=2)(draw_next)
+_step = partial(jax.jit, static_argnums=(0, 4, 5), donate_argnums=2)(draw_next)
 
 
-@partial(jax.jit, static_argnums=(0, 5), donate_argnums=2)
-def _loop(model, weights, drawing, images, steps, reach):
-    drawing = jax.lax.fori_loop(0, steps, lambda _, drawing: draw_next(model, weights, drawing, images, reach), drawing)
+@partial(jax.jit, static_argnums=(0, 5, 6), donate_argnums=2)
+def _loop(model, weights, drawing, images, steps, reach, window):
+    def draw(_, drawing):
+        return draw_next(model, weights, drawing, images, reach, window)
+
+    drawing = jax.lax.fori_loop(0, steps, draw, drawing)
     return drawing, _pack(drawing)
 
 
 @jax.jit
 def _pack(drawing):
-    return drawing.codes * 2 + drawing.near_ties  # `FREE` stays negative
+    codes = drawing.codes * 2 + drawing.near_ties  # `FREE` stays negative
+    return jnp.concatenate([codes, drawing.position[:, None]], axis=1)

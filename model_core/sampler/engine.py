@@ -38,6 +38,9 @@ class EngineStats:
       rows: that it can draw at a time; a sequence under guidance takes two.
       rows_taken: by the sequences that run.
       near_ties: codes that another batch composition might have drawn otherwise; see `sampling.NEAR_TIE`.
+      codes_tried: those that were drawn and thrown away counted too.
+      steps: taken, those of each image counted.
+      window: so many codes a step tries to draw just now.
     """
 
     rows: int
@@ -45,6 +48,9 @@ class EngineStats:
     waiting: int
     codes_drawn: int
     near_ties: int
+    codes_tried: int
+    steps: int
+    window: int
 
 
 class Engine:
@@ -52,8 +58,9 @@ class Engine:
 
     Args:
       rows: the device's side, which from here on nobody else uses.
-      codes_per_advance: after so many steps sequences come, go and report. The first turns after a pause are shorter:
-        who asks for several images sends them one after another, and the later ones should not wait for the first.
+      codes_per_advance: after about so many codes sequences come, go and report. The first turns after a pause are
+        shorter: who asks for several images sends them one after another, and the later ones should not wait for the
+        first.
       max_stall_s: an advance that takes longer makes the engine unhealthy.
     """
 
@@ -72,7 +79,7 @@ class Engine:
         self._changed = threading.Condition()  # its lock guards all below
         self._queue: FairQueue[Sequence] = FairQueue()
         self._running: list[Sequence] = []  # joined, and not yet told their end
-        self._steps_since_pause = 0
+        self._codes_since_pause = 0
         self._codes_drawn = 0
         self._advancing_since: float | None = None
         self._failure: Exception | None = None
@@ -176,6 +183,9 @@ class Engine:
                 waiting=len(self._queue),
                 codes_drawn=self._codes_drawn,
                 near_ties=self._rows.num_near_ties,
+                codes_tried=self._rows.num_tried,
+                steps=self._rows.num_steps,
+                window=self._rows.window,
             )
 
     def check_health(self) -> None:
@@ -211,7 +221,7 @@ class Engine:
                 self._notify(sequence, TimeoutError("The image took longer than it may, and was given up."))
             is_drawing = self._admit()
             if is_drawing:
-                self._rows.advance(self._next_steps())
+                self._rows.advance(self._next_codes())
             if self._rows.num_turns > (is_drawing and self._rows.runs_ahead):
                 for sequence in self._collect(self._rows.read()):
                     self._notify(sequence, sequence.codes)
@@ -244,12 +254,12 @@ class Engine:
             self._advancing_since = self._clock() if self._running else None
             return self._rows.num_taken > 0
 
-    def _next_steps(self) -> int:
+    def _next_codes(self) -> int:
         """`codes_per_advance`; the first so many after a pause in turns of 1, 1, 2, 4, …, so that rows end as ever."""
-        done, whole = self._steps_since_pause, self._codes_per_advance
-        steps = whole if done >= whole else min(max(done, 1), whole - done)
-        self._steps_since_pause += steps
-        return steps
+        done, whole = self._codes_since_pause, self._codes_per_advance
+        codes = whole if done >= whole else min(max(done, 1), whole - done)
+        self._codes_since_pause += codes
+        return codes
 
     def _collect(self, drawn: int) -> list[Sequence]:
         """Who is to be told of its codes after a turn; sequences that are done leave."""
@@ -275,7 +285,7 @@ class Engine:
                 self._queue.end(sequence.request_id)
         self._running = [sequence for sequence in self._running if not sequence.is_over]
         if not self._running and not len(self._queue):
-            self._steps_since_pause = 0
+            self._codes_since_pause = 0
 
     def _end_all(self, reason: str) -> None:
         with self._changed:

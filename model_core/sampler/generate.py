@@ -31,6 +31,7 @@ def generate(
     greedy: bool = False,
     prefix: Int[Array | np.ndarray, "#B L"] | None = None,
     num_codes: int | None = None,
+    window: int = 1,
 ) -> Int32[np.ndarray, "B N"]:
     """Draws the codes of one image per condition, int32 [B, N].
 
@@ -45,6 +46,7 @@ def generate(
       greedy: take the likeliest code of the guided logits.
       prefix: the first codes of each image; -1 where one is to be drawn all the same.
       num_codes: ids from here on are never drawn; None: all of the family's codebook.
+      window: so many codes a step tries to draw; changes how long it takes.
 
     Raises:
       InvalidValue: a value is out of range or of the wrong shape; `param` names it.
@@ -85,7 +87,7 @@ def generate(
     ]
     max_rows = max(2, batch * (2 if any(sequence.sampling.is_guided for sequence in sequences) else 1))
     weights = family.step_weights(params)
-    rows = Rows(family, config, weights, max_rows=max_rows, deterministic=True, num_codes=num_codes)
+    rows = Rows(family, config, weights, max_rows=max_rows, deterministic=True, num_codes=num_codes, window=window)
     for _ in draw_all(rows, sequences):
         pass
     return np.stack([sequence.codes for sequence in sequences])

@@ -1,10 +1,12 @@
 """The rows that the engine draws, on the device: sequences take rows, all rows go on together, sequences leave.
 
-Shapes come from a short list, all compiled by `warm_up`: how many rows are computed, and how many positions of their
-state are read. Where results must not depend on the batch composition, each list has one entry.
+Shapes come from short lists, all compiled by `warm_up`: how many rows are computed, how many positions of their state
+are read, and how many codes a step tries to draw (`window.py`). Where results must not depend on the batch composition,
+each list has one entry.
 One thread at a time may use it.
 """
 
+import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from functools import partial
@@ -23,16 +25,22 @@ from model_core.sampler.compile_counter import CompileCounter
 from model_core.sampler.decode_loop import NOT_FINITE, Drawing, Images, Model, take_turn, unpack
 from model_core.sampler.sampling import stacked
 from model_core.sampler.sequence import Sampling, Sequence, Slot
+from model_core.sampler.window import WINDOWS, Windows
 from model_core.weights.sharding import mesh_of, place_rows
 
 PARTS = 4  # of an image: where not all of a row's state has to be read, so many parts of it may be
+PLAIN = Sampling()
+TIMINGS = 3  # of each step, of which the shortest counts
+USUAL = Sampling(top_k=50)  # how images are drawn by which steps are timed
 
 
 class Turn(NamedTuple):
-    """A turn that was begun: what it gives, and whose codes from where to where."""
+    """A turn that was begun: what it gives, how, and of whom, each with its row."""
 
-    packed: Int[Array, "R N"]
-    drawn: list[tuple[Sequence, int, int, int]]  # with its row, and positions from … to
+    packed: Int[Array, "R P"]
+    steps: int
+    window: int
+    rows: list[tuple[Sequence, int]]
 
 
 class Rows:
@@ -41,6 +49,9 @@ class Rows:
     Attributes:
       runs_ahead: whether the next turn is to be begun before the last one is read.
       compiles: counts programs that `advance` had to compile, or to load: none, where `warm_up` did its work.
+      num_near_ties: so far.
+      num_steps: so far, those of each image counted.
+      num_tried: places that those steps drew codes for, right or not.
     """
 
     def __init__(
@@ -53,6 +64,7 @@ class Rows:
         deterministic: bool,
         num_codes: int | None = None,
         as_loop: bool | None = None,
+        window: int | None = 1,
     ):
         """Nothing is compiled yet.
 
@@ -60,9 +72,10 @@ class Rows:
           weights: of the family's `step_weights`.
           max_rows: at least 2.
           deterministic: always compute `max_rows` rows and all positions, so that no bit of a sequence depends on
-            others.
+            others. Takes a `window`.
           num_codes: ids from here on are never drawn; None takes the family's codebook.
           as_loop: a turn is one program; None: where the weights are not on a CPU.
+          window: so many codes a step tries to draw; None: as many as pay, found out on the way.
         """
         self.grid, self.max_rows, self.is_deterministic = config.grid, max_rows, deterministic
         self._length = self.grid.num_codes
@@ -83,8 +96,14 @@ class Rows:
         self._counts = [max_rows] if deterministic else [*powers, max_rows]
         self._reaches = [self._length] if deterministic else parts
         self._parts = len(self._reaches)
+        if window is None and deterministic:
+            raise InvalidValue("window has to be a number where no bit may depend on other images, not auto.", "window")
+        if window is not None and window < 1:
+            raise InvalidValue(f"window is {window}; it must be 1 or more.", "window")
+        wanted = WINDOWS if window is None else [window]
+        self._windows = Windows(sorted({min(each, self._length) for each in wanted}))
         self.compiles = CompileCounter()
-        self.num_near_ties = 0
+        self.num_near_ties = self.num_steps = self.num_tried = 0
         self._running: list[Sequence] = []
         self._turns: deque[Turn] = deque()
         self._texts: OrderedDict[bytes, Any] = OrderedDict()  # the most recently used last
@@ -113,7 +132,7 @@ class Rows:
     def join(self, sequence: Sequence) -> None:
         """Takes a sequence in, to be drawn from the next turn on; there must be room, and it must be checked."""
         assert self.has_room(sequence)
-        sequence.slot = Slot(sequence.position)
+        sequence.slot = Slot(sequence.position, sequence.position)
         self._running.append(sequence)
 
     def leave(self, sequence: Sequence) -> None:
@@ -122,25 +141,33 @@ class Rows:
             self._running.remove(sequence)
             sequence.slot = None
 
-    def advance(self, steps: int) -> None:
-        """Begins to draw the next codes of every sequence: `steps`, or what is left of the longest.
+    @property
+    def window(self) -> int:
+        """So many codes the steps of the last turn tried to draw."""
+        return self._windows.window
 
-        Those that come to their end give their rows back at once.
+    def advance(self, codes: int) -> None:
+        """Begins to draw about so many codes of every sequence, or what is left of the longest: exactly so many where a
+        step draws one.
+
+        Sequences that come to their end for certain give their rows back at once, others when that is read.
         """
-        steps = min(steps, max(self._length - sequence.slot.position for sequence in self._running if sequence.slot))
+        codes = min(codes, max(self._length - _slot(sequence).position for sequence in self._running))
+        count = next(known for known in self._counts if known >= self.num_taken)
+        window, steps = self._windows.plan(count, codes)
         with self.compiles.watch():
-            reach = self._fit(steps)
-            self._drawing, packed = take_turn(
-                self._model, self._weights, self._drawing, self._images, steps, reach, as_loop=self._as_loop
-            )
-        turn = Turn(packed, [])
-        for sequence in list(self._running):
-            slot = _slot(sequence)
-            before, slot.position = slot.position, min(slot.position + steps, self._length)
-            turn.drawn.append((sequence, slot.rows[0], before, slot.position))
-            if slot.position == self._length:
+            self._fit(count)
+            for sequence in self._running:
+                slot = _slot(sequence)
+                slot.position, slot.furthest = slot.position + steps, slot.furthest + steps * window
+            furthest = max(_slot(sequence).furthest for sequence in self._running)
+            reach = next(known for known in self._reaches_of(window) if known >= min(furthest, self._length))
+            self._drawing, packed = self._begin(self._drawing, self._images, steps, reach, window)
+        rows = [(sequence, _slot(sequence).rows[0]) for sequence in self._running]
+        self._turns.append(Turn(packed, steps, window, rows))
+        for sequence, _ in rows:
+            if _slot(sequence).position >= self._length:
                 self.leave(sequence)
-        self._turns.append(turn)
 
     def read(self) -> int:
         """Waits for the oldest turn that was begun, and tells its sequences their codes.
@@ -152,34 +179,59 @@ class Rows:
           NotFinite: the logits of one are NaN or infinite.
         """
         turn = self._turns.popleft()
-        codes, near_ties = unpack(turn.packed)
-        for sequence, row, before, position in turn.drawn:
+        codes, near_ties, positions = unpack(turn.packed)
+        drawn = 0
+        for sequence, row in turn.rows:
+            before, position = sequence.position, int(positions[row])
             if (codes[row, before:position] == NOT_FINITE).any():
                 raise NotFinite("The token sampler computed logits that are not finite (NaN or infinite).")
+            was_free = bool((sequence.codes[before:position] == FREE).all())
             sequence.codes, sequence.near_ties, sequence.position = codes[row], near_ties[row], position
             self.num_near_ties += int(near_ties[row, before:position].sum())
-        return sum(position - before for _, _, before, position in turn.drawn)
+            drawn += position - before
+            if position < self._length and was_free:  # what was fixed, and steps of rows at their end, tell nothing
+                self._windows.learn(turn.window, turn.steps, position - before)
+            if before < self._length:
+                self.num_steps, self.num_tried = self.num_steps + turn.steps, self.num_tried + turn.steps * turn.window
+            if sequence.slot is not None:
+                sequence.slot.position += position - before - turn.steps
+                sequence.slot.furthest += position - before - turn.steps * turn.window
+                if position == self._length:
+                    self.leave(sequence)
+        return drawn
 
     def warm_up(self) -> None:
-        """Compiles all that `advance` can run; sequences that are here stay as they are."""
+        """Compiles all that `advance` can run, and times it; sequences that are here stay as they are."""
         shape = self._model.config.condition_shape
         kind = np.float32 if len(shape) > 1 else np.int32  # states, or ids
         text = self._read_text(Condition(np.zeros(shape, kind), np.ones(shape[:1], np.int32)))
         codes = np.zeros(self._length, np.int32)
         rows = [self._row(text, codes, length) for length in self._prefixes]
+        timings = TIMINGS if len(self._windows.windows) > 1 else 0
         for count in self._counts:
-            images = self._images_of(count)
-            for reach in self._reaches:
-                blank = _put(self._blank(count), np.int32(0), rows[0])
-                jax.block_until_ready(
-                    take_turn(self._model, self._weights, blank, images, 1, reach, as_loop=self._as_loop)
-                )
+            images = self._images_of(count, usual=USUAL)
+            for window in self._windows.windows:
+                for reach in self._reaches_of(window):
+                    drawing = _put(self._blank(count), np.int32(0), rows[0])
+                    seconds = []
+                    for _ in range(1 + timings):
+                        began = time.perf_counter()
+                        drawing, packed = self._begin(drawing, images, 1, reach, window)
+                        packed.block_until_ready()
+                        seconds.append(time.perf_counter() - began)
+                    self._windows.set_price(count, window, min(seconds))  # in the end, that of all positions
         for before, after in permutations(self._counts, 2):
             _take(self._blank(before), np.zeros(after, np.int32))
 
-    def _fit(self, steps: int) -> int:
-        """Brings sequences that have joined onto the device, in the smallest shape that holds all; gives the reach."""
-        count = next(known for known in self._counts if known >= self.num_taken)
+    def _reaches_of(self, window: int) -> list[int]:
+        """Where there is a choice of windows, wider ones read all positions: fewer programs."""
+        return self._reaches if window == self._windows.windows[0] else self._reaches[-1:]
+
+    def _begin(self, drawing: Drawing, images: Images, steps: int, reach: int, window: int) -> Any:
+        return take_turn(self._model, self._weights, drawing, images, steps, reach, window, as_loop=self._as_loop)
+
+    def _fit(self, count: int) -> None:
+        """Brings sequences that have joined onto the device, in so many rows."""
         if count != self._drawing.position.size:
             self._resize(count)
         taken = {row for sequence in self._running for row in _slot(sequence).rows}
@@ -194,8 +246,6 @@ class Rows:
         pictured = count, [(sequence, _slot(sequence).rows) for sequence in self._running]
         if pictured != self._pictured:
             self._images, self._pictured = self._images_of(count, self._running), pictured
-        furthest = max(min(_slot(sequence).position + steps, self._length) for sequence in self._running)
-        return next(known for known in self._reaches if known >= furthest)
 
     def _resize(self, count: int) -> None:
         """Makes the rows that sequences have the first of `count`."""
@@ -207,8 +257,8 @@ class Rows:
         which = np.array(kept + [0] * (count - len(kept)), np.int32)
         self._drawing = place_rows(self._mesh, _take(self._drawing, which))
 
-    def _images_of(self, count: int, sequences: list[Sequence] | None = None) -> Images:
-        """Which of so many rows make up which images."""
+    def _images_of(self, count: int, sequences: list[Sequence] | None = None, usual: Sampling = PLAIN) -> Images:
+        """Which of so many rows make up which images; the other ones are drawn as `usual`."""
         sequences = sequences or []
         missing = count - len(sequences)
         rows = [_slot(sequence).rows for sequence in sequences] + [(0,)] * missing
@@ -224,7 +274,7 @@ class Rows:
             "count": None if self.is_deterministic else np.int32(len(sequences)),
             "row": np.array([of_image[0] for of_image in rows], np.int32),
             "uncond": np.array([of_image[-1] for of_image in rows], np.int32),
-            "settings": stacked([*(sequence.sampling for sequence in sequences), *[Sampling()] * missing]),
+            "settings": stacked([*(sequence.sampling for sequence in sequences), *[usual] * missing]),
             "seed": np.array([sequence.seed for sequence in sequences] + [0] * missing, np.uint32),
             "noise": noise,
             "of_row": of_row,
@@ -248,14 +298,15 @@ class Rows:
         length = next(known for known in self._prefixes if known >= position)
         given = np.maximum(codes[None, :length], 0)
         state = place_rows(self._mesh, _prefill(self._model, self._weights, text, given, self._parts))
-        return Drawing(state, np.array([position], np.int32), codes[None], np.zeros((1, self._length), bool))
+        nothing = np.full((1, self._length), FREE, np.int32)
+        return Drawing(state, np.array([position], np.int32), codes[None], nothing, np.zeros(nothing.shape, bool))
 
     def _blank(self, count: int) -> Drawing:
         """Rows that nobody has: at their end."""
         state = self._model.family.empty(self._model.config, self._weights, count, self._parts)
         codes = jnp.zeros((count, self._length), jnp.int32)
         position = jnp.full(count, self._length, jnp.int32)
-        return place_rows(self._mesh, Drawing(state, position, codes, jnp.zeros(codes.shape, bool)))
+        return place_rows(self._mesh, Drawing(state, position, codes, codes + FREE, jnp.zeros(codes.shape, bool)))
 
 
 def draw_all(rows: Rows, sequences: list[Sequence]) -> Iterator[list[tuple[int, Sequence]]]:

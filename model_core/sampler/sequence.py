@@ -67,11 +67,13 @@ class Slot:
     """The place of an image on the device.
 
     Attributes:
+      position: of the code that the next turn begins with, at least: a step draws one code or more.
+      furthest: the same, at most.
       rows: the conditional one first, then the unconditional one; none before the first turn.
-      position: of the code that the next turn begins with.
     """
 
     position: int
+    furthest: int
     rows: tuple[int, ...] = ()
 
 

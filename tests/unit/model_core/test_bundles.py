@@ -92,6 +92,16 @@ def test_a_card_may_say_what_the_model_knows(folder):
             bundles.resolve(folder)
 
 
+def test_a_card_may_say_how_many_codes_a_step_should_try(folder):
+    assert bundles.resolve(folder).window == 1
+    (folder / "model.json").write_text(json.dumps(CARD | {"window": 8}))
+    assert bundles.resolve(folder).window == 8
+    for wrong in (0, "8", 2.5, True, None):
+        (folder / "model.json").write_text(json.dumps(CARD | {"window": wrong}))
+        with pytest.raises(CorruptCheckpoint, match="window must be an integer from 1 on"):
+            bundles.resolve(folder)
+
+
 def test_the_shipped_model_says_what_to_begin_with():
     bundle = bundles.resolve("emoji")
     assert len(bundle.example_prompts) == 24

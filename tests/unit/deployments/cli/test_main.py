@@ -111,7 +111,17 @@ def test_a_file_of_keys_must_be_there_and_hold_keys(tmp_path: Path):
         assert words in result.stderr
 
 
-@pytest.mark.parametrize("command", [("serve", "--port", "0"), ("generate",), ("generate", "x", "-n", "0"), ("paint",)])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("serve", "--port", "0"),
+        ("generate",),
+        ("generate", "x", "-n", "0"),
+        ("paint",),
+        ("serve", "--window", "0"),
+        ("generate", "x", "--window", "wide"),
+    ],
+)
 def test_wrong_arguments_exit_with_2(command: tuple[str, ...]):
     assert run(*command).exit_code == 2
 

@@ -20,6 +20,7 @@ from deployments.stages.token_sampler import TokenSamplerDeployment
 from model_core.errors import CheckpointMismatch, EngineFailed, InvalidValue
 from model_core.families import read_config
 from model_core.families.conditions import Condition
+from model_core.sampler import rows as rows_module
 from model_core.sampler.sequence import Sampling
 
 FIXTURES = Path(__file__).parents[3] / "parity" / "fixtures"
@@ -100,6 +101,31 @@ def test_another_replica_goes_on_from_what_was_shown(
     assert [int((codes >= 0).sum()) for codes in again] == [7 * ROW]
     np.testing.assert_array_equal(last, whole)
     assert sampler._engine.stats().codes_drawn - before == (LENGTH if is_deterministic else LENGTH - 5 * ROW)
+
+
+@pytest.mark.parametrize(("setting", "deterministic"), [(5, True), ("auto", True), ("auto", False)])
+def test_windows_draw_the_same_image(
+    sampler: TokenSamplerDeployment, texts: Any, folder: Path, tmp_path: Path, setting: Any, deterministic: bool
+):
+    """By the setting, by model.json, or as pays; the replica says what steps bring."""
+    whole = run(whole_of(sampler, texts))
+    shutil.copytree(folder, tmp_path / "wide")
+    card = json.loads((folder / "model.json").read_text()) | {"window": 3}
+    (tmp_path / "wide" / "model.json").write_text(json.dumps(card))
+    config = TokenSamplerConfig(slots=1, codes_per_advance=ROW, window=setting, deterministic=deterministic)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows_module, "WINDOWS", (1, 4))
+        wide = TokenSamplerDeployment(str(tmp_path / "wide"), config)
+    try:
+        *shown, last = run(rows_of(wide, texts, (1, 3)))
+        stats = wide._engine.stats()
+    finally:
+        wide.__del__()
+    np.testing.assert_array_equal(last, whole)
+    for codes in shown:
+        np.testing.assert_array_equal(codes[codes >= 0], whole[codes >= 0])
+    assert stats.window in {5: [5], "auto": [3] if deterministic else [1, 4]}[setting]
+    assert stats.codes_drawn == LENGTH and stats.steps <= LENGTH <= stats.codes_tried
 
 
 def test_a_stream_that_is_left_frees_its_slot(

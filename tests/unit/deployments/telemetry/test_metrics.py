@@ -106,6 +106,19 @@ def test_a_sampler_says_how_full_it_is_and_counts_each_code_once(recorded: Recor
     assert recorded["sampler_near_ties"] == [(2, {})]
 
 
+def test_a_sampler_counts_what_its_steps_bring(recorded: Recorded):
+    """Codes by steps, and codes by codes tried, are what a window is worth."""
+    metrics = SamplerMetrics()
+    for drawn, steps, tried, window in ((6, 2, 8, 4), (6, 2, 8, 1), (16, 4, 24, 8)):
+        metrics.publish(
+            SlotCounts(slots=4, active=3, waiting=2, codes_drawn=drawn, steps=steps, codes_tried=tried, window=window)
+        )
+    assert recorded["sampler_codes"] == [(6, {}), (10, {})]
+    assert recorded["sampler_steps"] == [(2, {}), (2, {})]
+    assert recorded["sampler_codes_tried"] == [(8, {}), (16, {})]
+    assert recorded["sampler_window"] == [(4, {}), (1, {}), (8, {})]
+
+
 def test_a_samplers_image_leaves_its_times(recorded: Recorded):
     clock = Clock()
     metrics = SamplerMetrics(clock)

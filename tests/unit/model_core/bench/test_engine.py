@@ -9,7 +9,7 @@ from model_core.bench import models
 from model_core.bench.engine import bench_engine
 from model_core.bench.models import default_guidance_scale
 from model_core.bench.work import image_work
-from model_core.errors import ModelNotFound
+from model_core.errors import InvalidValue, ModelNotFound
 from model_core.families.dalle_bart.family import step_numbers
 from model_core.families.llama.sizes import BlockSizes
 
@@ -41,6 +41,18 @@ def test_without_guidance_an_image_is_one_row(round_machine, small_models):
     (one,) = report.measurements
     work = image_work(step_numbers(small_models), 4, 2, np.arange(9, 13))
     assert one.limit_s == pytest.approx(4 * max(work.num_bytes, work.num_flops) / 1e9)
+
+
+def test_each_window_has_its_line_and_says_what_steps_drew(round_machine, small_models):
+    report = bench_engine("mini", [1, 2], deterministic=True, repeats=1, num_codes=4, windows=[1, 3])
+    assert [(one.images, one.window) for one in report.measurements] == [(1, 1), (1, 3), (2, 1), (2, 3)]
+    for one in report.measurements:
+        assert one.codes_a_step == 1.0 if one.window == 1 else 1.0 <= one.codes_a_step <= 3.0
+
+
+def test_random_weights_read_no_prompts(round_machine, small_models):
+    with pytest.raises(InvalidValue, match="mini has random weights"):
+        bench_engine("mini", [1], prompts=["avocado"])
 
 
 @pytest.mark.parametrize(

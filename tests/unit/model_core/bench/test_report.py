@@ -33,11 +33,13 @@ def test_the_table_says_what_was_measured_where(measurements):
 
 
 def test_the_table_fits_a_narrow_terminal(round_machine):
-    one = measured(16, 4.0, Work(1e9, 2e9), round_machine, codes_per_s=1234.5, first_row_s=0.1234)
+    one = measured(
+        16, 4.0, Work(1e9, 2e9), round_machine, codes_per_s=1234.5, first_row_s=0.1234, window="auto", codes_a_step=6.5
+    )
     console = Console(width=80)
     with console.capture() as text:
         report.show(Report("engine", "mini", "float32", {}, round_machine, (one,)), console)
-    for words in ("images/s", "0.25", "1234.5", "0.123", "arithmetic", "GiB"):
+    for words in ("tried", "0.25", "1234.5", "0.123", "auto", "6.50", "arithmetic", "GiB"):
         assert words in text.get()
     assert "…" not in text.get()
 

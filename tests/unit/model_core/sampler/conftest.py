@@ -37,10 +37,11 @@ def make_rows(small) -> Callable[..., Rows]:
     """Rows for two images under guidance, of one of `KINDS`; where few of 9 positions are read, it is 5."""
     weights = dalle_bart.step_weights(small.params)
 
-    def make(kind: str, num_codes: int = 20) -> Rows:
+    def make(kind: str, num_codes: int = 20, window: int | None = 1) -> Rows:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(rows, "PARTS", 2)
-            return Rows(dalle_bart, small.config, weights, num_codes=num_codes, max_rows=4, **KINDS[kind])
+            settings = KINDS[kind] | {"num_codes": num_codes, "max_rows": 4, "window": window}
+            return Rows(dalle_bart, small.config, weights, **settings)
 
     return make
 

@@ -39,7 +39,9 @@ def begin(config, weights, conditions, codes=None) -> Drawing:
     codes = np.full(shape, FREE, np.int32) if codes is None else codes.astype(np.int32)
     text = dalle_bart.read_text(config, weights, jnp.asarray(values), jnp.asarray(mask))
     state = dalle_bart.prefill(config, weights, text, jnp.zeros((shape[0], 0), jnp.int32))
-    return Drawing(state, jnp.zeros(shape[0], jnp.int32), jnp.asarray(codes), jnp.zeros(shape, bool))
+    return Drawing(
+        state, jnp.zeros(shape[0], jnp.int32), jnp.asarray(codes), jnp.full(shape, FREE), jnp.zeros(shape, bool)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +62,11 @@ def start(small, tiny_conditions):
     return lambda codes=None: (model, weights, begin(small.config, weights, conditions, codes), images)
 
 
-def drawn(started, portions, as_loop=False) -> np.ndarray:
+def drawn(started, portions, as_loop=False, window=1) -> np.ndarray:
     """The codes after turns of so many steps."""
     model, weights, drawing, images = started
     for steps in portions:
-        drawing, packed = take_turn(model, weights, drawing, images, steps, LENGTH, as_loop=as_loop)
+        drawing, packed = take_turn(model, weights, drawing, images, steps, LENGTH, window, as_loop=as_loop)
     return unpack(packed)[0]
 
 
@@ -89,6 +91,48 @@ def test_one_program_takes_any_number_of_steps(start, at_once):
 
 
 @pytest.mark.parametrize("as_loop", [False, True])
+@pytest.mark.parametrize("window", [2, 4, LENGTH])
+def test_steps_of_several_codes_draw_what_steps_of_one_draw(start, at_once, window, as_loop):
+    """Each draws one at least, so that as many steps as there are codes are enough, whatever is guessed."""
+    np.testing.assert_array_equal(drawn(start(), [1, 3, 5], as_loop, window), at_once)
+
+
+@pytest.mark.parametrize("window", [2, 4, LENGTH])
+def test_what_a_step_keeps_is_right_and_the_rest_stays_to_be_drawn(start, at_once, window):
+    """After each step; codes that are given may lie anywhere."""
+    given = np.where(np.isin(np.arange(LENGTH), [1, 5, 6]), at_once, FREE)
+    model, weights, drawing, images = start(given)
+    before = np.zeros(6, int)
+    while (before < LENGTH).any():
+        drawing, packed = take_turn(model, weights, drawing, images, 1, LENGTH, window, as_loop=False)
+        codes, _, position = unpack(packed)
+        assert (np.minimum(before + 1, LENGTH) <= position).all() and (position <= before + window).all()
+        is_known = np.arange(LENGTH) < position[:, None]
+        np.testing.assert_array_equal(codes, np.where(is_known, at_once, given))
+        before = position
+
+
+def test_codes_that_are_given_need_no_step_of_their_own(start, at_once):
+    """All but the last are given: one step of a window takes rows to the end."""
+    given = np.where(np.arange(LENGTH) < LENGTH - 1, at_once, FREE)
+    np.testing.assert_array_equal(drawn(start(given), [1], window=LENGTH), at_once)
+
+
+@pytest.mark.parametrize("window", [1, 3])
+def test_right_guesses_are_all_kept_and_wrong_ones_end_a_step(start, at_once, window):
+    """A guess that is wrong at place 4 is found out when place 5 is drawn."""
+    model, weights, drawing, images = start()
+    guesses = at_once.copy()
+    guesses[:, 4] = (at_once[:, 4] + 1) % 19
+    positions = []
+    drawing = replace(drawing, guesses=jnp.asarray(guesses))
+    for _ in range(3):
+        drawing, packed = take_turn(model, weights, drawing, images, 1, LENGTH, window, as_loop=False)
+        positions.append(unpack(packed)[2].tolist())
+    assert positions == [[place] * 6 for place in ([1, 2, 3] if window == 1 else [3, 5, 8])]
+
+
+@pytest.mark.parametrize("as_loop", [False, True])
 def test_codes_to_come_are_marked(start, at_once, as_loop):
     codes = drawn(start(), [4], as_loop)
     assert (codes[:, 4:] == FREE).all()
@@ -101,8 +145,9 @@ def test_the_rows_of_an_image_take_the_same_codes(at_once):
 
 
 @pytest.mark.parametrize("as_loop", [False, True])
-def test_rows_at_their_end_stay_there(start, at_once, as_loop):
-    np.testing.assert_array_equal(drawn(start(), [LENGTH, 2], as_loop), at_once)
+@pytest.mark.parametrize("window", [1, 4])
+def test_rows_at_their_end_stay_there(start, at_once, window, as_loop):
+    np.testing.assert_array_equal(drawn(start(), [LENGTH, 2], as_loop, window), at_once)
 
 
 def test_codes_that_are_given_are_kept_and_followed(start, at_once):
@@ -162,8 +207,8 @@ def test_codes_after_other_roundings_differ_first_at_a_near_tie():
     def draw(params):
         weights = dalle_bart.step_weights(jax.tree.map(jnp.asarray, params))
         drawing = begin(config, weights, conditions)
-        _, packed = take_turn(Model(dalle_bart, config, 20), weights, drawing, images, 4, 4, as_loop=False)
-        return unpack(packed)
+        _, packed = take_turn(Model(dalle_bart, config, 20), weights, drawing, images, 4, 4, 1, as_loop=False)
+        return unpack(packed)[:2]
 
     (codes, near_ties), (codes_off, _) = draw(params), draw(off)
     differs = codes != codes_off
@@ -174,6 +219,8 @@ def test_codes_after_other_roundings_differ_first_at_a_near_tie():
 
 def test_what_is_packed_is_told_apart_again():
     codes, near_ties = np.array([[0, 5, FREE], [16383, 0, FREE]]), np.array([[1, 0, 0], [1, 0, 0]], bool)
-    got_codes, got_near_ties = unpack(jnp.asarray(codes * 2 + near_ties))
+    positions = np.array([[2], [1]])
+    got_codes, got_near_ties, got_positions = unpack(jnp.concatenate([codes * 2 + near_ties, positions], axis=1))
+    np.testing.assert_array_equal(got_positions, [2, 1])
     np.testing.assert_array_equal(got_codes, codes)
     np.testing.assert_array_equal(got_near_ties[:, :2], near_ties[:, :2])

@@ -1,9 +1,14 @@
-"""The engine's scheduling, on a device that computes nothing: code p of the image of seed s is (31·s + 7·p) mod 97."""
+"""The engine's scheduling, on a device that computes nothing: code p of the image of seed s is (31·s + 7·p) mod 97.
+
+It may draw more codes than it is asked for.
+"""
 
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import cycle
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,12 +50,14 @@ class FakeRows:
     A device that runs ahead fails where a turn is read, any other where it begins.
     """
 
-    num_near_ties = 0
+    num_near_ties = num_steps = num_tried = 0
+    window = 1
 
-    def __init__(self, max_rows: int = 8, *, runs_ahead: bool = False):
-        self.max_rows, self.runs_ahead = max_rows, runs_ahead
+    def __init__(self, max_rows: int = 8, *, runs_ahead: bool = False, luck: Callable[[], int] = lambda: 0):
+        self.max_rows, self.runs_ahead, self.luck = max_rows, runs_ahead, luck
         self.sequences: list[Sequence] = []
-        self.turns: deque[list[tuple[Sequence, int, int]]] = deque()
+        self.turns: deque[list[tuple[Sequence, int, int, int]]] = deque()
+        self.positions: dict[Sequence, int] = {}
         self.joined: list[int] = []
         self.faults: list[Exception] = []
         self.gate = threading.Event()
@@ -76,8 +83,9 @@ class FakeRows:
 
     def join(self, sequence: Sequence) -> None:
         assert self.has_room(sequence)
-        sequence.slot = Slot(sequence.position)
+        sequence.slot = Slot(sequence.position, sequence.position)
         self.sequences.append(sequence)
+        self.positions[sequence] = sequence.position
         self.joined.append(sequence.seed)
 
     def leave(self, sequence: Sequence) -> None:
@@ -85,16 +93,17 @@ class FakeRows:
             self.sequences.remove(sequence)
             sequence.slot = None
 
-    def advance(self, steps: int) -> None:
+    def advance(self, codes: int) -> None:
         assert self.sequences and self.num_turns <= self.runs_ahead
         if not self.runs_ahead:
             self.work()
         turn = []
         for sequence in list(self.sequences):
             assert sequence.slot is not None
-            before = sequence.slot.position
-            sequence.slot.position = min(before + steps, LENGTH)
-            turn.append((sequence, before, sequence.slot.position))
+            before = self.positions[sequence]
+            self.positions[sequence] = min(before + codes + self.luck(), LENGTH)
+            sequence.slot.position = min(sequence.slot.position + codes, LENGTH)
+            turn.append((sequence, before, self.positions[sequence], codes))
             if sequence.slot.position == LENGTH:
                 self.leave(sequence)
         self.turns.append(turn)
@@ -103,9 +112,13 @@ class FakeRows:
         if self.runs_ahead:
             self.work()
         turn = self.turns.popleft()
-        for sequence, _, position in turn:
+        for sequence, before, position, codes in turn:
             sequence.codes, sequence.position = codes_of(sequence.seed, position), position
-        return sum(position - before for _, before, position in turn)
+            if sequence.slot is not None:
+                sequence.slot.position += position - before - codes
+                if position == LENGTH:
+                    self.leave(sequence)
+        return sum(position - before for _, before, position, _ in turn)
 
     def work(self) -> None:
         self.entered.set()
@@ -169,11 +182,17 @@ moves = st.one_of(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(moves, max_size=40), st.sampled_from([1, 3, 4, 16]), st.booleans())
+@given(
+    st.lists(moves, max_size=40),
+    st.sampled_from([1, 3, 4, 16]),
+    st.booleans(),
+    st.lists(st.integers(0, 6), min_size=1, max_size=5),
+)
 def test_whatever_comes_no_row_is_lost_no_sequence_is_lost_and_no_code_is_wrong(
-    moves: list[tuple[Any, ...]], codes_per_advance: int, runs_ahead: bool
+    moves: list[tuple[Any, ...]], codes_per_advance: int, runs_ahead: bool, luck: list[int]
 ):
-    rows, clock = FakeRows(max_rows=5, runs_ahead=runs_ahead), Clock()
+    """Where steps draw more codes than one, too."""
+    rows, clock = FakeRows(max_rows=5, runs_ahead=runs_ahead, luck=cycle(luck).__next__), Clock()
     engine = Engine(rows, codes_per_advance=codes_per_advance, clock=clock)
     told: list[Told] = []
     has_failed = False
@@ -272,6 +291,20 @@ def test_turns_are_short_after_a_pause(runs_ahead: bool):
         assert second.is_over != runs_ahead
         engine._turn()
         assert second.is_over
+
+
+def test_more_codes_than_were_asked_for_are_told_once_and_end_an_image_early(runs_ahead: bool):
+    """A turn that passes several stops is one call; who is at its end makes room when that is read."""
+    rows = FakeRows(max_rows=2, runs_ahead=runs_ahead, luck=lambda: 4)
+    engine = Engine(rows, codes_per_advance=4)
+    submit(engine, first := Told(Wish(1)))
+    submit(engine, second := Told(Wish(2)))
+    take_turns(engine, 3 + runs_ahead)  # 5, 10 and 12 codes
+    assert first.numbers == [5, 10, 12]
+    assert rows.joined == [1] and rows.num_taken == 0
+    take_turns(engine, 4)
+    assert second.is_over and rows.joined == [1, 2]
+    assert engine.stats().codes_drawn == 2 * LENGTH
 
 
 def test_a_turn_is_begun_before_the_last_one_is_read():

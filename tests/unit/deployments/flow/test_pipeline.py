@@ -363,11 +363,18 @@ def test_closing_a_stream_cancels_every_call():
     async def check() -> None:
         stages = fake_stages()
         stages["clip_scorer"].delay_s = 600
-        async with aclosing(
-            StagePipeline(stages, GRID, 8).stream(
-                "avocado", encoded("avocado", ""), preview_rows=(1,), preview_images=2, **options(n=3, best_of=3)
-            )
-        ) as items:
+        async with (
+            aclosing(
+                StagePipeline(stages, GRID, 8).stream(
+                    "avocado",
+                    encoded("avocado", ""),
+                    preview_rows=(1,),
+                    preview_images=2,
+                    **options(n=3, best_of=3, timeout_s=600.0),
+                )
+            ) as items,
+            asyncio.timeout(60),
+        ):  # the deadline would end the calls as well
             await anext(items)
             stages["token_sampler"].delay_s = 600
         await asyncio.sleep(0)

@@ -41,6 +41,16 @@ def test_requests_with_equally_many_running_take_turns():
     assert start(queue, 6) == ["a0", "b0", "c0", "a1", "b1", "c1"]
 
 
+def test_among_equals_the_one_is_next_whose_last_end_is_longest_ago():
+    queue: FairQueue[str] = FairQueue()
+    for request in "ab":
+        fill(queue, request, 2)
+    start(queue, 2)
+    queue.end("b")
+    queue.end("a")
+    assert start(queue, 2) == ["b1", "a1"]
+
+
 def test_a_large_request_moves_on_under_a_stream_of_small_ones():
     """One place; a new small request comes for each one that is served."""
     queue: FairQueue[str] = FairQueue()

@@ -24,7 +24,7 @@ def product(x, kernel, dimension_numbers, **options):
     lies in memory, as `turned` gives it.
     """
     multiply = partial(jax.lax.dot_general, dimension_numbers=dimension_numbers, **options)
-    if x.shape[-2] > 1 and x.size // x.shape[-1] > MOST_ROWS:
+    if x.shape[-2] != 1 and not 1 <= x.size // x.shape[-1] <= MOST_ROWS:
         return multiply(x, kernel)
     on_the_left = partial(_kernel_on_the_left, dtype=options.get("preferred_element_type"))
     return jax.lax.platform_dependent(x, kernel, cpu=on_the_left, default=multiply)

@@ -249,7 +249,7 @@ def hub(monkeypatch, tmp_path):
                 list(self.files), allow_patterns=options["allow_patterns"]
             ):
                 (tmp_path / "got" / file).parent.mkdir(parents=True, exist_ok=True)
-                content = (DALLE / "config.json").read_text() if file.endswith("config.json") else "{}"
+                content = (DALLE_BART / "config.json").read_text() if file.endswith("config.json") else "{}"
                 (tmp_path / "got" / file).write_text(content)
             return str(tmp_path / "got")
 

@@ -84,7 +84,7 @@ def test_every_seed_in_range_is_taken(seed):
         ({"fixed_codes": np.full(9, 2**40, np.int64)}, "fixed_codes", r"in 0…19"),
         ({"condition": Condition(np.zeros((5, 16), np.float32), np.ones(5, np.int32))}, "prompt", r"takes \(6, 16\)"),
         ({"condition": Condition(np.zeros(6, np.int32), np.ones(6, np.int32))}, "prompt", r"takes \(6, 16\)"),
-        ({"uncondition": None}, "guidance_scale", "unconditional text"),
+        ({"uncondition": None}, "guidance_scale", "no text to lead away from"),
         (
             {"uncondition": Condition(np.zeros((5, 16), np.float32), np.ones(5, np.int32))},
             "negative_prompt",

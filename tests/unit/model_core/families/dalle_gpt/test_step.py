@@ -71,7 +71,7 @@ def shapes(state):
     return jax.tree.structure(state), [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(state)]
 
 
-@pytest.mark.parametrize("length", [3, 5])
+@pytest.mark.parametrize("length", [4])
 def test_windows_are_single_steps_and_what_was_wrong_is_written_over(model, states, length):
     """Rows at positions of their own; codes from the window's third on turn out otherwise. One row is near its end."""
     position = np.array([0, 6, LENGTH - 2])
@@ -91,8 +91,7 @@ def test_windows_are_single_steps_and_what_was_wrong_is_written_over(model, stat
         following = np.minimum(following + 2, LENGTH - 1)  # over part of the window again
 
 
-@pytest.mark.parametrize("parts", [1, 4])
-@pytest.mark.parametrize("length", [1, 4, LENGTH])
+@pytest.mark.parametrize(("length", "parts"), [(1, 1), (4, 4), (LENGTH, 1)])
 def test_a_prefix_read_at_once_goes_on_as_steps_do(model, length, parts):
     """It may be longer than what is known: it holds nothing of codes for the positions before them."""
     state = model.prefill(length, parts)

@@ -10,8 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_core import families
-from model_core.bench.models import random_params
-from model_core.codecs import vqgan
 from model_core.errors import CheckpointMismatch, UnsupportedConfig
 from model_core.families.llama.llamagen.config import read_config
 from model_core.families.llama.t5 import config as t5_config
@@ -20,7 +18,6 @@ from model_core.families.llama.t5.captions import cleaned
 from model_core.families.llama.t5.text import CaptionText, open_text
 from model_core.families.protocol import Config, Family, Reader
 from model_core.pipeline import Pipeline
-from model_core.weights import checkpoint
 
 FIXTURES = Path(__file__).parents[4] / "parity" / "fixtures"
 LLAMAGEN, JANUS = FIXTURES / "llamagen-tiny", FIXTURES / "janus-tiny"
@@ -173,25 +170,14 @@ def test_a_file_of_another_size_is_refused_by_name(tmp_path):
         families.load(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def codec(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random one of 6 × 6 codes."""
-    folder = tmp_path_factory.mktemp("vq")
-    sizes = {"resolution": 12, "n_embed": 96, "embed_dim": 8, "z_channels": 32, "ch": 32, "num_res_blocks": 1}
-    raw = sizes | {"ch_mult": [1, 1], "attn_resolutions": []}
-    (folder / "config.json").write_text(json.dumps(raw))
-    shapes = vqgan.param_shapes(codecs.read_config(folder))
-    checkpoint.save_params(folder / "flax_model.msgpack", random_params(shapes, "float32"))
-    return folder
-
-
-def test_llamagen_draws_the_recorded_codes_of_prompts_with_its_t5_apart(tmp_path, codec):
+def test_llamagen_draws_the_recorded_codes_of_prompts_with_its_t5_apart(tmp_path):
     """From a folder whose model.json names three parts, one of them below another folder."""
     shutil.copytree(LLAMAGEN, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("goldens*"))
-    shutil.copytree(codec, tmp_path / "codec")
+    codec = json.loads((tmp_path / "vq/config.json").read_text()) | {"model_type": "llamagen_vq", "resolution": 12}
+    (tmp_path / "vq/config.json").write_text(json.dumps(codec))
     sampling = dict(families.read_config(tmp_path / "gpt").default_sampling)
     card = {"id": "llamagen", "licence": "MIT", "size": 12, "sampling": sampling, "description": "random"}
-    parts = {"sampler": "gpt", "codec": "codec", "text": "t5-ckpt/flan-t5-xl"}
+    parts = {"sampler": "gpt", "codec": "vq", "text": "t5-ckpt/flan-t5-xl"}
     (tmp_path / "model.json").write_text(json.dumps(card | {"parts": parts}))
     pipeline = Pipeline.from_model(tmp_path)
     assert pipeline.bundle.text == tmp_path / "t5-ckpt" / "flan-t5-xl"
@@ -201,10 +187,11 @@ def test_llamagen_draws_the_recorded_codes_of_prompts_with_its_t5_apart(tmp_path
             np.testing.assert_array_equal(drawn.codes, codes)
 
 
-def test_janus_draws_the_recorded_codes_of_prompts(codec):
-    pipeline = Pipeline.from_parts(sampler=JANUS, codec=codec)
+def test_janus_draws_the_recorded_pictures_of_prompts_from_one_folder():
+    pipeline = Pipeline.from_model(JANUS)
     assert pipeline.bundle.sampling == {"guidance_scale": 5.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
     with np.load(JANUS / "goldens.npz") as goldens:
-        for prompt, codes in list(zip(goldens["prompts"].tolist(), goldens["greedy_cfg5"], strict=True))[:2]:
+        for row, prompt in enumerate(goldens["prompts"].tolist()[:2]):
             (drawn,) = pipeline.generate(prompt, seed=0, temperature=1e-6)
-            np.testing.assert_array_equal(drawn.codes, codes)
+            np.testing.assert_array_equal(drawn.codes, goldens["greedy_default"][row])
+            np.testing.assert_allclose(drawn.image.astype(int), goldens["greedy_default_images"][row], atol=1)

@@ -115,7 +115,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_drawing(
         (("",), "prompt must have at least 1 character"),
         ((" ",), "prompt must not be empty: say what to draw"),
         (("x", "--seed", "-1"), "leave it out for a random one"),
-        (("x", "--seed", "4294967296"), "seed must be less than 4294967296"),
+        (("x", "--seed", "4294967296"), "seed must be between 0 and 4294967295"),
     ],
 )
 def test_what_the_service_refuses_is_refused_in_its_words(

@@ -83,6 +83,10 @@ test: ## Set up, then run every test, with the time of each group
 unit: setup ## Unit tests
 	@$(PYTEST) $(ALL_CORES) tests/unit
 
+.PHONY: unit-exhaustive
+unit-exhaustive: setup ## Unit and parity tests that leave no combination out (minutes)
+	@$(PYTEST) $(ALL_CORES) -m exhaustive tests/unit tests/parity
+
 .PHONY: fuzz
 fuzz: setup ## Feed every reader of foreign bytes with changed files (CASES=20000)
 	@FUZZ_CASES=$(CASES) $(PYTEST) $(ALL_CORES) --timeout 3600 tests/unit/test_foreign_bytes.py

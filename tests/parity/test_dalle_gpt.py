@@ -28,8 +28,8 @@ def test_text_states_logits_and_all_codes_are_the_reference(name):
     assert [comparison for comparison in compare_dalle_gpt(name) if not comparison.passes] == []
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("length", [1, 5])
+@pytest.mark.parametrize("name", ["dp-rotary", "rudalle"])
+@pytest.mark.parametrize("length", [5])
 def test_cached_logits_are_the_reference(name, length, fixtures):
     """A few codes at a time."""
     goldens = load_goldens(name)

@@ -49,7 +49,7 @@ def models() -> dict:
 
 
 @pytest.mark.parametrize("name", ["janus", "llamagen"])
-@pytest.mark.parametrize("widths", [(1,), (3,), (5,), (5, 1, 3)])
+@pytest.mark.parametrize("widths", [(1,), (5, 1, 3)])
 def test_windows_of_any_width_score_alike_and_forget_wrong_guesses(models, name, widths):
     model, condition, codes, logits = models[name]
     np.testing.assert_allclose(cached_logits(*model, condition, codes, widths), logits, rtol=0, atol=1e-4)
@@ -73,7 +73,7 @@ def scores(family, config, params, state, code, position, reach):
 
 
 @pytest.mark.parametrize("name", ["janus", "llamagen"])
-@pytest.mark.parametrize("length", [1, 7, 35])
+@pytest.mark.parametrize("length", [7])
 def test_steps_go_on_from_codes_that_are_there(models, name, length):
     model, condition, codes, logits = models[name]
     state = prefilled(*model, condition, codes[:, :length])

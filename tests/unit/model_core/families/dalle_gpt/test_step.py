@@ -11,6 +11,7 @@ import pytest
 from model_core.families.dalle_gpt import family as dalle_gpt
 from tests.unit.model_core.families.dalle_gpt.configs import KINDS, changed, random_model
 
+pytestmark = pytest.mark.exhaustive  # tests/parity feeds the same steps
 ROWS, LENGTH, CODES = 3, 16, 11
 step = partial(jax.jit, static_argnums=(0, 5))(dalle_gpt.step)
 prefill = partial(jax.jit, static_argnums=(0, 4))(dalle_gpt.prefill)

@@ -131,7 +131,7 @@ def test_windows_change_nothing(setting, visits, codes, windows):
                 if len(rows._windows.windows) > 1:
                     patch.setattr(rows._windows, "plan", lambda _, codes: (next(turns), codes))
                 rows.advance(count)
-        if rows.num_turns > rows.runs_ahead or not rows.num_taken:
+        if rows.num_turns > (rows.runs_ahead and rows.num_taken > 0):
             rows.read()
         for each in list(here):
             sequence, expected, given, _ = each

@@ -12,7 +12,10 @@ from typing import Any
 from model_core.families.conditions import Role
 from model_core.weights.networks import choose
 
-FAMILIES = {"dallebart": "model_core.families.dalle_bart"}  # model_type of config.json → package
+FAMILIES = {  # model_type of config.json → package
+    "dallebart": "model_core.families.dalle_bart",
+    "dalle_gpt": "model_core.families.dalle_gpt",
+}
 DEFAULT = "dallebart"
 
 

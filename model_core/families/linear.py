@@ -23,7 +23,7 @@ def product(x, kernel, dimension_numbers, **options):
     lies in memory, as `turned` gives it.
     """
     multiply = partial(jax.lax.dot_general, dimension_numbers=dimension_numbers, **options)
-    if x.shape[-2] > 1:
+    if x.shape[-2] != 1:
         return multiply(x, kernel)
     return jax.lax.platform_dependent(x, kernel, cpu=_kernel_on_the_left, default=multiply)
 

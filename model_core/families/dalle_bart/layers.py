@@ -15,35 +15,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
+from model_core.families.keys_values import Cache, KeysValues
 from model_core.families.linear import dense
 
 LOWEST = float(jnp.finfo(jnp.float32).min)  # rather than -inf: who may look at nothing stays finite
 
 scaled_norm = partial(nn.LayerNorm, epsilon=1e-5, use_fast_variance=False)
 norm = partial(scaled_norm, use_scale=False)  # in front of a product, whose kernel already scales
-
-
-@struct.dataclass
-class KeysValues:
-    """What attention looks at, heads before positions: the layout that one decode step reads fastest."""
-
-    keys: Float[Array, "R H S K"]
-    values: Float[Array, "R H S K"]
-
-    def write(self, new: "KeysValues", position: Int[Array, " R"]) -> "KeysValues":
-        """Puts the L entries of `new` at each row's own `position` and behind it; none beyond S."""
-        rows, length = jnp.arange(position.shape[0])[:, None], self.keys.shape[2]
-        places = position[:, None] + jnp.arange(new.keys.shape[2])  # [R, L]
-        places = jnp.where(places < 0, length, places)  # negative ones would count from the end
-        return jax.tree.map(
-            lambda kept, entry: kept.at[rows, :, places].set(entry.swapaxes(1, 2), mode="drop"), self, new
-        )
-
-
-Cache = tuple[KeysValues, ...]  # of all positions in parts of one length, of which a step may read the first few
 
 
 class Attention(nn.Module):

@@ -16,8 +16,9 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from model_core.families.conditions import StepNumbers
-from model_core.families.dalle_bart.layers import Cache, DecoderLayer, KeysValues
+from model_core.families.dalle_bart.layers import DecoderLayer
 from model_core.families.dalle_bart.network import DalleBart, DalleBartConfig
+from model_core.families.keys_values import Cache, KeysValues, empty_cache
 from model_core.families.linear import fused, turned
 
 AnyArray = Array | np.ndarray
@@ -158,13 +159,10 @@ def empty(config: DalleBartConfig, weights: StepWeights, rows: int, parts: int =
 
 
 def _no_keys_values(config, weights, rows, length, parts=1):
-    """For every layer, in parts. Arrays of their own each time: what is used up must not be there twice."""
-    heads, size, dtype = config.decoder_attention_heads, -(-length // parts), weights.shared["lm_head"]["kernel"].dtype
-    shapes = [(rows, heads, min(size, length - start), config.d_model // heads) for start in range(0, length, size)]
-    return tuple(
-        tuple(KeysValues(keys=jnp.zeros(shape, dtype), values=jnp.zeros(shape, dtype)) for shape in shapes)
-        for _ in range(config.decoder_layers)
-    )
+    """For every layer, in parts."""
+    heads, dtype = config.decoder_attention_heads, weights.shared["lm_head"]["kernel"].dtype
+    size = config.d_model // heads
+    return tuple(empty_cache(rows, heads, length, size, dtype, parts) for _ in range(config.decoder_layers))
 
 
 def prefill(

@@ -5,8 +5,6 @@ Weights & Biases artifact ("entity/project/name:version").
 A model's folder holds `dalle_bart/`, `vqgan/`, `clip/` (optional), each as its public repository has it, and
 `model.json`, which may name other folders: `"parts": {"sampler": "dalle_bart", "codec": "vqgan", "scorer": "clip"}`.
 Nothing is downloaded unless asked for. Imports no JAX.
-
-Provenance of the sampling defaults: the inference notebook of dalle-mini, whose config has top_k 50.
 """
 
 import os
@@ -28,9 +26,6 @@ from model_core.weights.weight_files import FLAX_WEIGHTS, SAFETENSORS_WEIGHTS
 ROLES: Mapping[str, Any] = MappingProxyType({"sampler": families, "text": families, "codec": codecs, "scorer": scorers})
 # Where a part lies in a model's folder, unless model.json says otherwise. What draws reads the text as well.
 FOLDERS: Mapping[str, str] = MappingProxyType({"sampler": "dalle_bart", "codec": "vqgan", "scorer": "clip"})
-REFERENCE_SAMPLING: Mapping[str, float] = MappingProxyType(
-    {"guidance_scale": 10.0, "temperature": 1.0, "top_k": 50, "top_p": 1.0}
-)
 _SHIPPED = Path(__file__).with_name("bundled")
 _HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?", re.ASCII)
 _PART_FILES = (
@@ -42,6 +37,11 @@ _PART_FILES = (
     "vocab.json",
     "merges.txt",
     "enwiki-words-frequency.txt",
+    "bpe.json",
+    "bpe.model",
+    "bpe_simple_vocab_16e6.txt",
+    "tokenizer/bpe-16k-vocab.json",
+    "tokenizer/bpe-16k-merges.txt",
     "preprocessor_config.json",
 )
 
@@ -84,9 +84,9 @@ class Bundle:
         """Copies the files of each part that are read into `folder`, laid out by `FOLDERS`, without model.json."""
         for role, source in self.parts.items():
             target = folder / FOLDERS.get(role, role)
-            target.mkdir(parents=True, exist_ok=True)
             for name in (*_PART_FILES, SAFETENSORS_WEIGHTS):
                 if (source / name).is_file():
+                    (target / name).parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(source / name, target / name)
 
 
@@ -138,7 +138,7 @@ def from_parts(
         codec=codec_folder,
         scorer=None if scorer is None else _locate(scorer, download),
         size=_image_size(codec_folder),
-        sampling=dict(REFERENCE_SAMPLING),
+        sampling=dict(families.read_config(sampler_folder).default_sampling),
     )
 
 
@@ -235,7 +235,8 @@ def _read_folder(folder: Path, default_id: str) -> Bundle:
     parts = {"text": parts["sampler"], "scorer": None, **parts}
     if (folder / "model.json").exists():
         return Bundle(**parts, **_read_card(folder))
-    return Bundle(id=default_id, **parts, size=_image_size(parts["codec"]), sampling=dict(REFERENCE_SAMPLING))
+    sampling = dict(families.read_config(parts["sampler"]).default_sampling)
+    return Bundle(id=default_id, **parts, size=_image_size(parts["codec"]), sampling=sampling)
 
 
 def _named_parts(folder: Path) -> dict[str, str]:

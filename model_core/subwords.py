@@ -48,9 +48,7 @@ def read_clip_merges(path: Path) -> Subwords:
     from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
 
     lines = _text(path).split("\n")[1 : _CLIP_MERGES + 1]
-    pairs = [tuple(line.split()) for line in lines if line]
-    if not pairs or not all(len(pair) == 2 for pair in pairs):
-        raise _corrupt(path, "a line of it is not two subwords")
+    pairs = _pairs(path, [line for line in lines if line])
     characters = _byte_characters()
     names = [*characters, *(f"{one}</w>" for one in characters), *map("".join, pairs), *_CLIP_SPECIALS]
     vocabulary = {name: place for place, name in enumerate(names)}
@@ -93,7 +91,8 @@ def read_character_pairs(vocabulary: Path, merges: Path) -> Subwords:
     ids = read_json(vocabulary.parent, vocabulary.name)
     if missing := [name for name in ("[PAD]", "[UNK]") if type(ids.get(name)) is not int]:
         raise _corrupt(vocabulary, f"it has no id for {' and '.join(missing)}")
-    pairs = [tuple(line.split()) for line in _text(merges).splitlines() if line and not line.startswith("#version")]
+    lines = _text(merges).splitlines()
+    pairs = _pairs(merges, [line for line in lines if line and not line.startswith("#version")])
 
     def build() -> Tokenizer:
         tokenizer = Tokenizer(models.BPE(ids, pairs, unk_token="[UNK]", end_of_word_suffix="</w>"))
@@ -116,6 +115,13 @@ def _built(path: Path, build: Callable[[], "tokenizers.Tokenizer"]) -> "tokenize
         raise
     except Exception as error:  # the library raises nothing more precise
         raise _corrupt(path, str(error)) from error
+
+
+def _pairs(path: Path, lines: list[str]) -> list[tuple[str, str]]:
+    try:
+        return [(first, second) for first, second in map(str.split, lines)]
+    except ValueError as error:
+        raise _corrupt(path, "a line of it is not two subwords") from error
 
 
 def _text(path: Path) -> str:

@@ -81,7 +81,7 @@ def read_youtokentome(path: Path) -> Youtokentome:
         (num_characters, num_rules), rest = lines[0], lines[1:]
         characters, rules = rest[:num_characters], rest[num_characters:-1]
         unknown, _, begin, end = rest[-1]
-        known = dict(characters)
+        known = {one[0]: one[1] for one in characters}
         table = {(x, y): (place, z) for place, (x, y, z) in enumerate(rules)}
         ids = [*known.values(), *(number for rule in rules for number in rule), *rest[-1]]
         size = num_characters + num_rules + len(set(rest[-1]) - {-1})

@@ -33,7 +33,10 @@ def _counts(value: str) -> list[int]:
 
 
 Model = Annotated[
-    str, typer.Option(help="Shipped name or folder; or mini or mega: random weights of the public model's size.")
+    str,
+    typer.Option(
+        help="Shipped name or folder; or mini, mega, malevich or mindalle: random weights of the public model's size."
+    ),
 ]
 Images = Annotated[str, typer.Option(help="How many images at a time; several, with commas.")]
 DType = Annotated[str, typer.Option("--dtype", help="float32, bfloat16 or float16.")]

@@ -2,7 +2,8 @@
 
 Speed does not depend on the weights' values, so random ones tell what a public model will do before it is downloaded.
 
-Sizes are those of the config.json files of dalle-mini, dalle-mega, vqgan_imagenet_f16_16384 and CLIP ViT-B/32.
+Sizes are those of the config.json files of dalle-mini, dalle-mega, vqgan_imagenet_f16_16384 and CLIP ViT-B/32, of
+rudalle's table for Malevich, and of minDALL-E's config.yaml.
 """
 
 import zlib
@@ -13,10 +14,11 @@ import jax
 from flax import traverse_util
 
 from model_core import bundles, codecs, families, scorers
-from model_core.bundles import REFERENCE_SAMPLING
 from model_core.codecs import vqgan
 from model_core.errors import InvalidValue
 from model_core.families.dalle_bart import family as dalle_bart
+from model_core.families.dalle_gpt import config as dalle_gpt_config
+from model_core.families.dalle_gpt import family as dalle_gpt
 from model_core.families.protocol import Family
 from model_core.scorers import clip
 from model_core.weights import checkpoint
@@ -56,10 +58,26 @@ CLIP_B32 = clip.CLIPConfig(
     preprocessor=clip.PreprocessorConfig(shortest_edge=224, crop_size=224),
     projection_dim=512,
 )
+_MALEVICH = {"num_layers": 24, "hidden_size": 2048, "num_attention_heads": 16, "image_tokens_per_dim": 32} | {
+    "text_seq_length": 128,
+    "vocab_size": 16384 + 128,
+    "image_vocab_size": 8192,
+    "cogview_sandwich_layernorm": True,
+}
+_MINDALLE = {"embed_dim": 1536, "n_layers": 42, "n_heads": 24, "ctx_len_img": 256, "ctx_len_txt": 64}
+MALEVICH = dalle_gpt_config.from_dict(
+    {"model_type": "dalle_gpt", "layout": "rudalle", "hf_version": "v3", "model_params": _MALEVICH}
+)
+MINDALLE = dalle_gpt_config.from_dict(
+    {"model_type": "dalle_gpt", "layout": "mindalle"}
+    | {"stage2": {"vocab_size_txt": 16384, "vocab_size_img": 16384, "hparams": _MINDALLE}}
+)
 # Of each public model, by role: the module that computes a part, and its configuration.
 SIZES: dict[str, dict[str, tuple[Any, Any]]] = {
-    name: {"sampler": (dalle_bart, config), "codec": (vqgan, VQGAN_F16), "scorer": (clip, CLIP_B32)}
-    for name, config in (("mini", MINI), ("mega", MEGA))
+    "mini": {"sampler": (dalle_bart, MINI), "codec": (vqgan, VQGAN_F16), "scorer": (clip, CLIP_B32)},
+    "mega": {"sampler": (dalle_bart, MEGA), "codec": (vqgan, VQGAN_F16), "scorer": (clip, CLIP_B32)},
+    "mindalle": {"sampler": (dalle_gpt, MINDALLE), "codec": (vqgan, VQGAN_F16), "scorer": (clip, CLIP_B32)},
+    "malevich": {"sampler": (dalle_gpt, MALEVICH)},
 }
 
 
@@ -73,15 +91,16 @@ class Sampler(NamedTuple):
 
 def default_guidance_scale(model: str) -> float:
     """What the model draws with unless a request says otherwise; the random ones, what the public ones do."""
-    sampling = REFERENCE_SAMPLING if model in SIZES else bundles.resolve(model).sampling
-    return sampling["guidance_scale"]
+    if model in SIZES:
+        return SIZES[model]["sampler"][1].default_sampling["guidance_scale"]
+    return bundles.resolve(model).sampling["guidance_scale"]
 
 
 def load_sampler(model: str, dtype: str) -> Sampler:
     """Gives what draws codes.
 
     Args:
-      model: "mini" or "mega" for random weights of the public size, else a shipped model's name or a folder.
+      model: one of `SIZES` for random weights of the public size, else a shipped model's name or a folder.
       dtype: float32, float16 or bfloat16.
 
     Raises:
@@ -100,7 +119,7 @@ def load_sampler(model: str, dtype: str) -> Sampler:
 def load_codec(model: str, dtype: str) -> tuple[Any, Any, Params]:
     """As `load_sampler`, for (codec, config, params)."""
     if model in SIZES:
-        codec, config = SIZES[model]["codec"]
+        codec, config = _sized(model, "codec")
         return codec, config, random_params(codec.param_shapes(config), dtype)
     return codecs.load(bundles.resolve(model).codec, dtype)
 
@@ -112,12 +131,18 @@ def load_scorer(model: str, dtype: str) -> tuple[Any, Any, Params]:
       InvalidValue: the model has none.
     """
     if model in SIZES:
-        scorer, config = SIZES[model]["scorer"]
+        scorer, config = _sized(model, "scorer")
         return scorer, config, random_params(scorer.param_shapes(config), dtype)
     folder = bundles.resolve(model).scorer
     if folder is None:
         raise InvalidValue(f"{model} has no scorer to bench.", "model")
     return scorers.load(folder, dtype)
+
+
+def _sized(model: str, role: str) -> tuple[Any, Any]:
+    if role not in SIZES[model]:
+        raise InvalidValue(f"{model} has no {role} to bench.", "model")
+    return SIZES[model][role]
 
 
 def random_params(shapes: Params, dtype: str) -> Params:

@@ -83,7 +83,8 @@ class EncodedPrompt:
 
     Attributes:
       condition: of the prompt.
-      uncondition: what guidance leads away from: the negative prompt, or no text at all; None without guidance.
+      uncondition: what guidance leads away from: the negative prompt, or no text at all; None without guidance, and
+        of models that cannot be guided.
       words: the prompt as the model reads it, after normalising.
       num_tokens: text tokens of the prompt, begin and end among them; what is beyond the model's length is not read.
       num_negative_tokens: of the negative prompt; 0 where there is none.

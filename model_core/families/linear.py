@@ -25,17 +25,19 @@ def product(x, kernel, dimension_numbers, **options):
     multiply = partial(jax.lax.dot_general, dimension_numbers=dimension_numbers, **options)
     if x.shape[-2] != 1:
         return multiply(x, kernel)
-    return jax.lax.platform_dependent(x, kernel, cpu=_kernel_on_the_left, default=multiply)
+    on_the_left = partial(_kernel_on_the_left, dtype=options.get("preferred_element_type"))
+    return jax.lax.platform_dependent(x, kernel, cpu=on_the_left, default=multiply)
 
 
 dense = partial(nn.Dense, use_bias=False, dot_general=product)
 
 
-def _kernel_on_the_left(x, kernel):
+def _kernel_on_the_left(x, kernel, dtype):
     rows = x.reshape(-1, x.shape[-1])
     if len(rows) <= FEW_ROWS:
-        return jnp.stack([kernel.T @ row for row in rows]).reshape(*x.shape[:-1], kernel.shape[-1])
-    columns = jnp.einsum("do,rd->or", kernel, rows)
+        products = [jnp.matmul(kernel.T, row, preferred_element_type=dtype) for row in rows]
+        return jnp.stack(products).reshape(*x.shape[:-1], kernel.shape[-1])
+    columns = jnp.einsum("do,rd->or", kernel, rows, preferred_element_type=dtype)
     columns = jax.lax.optimization_barrier(columns)  # or XLA would turn the product around again
     return columns.T.reshape(*x.shape[:-1], kernel.shape[-1])
 

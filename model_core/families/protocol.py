@@ -6,7 +6,7 @@ Only where a model lies on several devices, leaves with four axes are taken for 
 heads.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -33,13 +33,21 @@ class Config(Protocol):
         """Of a condition's values: [T, D] or [T]."""
         ...
 
+    @property
+    def default_sampling(self) -> Mapping[str, float]:
+        """guidance_scale, temperature, top_k and top_p where nobody says how to draw; those of the reference."""
+        ...
+
 
 @runtime_checkable
 class Text(Protocol):
     """Prompts → conditions. Safe to share between threads."""
 
-    def __call__(self, prompt: str, negative: str | None = None) -> tuple[Condition, Condition]:
-        """A prompt's condition, and what guidance leads away from: `negative`, or no text at all."""
+    def __call__(self, prompt: str, negative: str | None = None) -> tuple[Condition, Condition | None]:
+        """A prompt's condition, and what guidance leads away from: `negative`, or no text at all.
+
+        None where the model was trained without a text that says nothing: it is drawn without guidance, or refused.
+        """
         ...
 
     def encode(self, pairs: Sequence[tuple[str, str | None]]) -> list[EncodedPrompt]:

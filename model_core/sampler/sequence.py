@@ -129,7 +129,11 @@ class Sequence:
         if not self.sampling.is_guided:
             self.uncondition = None
         elif self.uncondition is None:
-            raise InvalidValue("Guidance needs an unconditional text; give one, or a scale of 1.", "guidance_scale")
+            raise InvalidValue(
+                f"guidance_scale is {self.sampling.guidance_scale:g}, but there is no text to lead away from: "
+                "this model was trained without one, or none was given. Set it to 1.",
+                "guidance_scale",
+            )
         for param, condition in zip(("prompt", "negative_prompt"), self.conditions, strict=False):
             _check_condition(param, condition, condition_shape)
         self.codes = _checked_codes(self.fixed_codes, num_codes, length)

@@ -5,6 +5,7 @@ After dalle-mini 0.1.5 (github.com/borisdayma/dalle-mini), the settings that the
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,11 @@ class DalleBartConfig:
     def condition_shape(self) -> tuple[int, int]:
         """Of the values of a `Condition`: encoder states [T, D]."""
         return self.max_text_length, self.d_model
+
+    @property
+    def default_sampling(self) -> Mapping[str, float]:
+        """Of the inference notebook of dalle-mini, whose config has top_k 50."""
+        return {"guidance_scale": 10.0, "temperature": 1.0, "top_k": 50, "top_p": 1.0}
 
     @property
     def logits_width(self) -> int:

@@ -7,7 +7,7 @@ After the sparse attention of DALL·E (arXiv:2102.12092), as DALLE-pytorch 1.6.6
 """
 
 import math
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import product
 from typing import NamedTuple
 
@@ -168,5 +168,6 @@ def mix(groups: list[_Group]) -> Float[Array, "R L HK"]:
     weights = jax.nn.softmax(scores).astype(groups[0].values.dtype)
     ends = np.cumsum([group.scores.shape[-1] for group in groups])[:-1]
     split = jnp.split(weights, ends, axis=-1)
-    mixed = sum(jnp.einsum(g.equation, w, g.values) for g, w in zip(groups, split, strict=True))
-    return jnp.reshape(mixed, (*mixed.shape[:2], -1))
+    mixed = [jnp.einsum(g.equation, w, g.values) for g, w in zip(groups, split, strict=True)]
+    mixed = reduce(jnp.add, mixed)
+    return jnp.reshape(mixed, (*mixed.shape[:2], mixed.shape[2] * size))

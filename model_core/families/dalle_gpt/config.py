@@ -43,7 +43,7 @@ def read_config(folder: Path) -> DalleGptConfig:
 def from_dict(raw: dict[str, Any]) -> DalleGptConfig:
     """Reads a parsed config.json; raises UnsupportedConfig as `read_config`."""
     layout = raw.get("layout")
-    if raw.get("model_type") != MODEL_TYPE or layout not in _LAYOUTS:
+    if raw.get("model_type") != MODEL_TYPE or not isinstance(layout, str) or layout not in _LAYOUTS:
         raise UnsupportedConfig(
             f"config.json has the model_type {raw.get('model_type')!r:.100} and the layout {layout!r:.100}; "
             f"it must be {MODEL_TYPE!r} with one of {', '.join(_LAYOUTS)}."
@@ -67,7 +67,7 @@ def _dalle_pytorch(raw: dict[str, Any]) -> DalleGptConfig:
     for kind in kinds:
         if kind not in _DALLE_PYTORCH_ATTENTION:
             raise UnsupportedConfig(_refusal(f"attn_types with {kind!r:.100}"))
-    attention = tuple(islice(cycle(kinds), depth))
+    attention: tuple[Any, ...] = tuple(islice(cycle(kinds), depth))
     side, codebook = _grid_of_codec(raw)
     rotary = bool(hparams.get("rotary_emb"))  # old files lack it, and shift_tokens: they had neither
     vocabulary = sizes["num_text_tokens"] + text

@@ -11,6 +11,7 @@ from model_core import bundles
 from model_core.errors import CorruptCheckpoint, ModelNotFound
 
 VQGAN = Path(__file__).parents[2] / "parity" / "fixtures" / "vqgan-tiny"
+DALLE_BART = Path(__file__).parents[2] / "parity" / "fixtures" / "dalle-tiny"
 CARD = {
     "id": "tiny",
     "licence": "CC0-1.0",
@@ -35,6 +36,7 @@ def folder(tmp_path):
         (path / part).mkdir(parents=True)
     (path / "vqgan").mkdir()
     shutil.copy(VQGAN / "config.json", path / "vqgan")
+    shutil.copy(DALLE_BART / "config.json", path / "dalle_bart")
     (path / "model.json").write_text(json.dumps(CARD))
     return path
 
@@ -44,8 +46,9 @@ def cache(tmp_path: Path, repo: str, files: list[str], commit: str = "a" * 40, r
     root = tmp_path / "cache" / f"models--{repo.replace('/', '--')}"
     snapshot = root / "snapshots" / commit
     for file in files:
+        config = (DALLE_BART if "dalle" in f"{repo}/{file}" else VQGAN) / "config.json"
         (snapshot / file).parent.mkdir(parents=True, exist_ok=True)
-        (snapshot / file).write_text((VQGAN / "config.json").read_text() if file.endswith("config.json") else "{}")
+        (snapshot / file).write_text(config.read_text() if file.endswith("config.json") else "{}")
     (root / "refs").mkdir()
     (root / "refs" / ref).write_text(commit)
     return snapshot
@@ -133,7 +136,7 @@ def test_wrong_card_value_is_named(folder, changes, message):
 def test_parts_from_three_folders(folder):
     bundle = bundles.from_parts(sampler=folder / "dalle_bart", codec=str(VQGAN))
     assert (bundle.id, bundle.codec, bundle.scorer, bundle.size) == ("dalle_bart", VQGAN, None, 32)
-    assert bundles.from_parts(sampler=VQGAN, codec=VQGAN, scorer=folder / "clip").scorer == folder / "clip"
+    assert bundles.from_parts(sampler=DALLE_BART, codec=VQGAN, scorer=folder / "clip").scorer == folder / "clip"
 
 
 def test_a_card_may_name_other_folders(folder):
@@ -264,9 +267,9 @@ def test_download_of_a_whole_model_takes_the_parts_that_its_card_names(hub, monk
 
 
 def test_nothing_is_downloaded_unless_asked(hub):
-    bundles.from_parts(sampler="org/a", codec=VQGAN)
+    bundles.from_parts(sampler=DALLE_BART, codec=VQGAN, scorer="org/a")
     assert [ask["local_files_only"] for ask in hub.asked] == [True]
-    bundles.from_parts(sampler="org/a", codec=VQGAN, download=True)
+    bundles.from_parts(sampler=DALLE_BART, codec=VQGAN, scorer="org/a", download=True)
     assert [ask["local_files_only"] for ask in hub.asked] == [True, False]
 
 

@@ -118,10 +118,10 @@ def _built(path: Path, build: Callable[[], "tokenizers.Tokenizer"]) -> "tokenize
 
 
 def _pairs(path: Path, lines: list[str]) -> list[tuple[str, str]]:
-    try:
-        return [(first, second) for first, second in map(str.split, lines)]
-    except ValueError as error:
-        raise _corrupt(path, "a line of it is not two subwords") from error
+    pairs = [tuple(line.split()) for line in lines]
+    if not pairs or any(len(pair) != 2 for pair in pairs):
+        raise _corrupt(path, "it has no lines of two subwords each")
+    return pairs  # pyright: ignore[reportReturnType]  (of two each)
 
 
 def _text(path: Path) -> str:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from model_core.families.linear import dense, fused, turned
+from model_core.families.linear import dense, fused, product, turned
 
 WIDTH, HIDDEN = 16, 24
 
@@ -24,6 +24,15 @@ def test_rows_are_multiplied_whatever_their_number(rows, positions):
     """Few rows of one position each go ways of their own."""
     kernel, x = normal(0, WIDTH, HIDDEN), normal(1, rows, positions, WIDTH)
     np.testing.assert_allclose(apply(kernel, x), np.asarray(x) @ np.asarray(kernel), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+@pytest.mark.parametrize("positions", [0, 1, 3])
+def test_sums_may_be_wider_than_what_is_multiplied(rows, positions):
+    """Here they are beyond float16's range."""
+    kernel, x = jnp.full((WIDTH, HIDDEN), 300, jnp.float16), jnp.full((rows, positions, WIDTH), 300, jnp.float16)
+    got = jax.jit(lambda x: product(x, kernel, (((2,), (0,)), ((), ())), preferred_element_type=jnp.float32))(x)
+    np.testing.assert_array_equal(got, np.full((rows, positions, HIDDEN), WIDTH * 300.0**2, np.float32))
 
 
 def test_a_row_among_as_many_does_not_depend_on_the_others():

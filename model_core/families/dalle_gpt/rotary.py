@@ -34,12 +34,12 @@ def angles(text: int, side: int, head_size: int) -> Float32[np.ndarray, "S pairs
 
 
 def _spaced(start: float, stop: float, count: int) -> Float32[np.ndarray, " count"]:
-    """Evenly from start to stop, from both ends to the middle, as PyTorch counts."""
+    """Evenly from start to stop, from both ends to the middle, each sum rounded once, as PyTorch counts."""
     if count == 1:
         return np.full(1, start, np.float32)
-    step = np.float32(stop - start) / np.float32(count - 1)
-    rising = np.float32(start) + step * np.arange(count, dtype=np.float32)
-    falling = np.float32(stop) - step * np.arange(count - 1, -1, -1, dtype=np.float32)
+    step = np.float64(np.float32(stop - start) / np.float32(count - 1))
+    rising = start + step * np.arange(count)
+    falling = stop - step * np.arange(count - 1, -1, -1)
     return np.where(np.arange(count) < count // 2, rising, falling).astype(np.float32)
 
 

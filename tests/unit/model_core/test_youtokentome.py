@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_core.errors import CorruptCheckpoint
@@ -42,6 +42,7 @@ def test_what_the_file_says(tokenizer):
 rules = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=12, unique=True)
 
 
+@settings(deadline=None)
 @given(rules, st.lists(st.integers(1, 4), max_size=40))
 def test_the_first_rule_that_fits_is_applied_where_it_fits_first(pairs, word):
     """The same as by going through the whole word for each rule."""

@@ -66,7 +66,7 @@ def _offsets(kind: Attention, side: int):
 
 
 class Sight(NamedTuple):
-    """What codes look at in one layer.
+    """What every code looks at in layers of one kind.
 
     Attributes:
       codes: places among the codes, `NOTHING` fills up; None: all up to itself.
@@ -84,9 +84,9 @@ class Sight(NamedTuple):
         return mask[:, :-1]
 
 
-def sight(config: DalleGptConfig, layer: int) -> Sight:
-    """What codes look at in a layer. Late cells are the last tokens of the text, seen only where the table says so."""
-    kind, late = config.attention[layer], config.late_cells
+def sight(config: DalleGptConfig, kind: Attention) -> Sight:
+    """What codes look at. Late cells are the last tokens of the text, seen only where the table says so."""
+    late = config.late_cells
     if kind == "full":
         return Sight(None, None)
     cells = looked_at(kind, config.side)
@@ -99,11 +99,36 @@ def sight(config: DalleGptConfig, layer: int) -> Sight:
     return Sight(np.where(cells < late, NOTHING, cells - late), text)
 
 
+class View(NamedTuple):
+    """What L codes of each row look at in layers of one kind: a few codes, or all that a mask leaves.
+
+    Attributes:
+      few: their places, `NOTHING` fills up; None: see `mask`.
+      mask: None where `few` is there, or all codes up to itself are seen.
+      text: None: all of it.
+    """
+
+    few: Int[Array, "R L M"] | None = None
+    mask: Bool[Array, "R L N"] | None = None
+    text: Bool[Array, "R L P"] | None = None
+
+
+def view(config: DalleGptConfig, kind: Attention, places: Int[Array, "R L"]) -> View:
+    """What codes at `places` look at; made once for all layers of a kind."""
+    seen = sight(config, kind)
+    if seen.codes is None:
+        return View()
+    text = None if seen.text is None else jnp.asarray(seen.text)[places]
+    if places.shape[1] * seen.codes.shape[1] <= seen.codes.shape[0]:
+        return View(few=jnp.asarray(seen.codes)[places], text=text)
+    return View(mask=jnp.asarray(seen.mask())[places], text=text)
+
+
 def attend(
     query: Float[Array, "R H L K"],
     text: KeysValues,
     cache: Cache,
-    seen: Sight,
+    seen: View,
     places: Int[Array, "R L"],
     reach: int,
 ) -> Float[Array, "R L HK"]:
@@ -111,20 +136,18 @@ def attend(
 
     Args:
       text: keys and values [R, H, P, K].
-      cache: of codes, in parts of which those from `reach` on are not read. At a negative place there is no code; what
-        is computed there is finite.
+      cache: of codes, in parts of which those from `reach` on are not read.
     """
-    at = jnp.clip(places, 0)
-    groups = [_over(query, text, None if seen.text is None else jnp.asarray(seen.text)[at])]
-    if seen.codes is None:
+    groups = [_over(query, text, seen.text)]
+    if seen.few is not None:
+        groups.append(_over_few(query, cache[0], seen.few))
+    elif seen.mask is not None:
+        groups.append(_over(query, cache[0], seen.mask))
+    else:
         starts = np.cumsum([0, *(part.keys.shape[2] for part in cache)])
         for part, start in zip(cache, starts, strict=False):
             if start < reach:
                 groups.append(_over(query, part, jnp.arange(part.keys.shape[2]) + start <= places[..., None]))
-    elif places.shape[1] * seen.codes.shape[1] <= seen.codes.shape[0]:
-        groups.append(_over_few(query, cache[0], jnp.asarray(seen.codes)[at]))
-    else:
-        groups.append(_over(query, cache[0], jnp.asarray(seen.mask())[at]))
     return mix(groups)
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from model_core.families.conditions import StepNumbers
 from model_core.families.dalle_gpt import rotary
-from model_core.families.dalle_gpt.attention import attend, attend_causally, sight
+from model_core.families.dalle_gpt.attention import attend, attend_causally, view
 from model_core.families.dalle_gpt.network import Params, Watch, embed_codes, embed_text, head, run_layers
 from model_core.families.dalle_gpt.sizes import DalleGptConfig
 from model_core.families.keys_values import Cache, KeysValues, empty_cache
@@ -150,6 +150,7 @@ def feed(
     places = place[:, None] + jnp.arange(codes.shape[1])  # [R, L]
     inside = jnp.clip(places, 0, config.grid.num_codes - 1)
     turn = _turning(config, config.stream_text + inside, weights)
+    seen = {kind: view(config, kind, inside) for kind in dict.fromkeys(config.attention)}
 
     def attend_codes(layer, query, key, value):
         query, key, value = map(turn, (query, key, value))
@@ -159,7 +160,8 @@ def feed(
             part.write(new, place - start) if start < reach else part
             for part, start in zip(cache[layer], starts, strict=False)
         )
-        return attend(query, state.text.keys_values[layer], cache[layer], sight(config, layer), inside, reach)
+        kind = config.attention[layer]
+        return attend(query, state.text.keys_values[layer], cache[layer], seen[kind], inside, reach)
 
     def shift_codes(which, x):
         if not config.shifts:

@@ -44,7 +44,7 @@ def test_every_kind(kind, side):
 
 
 def test_full_layers_have_no_table():
-    assert sight(from_dict(DALLE_PYTORCH), 0) == (None, None)
+    assert sight(from_dict(DALLE_PYTORCH), "full") == (None, None)
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
@@ -55,7 +55,7 @@ def test_the_masks_of_rudalles_v2_begin_one_token_early(layer):
     assert config.stream_text == text + 1
     stream = np.ones((text + codes, text + codes), bool)  # of what is fed: all but the last code
     stream[text:, text:] = square(kind, config.side)
-    seen = sight(config, layer)
+    seen = sight(config, kind)
     fed = codes - 1
     np.testing.assert_array_equal(seen.mask()[:fed, :fed], stream[text + 1 :, text + 1 :])
     np.testing.assert_array_equal(seen.text[:fed], stream[text + 1 :, : text + 1])

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 from flax import traverse_util
 
-from model_core.bench.models import MEGA, MINI, random_params
+from model_core.bench.models import MEGA, MINI, default_guidance_scale, load_codec, load_scorer, random_params
 from model_core.errors import InvalidValue
 from model_core.families.dalle_bart import family as dalle_bart
 
@@ -39,3 +39,13 @@ def test_random_params_differ_from_array_to_array_and_have_the_dtype():
 def test_a_strange_dtype_is_refused():
     with pytest.raises(InvalidValue, match="float64"):
         random_params({"a": jax.ShapeDtypeStruct((1,), jnp.float32)}, "float64")
+
+
+@pytest.mark.parametrize(("load", "role"), [(load_codec, "codec"), (load_scorer, "scorer")])
+def test_a_part_that_a_size_does_not_have_is_refused(load, role):
+    with pytest.raises(InvalidValue, match=f"malevich has no {role} to bench"):
+        load("malevich", "float32")
+
+
+def test_models_are_benched_with_the_guidance_that_their_references_draw_with():
+    assert [default_guidance_scale(model) for model in ("mini", "malevich", "mindalle")] == [10.0, 1.0, 1.0]

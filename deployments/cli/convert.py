@@ -55,7 +55,7 @@ def convert(
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     for name, size in written.items():
-        results.print(f"{destination / name}: {size / 1e6:.1f} MB")
+        results.print(f"{destination / name}: {size / 1e6:.1f} MB", soft_wrap=True)
 
 
 def _rewrite(source: str, destination: Path, dtype: str) -> dict[str, int]:

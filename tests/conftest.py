@@ -1,9 +1,11 @@
-"""What every test runs under: no network, one CPU device, and jaxtyping's annotations checked by beartype.
+"""What every test runs under: no network, one CPU device, signals as a terminal's programs have them, and jaxtyping's
+annotations checked by beartype.
 
 The checks happen in tests only, while JAX traces; in production the annotations cost nothing.
 """
 
 import os
+import signal
 from collections.abc import Iterator
 
 import jaxtyping
@@ -20,6 +22,11 @@ from jaxtyping import install_import_hook
 import tests.typechecking  # the hook below looks it up by name
 
 install_import_hook("model_core", f"{tests.typechecking.__name__}.check")  # before anything imports it
+
+# Under nohup, or behind a shell's `&`, some are ignored, which every process that is started inherits.
+for number, usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ with stopping.stoppable():
     sys.stdin.readline()
     say("clean")
 """
+pytestmark = pytest.mark.timeout(120)  # a line that never comes
 HUP, TERM, INT = signal.SIGHUP, signal.SIGTERM, signal.SIGINT
 Start = Callable[..., "Program"]
 

@@ -19,6 +19,7 @@ import pytest
 
 from deployments.host import free_port
 from deployments.local import LocalService
+from model_core import bundles, families
 from model_core.pictures.images import read_image
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,7 @@ KNOWN = {
     "Pipeline.from_model": "pipeline",
     "models download": "download",
     "Pipeline.from_parts": "parts",
+    '{"id": "llamagen"': "llamagen",
 }
 # The public models are as if they had been downloaded, and are the tiny ones of the tests.
 DOWNLOADED = f"""
@@ -112,6 +114,15 @@ def test_every_snippet_is_known():
     assert len(SNIPPETS) == len(KNOWN)
     for name in KNOWN.values():
         assert snippet(name)
+
+
+def test_a_llamagen_is_put_together(tmp_path: Path):
+    """Its model.json names the folders of its three parts."""
+    shutil.copytree(FIXTURES / "llamagen-tiny", tmp_path / "xl")
+    (tmp_path / "xl" / "model.json").write_text(snippet("llamagen"))
+    bundle = bundles.resolve(tmp_path / "xl")
+    assert (bundle.sampler.name, bundle.codec.name, bundle.text.name) == ("gpt", "vq", "flan-t5-xl")
+    assert bundle.sampling == dict(families.read_config(bundle.sampler).default_sampling)
 
 
 @pytest.mark.parametrize("name", ["targets", "load"])

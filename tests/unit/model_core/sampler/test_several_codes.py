@@ -97,7 +97,7 @@ fixed = st.lists(st.sampled_from([-1, -1, -1, 0, 7, 18]), min_size=9, max_size=9
 visits = st.tuples(st.integers(0, 2), st.integers(0, 1), samplings, fixed, st.integers(1, 9))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     visits=st.lists(visits, min_size=1, max_size=6),
     codes=st.lists(st.integers(1, 5), min_size=1, max_size=4),

@@ -37,7 +37,7 @@ def end_leftovers(pid: int, grace_s: float = GRACE_S, timeout_s: float = TIMEOUT
             for process in left:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
-        time.sleep(POLL_S)
+        time.sleep(POLL_S)  # between looks, until the deadline
         left = find_leftovers(pid)
     return [process.pid for process in left]
 

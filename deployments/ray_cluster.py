@@ -142,7 +142,7 @@ def _groups_of_their_own() -> Iterator[None]:
     from ray._private import services
 
     plain = services.ConsolePopen
-    services.ConsolePopen = functools.partial(plain, process_group=0)  # type: ignore[misc]
+    services.ConsolePopen = functools.partial(plain, process_group=0)  # type: ignore[misc]  Ray has no setting for it
     try:
         yield
     finally:

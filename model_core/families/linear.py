@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-FEW_ROWS = 2
+SMALL_KERNEL = 2**18  # numbers
 MOST_ROWS = 32  # of several positions each, that are better on the right
 
 
@@ -19,9 +19,9 @@ def product(x, kernel, dimension_numbers, **options):
     """`lax.dot_general` for a dense layer; on a CPU, a few rows take a way of their own.
 
     XLA's CPU backend copies the right side of a product piece by piece into the order that its inner loops want, and
-    reads the left side as it lies. So the kernel goes to the left, and the rows, which are few, to the right; one or
-    two of them go one after the other, which suits small kernels better. Best where `kernel` is the transpose of what
-    lies in memory, as `turned` gives it.
+    reads the left side as it lies. So the kernel goes to the left, and the rows, which are few, to the right: one pass
+    over the kernel. Two rows go one after the other where the kernel stays in a core's cache in between. Best where
+    `kernel` is the transpose of what lies in memory, as `turned` gives it.
     """
     multiply = partial(jax.lax.dot_general, dimension_numbers=dimension_numbers, **options)
     if x.shape[-2] != 1 and not 1 <= x.size // x.shape[-1] <= MOST_ROWS:
@@ -35,7 +35,7 @@ dense = partial(nn.Dense, use_bias=False, dot_general=product)
 
 def _kernel_on_the_left(x, kernel, dtype):
     rows = x.reshape(-1, x.shape[-1])
-    if len(rows) <= FEW_ROWS:
+    if len(rows) == 1 or (len(rows) == 2 and kernel.size <= SMALL_KERNEL):
         products = [jnp.matmul(kernel.T, row, preferred_element_type=dtype) for row in rows]
         return jnp.stack(products).reshape(*x.shape[:-1], kernel.shape[-1])
     columns = jnp.einsum("do,rd->or", kernel, rows, preferred_element_type=dtype)

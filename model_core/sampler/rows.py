@@ -92,7 +92,8 @@ class Rows:
         size = -(-self._length // PARTS)
         parts = [min(end, self._length) for end in range(size, self._length + size, size)]
         self._prefixes = [0, *parts]  # lengths that are read at once
-        powers = (2**power for power in range(1, max_rows.bit_length()) if 2**power < max_rows)
+        least = 1 if self._as_loop else 0  # an accelerator takes as long for one row as for two
+        powers = (2**power for power in range(least, max_rows.bit_length()) if 2**power < max_rows)
         self._counts = [max_rows] if deterministic else [*powers, max_rows]
         self._reaches = [self._length] if deterministic else parts
         self._parts = len(self._reaches)

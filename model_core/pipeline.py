@@ -14,7 +14,7 @@ from model_core import bundles, families
 from model_core.errors import InvalidValue
 from model_core.families.conditions import common_grid
 from model_core.sampler.sequence import SEEDS, Sampling, Sequence
-from model_core.scorers.ranking import RankedImage, rank
+from model_core.scorers.ranking import DIVERSITY, RankedImage, best
 from model_core.stages import ImageDecoder, ImageScorer, TextEncoder, TokenSampler
 
 MAX_IMAGES = 64
@@ -99,6 +99,7 @@ class Pipeline:
         temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
+        diversity: float | None = None,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> list[RankedImage]:
         """Draws images of a prompt, best first. None stands for the model's own default.
@@ -112,14 +113,16 @@ class Pipeline:
           temperature: above 0; lower is safer, higher is more varied.
           top_k: draw among so many likeliest codes; 0 = all.
           top_p: draw among the likeliest codes that together have this probability; 1.0 = all.
+          diversity: of more images than are returned, near copies are left out; see `scorers.ranking.best`.
           on_progress: called with (codes drawn so far, codes to draw), counted over all images.
 
         Raises:
           InvalidValue: an argument is out of range; `param` names it.
         """
         best_of = n if best_of is None else best_of
+        diversity = DIVERSITY if diversity is None else diversity
         first_seed = secrets.randbits(32) if seed is None else seed
-        self._check(prompt, negative_prompt, n, best_of, first_seed)
+        self._check(prompt, negative_prompt, n, best_of, first_seed, diversity)
         given = {"guidance_scale": guidance_scale, "temperature": temperature, "top_k": top_k, "top_p": top_p}
         settings = self.bundle.sampling | {name: value for name, value in given.items() if value is not None}
         sampling = Sampling(**settings)
@@ -132,9 +135,9 @@ class Pipeline:
         codes = self.token_sampler.sample(sequences, on_progress and self._counter(best_of, on_progress))
         images = self.image_decoder.decode(codes)
         scores = self.scorer.score(prompt, images).tolist() if self.scorer else [None] * best_of
-        return rank(map(RankedImage, images, codes, seeds, scores))[:n]
+        return best(map(RankedImage, images, codes, seeds, scores), n, diversity)
 
-    def _check(self, prompt, negative_prompt, n, best_of, seed) -> None:
+    def _check(self, prompt, negative_prompt, n, best_of, seed, diversity) -> None:
         for name, text in (("prompt", prompt), ("negative_prompt", negative_prompt)):
             if not isinstance(text, str):
                 raise InvalidValue(f"{name} must be a string; got {text!r}.", name)
@@ -143,6 +146,8 @@ class Pipeline:
             if type(value) is not int or not low <= value <= high:
                 hint = " (leave it out for a random one)" if name == "seed" else ""
                 raise InvalidValue(f"{name} must be an integer from {low} to {high}{hint}; got {value!r}.", name)
+        if not 0 <= diversity <= 1:
+            raise InvalidValue(f"diversity must be a number from 0 to 1; got {diversity!r}.", "diversity")
         if best_of > n and self.scorer is None:
             raise InvalidValue(
                 f"best_of is {best_of}, but {self.bundle.id} has no scorer to choose by; leave best_of out.", "best_of"

@@ -27,6 +27,9 @@ def generate(
     temperature: Annotated[float | None, typer.Option(help="Below 1 safer, above 1 wilder.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Draw each code from the k likeliest; 0 from all.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Draw from the likeliest of this share; 1 from all.")] = None,
+    diversity: Annotated[
+        float | None, typer.Option(help="Of --best-of, leave out what differs by less; 0: none.")
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -54,6 +57,7 @@ def generate(
         "temperature": temperature,
         "top_k": top_k,
         "top_p": top_p,
+        "diversity": diversity,
     }
     from deployments.cli.gallery import check_folder, write_gallery
 

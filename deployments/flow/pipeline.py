@@ -20,7 +20,7 @@ from deployments.flow.previews import Preview, Previews
 from deployments.telemetry.metrics import PipelineMetrics
 from model_core.families.conditions import EncodedPrompt, Grid
 from model_core.sampler.sequence import Sampling
-from model_core.scorers.ranking import RankedImage, rank
+from model_core.scorers.ranking import DIVERSITY, RankedImage, best
 
 OnCodes = Callable[[int, np.ndarray], None]  # takes the place of an image's seed, and its codes so far
 
@@ -36,6 +36,7 @@ class GenerateOptions(TypedDict):
       seeds: one for each image drawn, below 2^32.
       timeout_s: how long it may take, all in all.
       fixed_codes: int32 [N], what every image has to have, and -1 where codes are drawn; None fixes none.
+      diversity: how much those returned differ; see `scorers.ranking.best`.
     """
 
     n: int
@@ -44,6 +45,7 @@ class GenerateOptions(TypedDict):
     sampling: Sampling
     timeout_s: float
     fixed_codes: NotRequired[np.ndarray | None]
+    diversity: NotRequired[float]
 
 
 class StagePipeline:
@@ -192,7 +194,7 @@ class StagePipeline:
             drawn = await all_of(draw(*one) for one in zip(range(options["best_of"]), options["seeds"], strict=True))
         if self._scorer and any(image.score is None for image in drawn):
             self._metrics.unranked()
-        return rank(drawn)[: options["n"]]
+        return await asyncio.to_thread(best, drawn, options["n"], options.get("diversity", DIVERSITY))
 
     async def _sample(self, start: Callable[..., Any], on_codes: Callable[[np.ndarray], None]) -> np.ndarray:
         """Samples, and hands on what is shown. After a replica's death another goes on from there."""

@@ -120,6 +120,7 @@ class ImageRequest:
             "sampling": self._sampling,
             "timeout_s": self._time_left_s(),
             "fixed_codes": prepared.fixed_codes,
+            "diversity": self._request.diversity,
         }
 
     def _time_left_s(self) -> float:

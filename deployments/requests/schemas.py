@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from model_core.sampler.sequence import SEEDS
+from model_core.scorers.ranking import DIVERSITY
 
 Scale = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
 Temperature = Annotated[float, Field(ge=1e-6, le=1000, allow_inf_nan=False)]
@@ -51,6 +52,12 @@ class DrawingRequest(BaseModel):
     )
     best_of: int | None = Field(
         default=None, ge=1, description="Draw this many and return the best n; else n are drawn."
+    )
+    diversity: float = Field(
+        default=DIVERSITY,
+        ge=0,
+        le=1,
+        description="Leave near copies out of what best_of draws: colours differ by less than this; 0: none.",
     )
     negative_prompt: str = Field(default="", description="What to keep away from.")
     guidance_scale: Scale | None = Field(default=None, description="How hard to follow the prompt; 1 is not at all.")

@@ -3,8 +3,8 @@
     make manifests CRD=ray.io_rayservices.yaml
 
 Fields that a schema does not know are errors, as the API server drops them in silence. The definition comes with each
-release of KubeRay: helm-chart/kuberay-operator/crds/ray.io_rayservices.yaml (or .yaml.gz, as it is). Needs packages that
-nothing else does (kubernetes-validate, jsonschema, PyYAML); nothing is fetched.
+release of KubeRay: helm-chart/kuberay-operator/crds/ray.io_rayservices.yaml (or .yaml.gz, as it is). Needs packages
+that nothing else does (kubernetes-validate, jsonschema, PyYAML); nothing is fetched.
 """
 
 import argparse

@@ -68,6 +68,11 @@ types: setup ## Pyright
 layers: setup ## Import contracts: which package may know which
 	@$(BIN)/lint-imports
 
+.PHONY: manifests
+manifests: setup ## Check cluster/kuberay against KubeRay's definition: CRD=ray.io_rayservices.yaml (fetches the schemas of Kubernetes from PyPI)
+	@$(BIN)/uv run --quiet --no-project --python $(BIN)/python --with kubernetes-validate --with jsonschema --with pyyaml \
+	  python cluster/check_manifests.py --crd $(CRD)
+
 ##@ Test
 
 .PHONY: test

@@ -27,7 +27,7 @@ class Settings(BaseModel):
 ROUTER_BACKOFF_S = 0.05
 # Settings that Serve knows by the same names.
 SERVE_OPTIONS = {"max_ongoing_requests", "max_queued_requests", "graceful_shutdown_timeout_s", "max_surge_percent"}
-SERVE_OPTIONS |= {"health_check_period_s", "health_check_timeout_s"}
+SERVE_OPTIONS |= {"max_replicas_per_node", "health_check_period_s", "health_check_timeout_s"}
 AUTOSCALING_OPTIONS = {"min_replicas", "max_replicas", "target_ongoing_requests", "look_back_period_s"}
 AUTOSCALING_OPTIONS |= {"upscale_delay_s", "downscale_delay_s"}
 
@@ -51,6 +51,12 @@ class DeploymentConfig(Settings):
     num_gpus: float = Field(default=0, ge=0, description="GPUs reserved for a replica.")
     resources: dict[str, float] = Field(default={}, description="Other resources, such as {TPU: 1}.")
     accelerator_type: str | None = Field(default=None, description="Kind of accelerator, such as A100 or TPU-V6E.")
+    label_selector: dict[str, str] = Field(
+        default={}, description="Labels of the nodes that replicas may be on, such as {ray.io/market-type: on-demand}."
+    )
+    max_replicas_per_node: int | None = Field(
+        default=None, ge=1, le=100, description="Of this deployment on one node; else no limit."
+    )
     memory_fraction: float | None = Field(
         default=None,
         gt=0,
@@ -104,6 +110,7 @@ class DeploymentConfig(Settings):
                 "num_gpus": self.num_gpus,
                 "resources": self.resources,
                 **({"accelerator_type": self.accelerator_type} if self.accelerator_type else {}),
+                **({"label_selector": self.label_selector} if self.label_selector else {}),
                 # Only where there is one: a replica with an environment of its own cannot use a waiting process.
                 **({"runtime_env": {"env_vars": self.environment}} if self.environment else {}),
             },

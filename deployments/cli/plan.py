@@ -15,6 +15,13 @@ def plan(
     best_of: Annotated[int, typer.Option(min=1, help="Images drawn in a request.")] = 1,
     num_images: Annotated[int, typer.Option("-n", "--num-images", min=1, help="Of them returned.")] = 1,
     wait: Annotated[float, typer.Option(min=0, help="Seconds that an accepted image may wait.")] = 10.0,
+    emissions: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Grams of CO2 equivalent a kWh where the devices are: say what is emitted. Not in --json."
+        ),
+    ] = None,
+    watts: Annotated[float, typer.Option(min=0, help="With --emissions: what one device takes under load.")] = 700.0,
     as_json: AsJson = False,
 ) -> None:
     """Plans replicas, accelerators and queues for a mean load."""
@@ -43,3 +50,10 @@ def plan(
         f"Where all stages share one device, as on CPUs, a machine draws {made.shared_per_second:.3g} images/s at "
         f"most: that takes {made.shared_machines} of them."
     )
+    if emissions is not None:
+        emitted = made.emissions(watts, emissions)
+        console.print(
+            f"At {watts:g} W a device and {emissions:g} g of CO2 equivalent a kWh: {emitted.joules_per_image:.3g} J an "
+            f"image, {emitted.kwh_per_day:.3g} kWh and {emitted.kg_per_day:.3g} kg a day: one device a replica, "
+            "without the machines around them."
+        )

@@ -61,16 +61,27 @@ class StagePlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Emissions:
+    """Electricity, of an image returned and of a day; and the CO2 equivalent of making it."""
+
+    joules_per_image: float
+    kwh_per_day: float
+    kg_per_day: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What is needed.
 
     Attributes:
+      images_per_second: returned, as asked for.
       drawn_per_second: images drawn, those that best_of drops included.
       image_seconds: of one image through all stages, without waiting.
       max_pending_images: what the gateways may let in, all together, so that nobody waits longer than asked for.
     """
 
     stages: tuple[StagePlan, ...]
+    images_per_second: float
     drawn_per_second: float
     image_seconds: float
     max_pending_images: int
@@ -84,6 +95,20 @@ class Plan:
     def shared_machines(self) -> int:
         """How many such machines it takes, each as busy as a replica may be."""
         return math.ceil(self.drawn_per_second / (BUSY * self.shared_per_second))
+
+    def emissions(self, watts: float, grams_per_kwh: float) -> "Emissions":
+        """What the planned replicas consume, each on a device that takes so many watts whether it is busy or not.
+
+        Args:
+          watts: of one device under load.
+          grams_per_kwh: of CO2 equivalent, of the electricity where the devices are.
+        """
+        devices = sum(part.replicas for part in self.stages)
+        joules = devices * watts / self.images_per_second
+        kwh_per_day = devices * watts * 24 / 1000
+        return Emissions(
+            joules_per_image=joules, kwh_per_day=kwh_per_day, kg_per_day=kwh_per_day * grams_per_kwh / 1000
+        )
 
     def settings(self) -> dict[str, Any]:
         """The plan as settings of a model, and of its gateway."""
@@ -129,6 +154,7 @@ def plan(costs: list[Cost], *, images_per_second: float, best_of: int = 1, n: in
     image_seconds = sum(part.cost.seconds for part in parts)
     return Plan(
         stages=parts,
+        images_per_second=images_per_second,
         drawn_per_second=drawn,
         image_seconds=image_seconds,
         max_pending_images=max(best_of, math.ceil(drawn * (image_seconds + wait_s))),

@@ -7,6 +7,7 @@ import numpy as np
 from deployments.config import ClipScorerConfig
 from deployments.stages.batching import batched
 from deployments.stages.health import Health
+from deployments.telemetry import energy
 from model_core.errors import ModelNotFound
 
 
@@ -23,6 +24,7 @@ class ClipScorerDeployment:
             bundle.scorer, dtype=config.dtype, batch_size=config.batch_size, known_prompts=bundle.known_prompts
         )
         self._stage.warm_up()
+        energy.report()
         self._health = Health()
         self._score_batched = batched(
             self._health.watched(self._score), self._stage.batch_size, config.batch_wait_timeout_s

@@ -5,6 +5,7 @@ import numpy as np
 from deployments.config import ImageDecoderConfig
 from deployments.stages.batching import batched
 from deployments.stages.health import Health
+from deployments.telemetry import energy
 
 
 class ImageDecoderDeployment:
@@ -16,6 +17,7 @@ class ImageDecoderDeployment:
         folder = bundles.resolve(model).codec
         self._stage = stages.ImageDecoder(folder, dtype=config.dtype, batch_size=config.batch_size)
         self._stage.warm_up()
+        energy.report()
         # One by one where that is how they are computed, so that none waits for the others of a batch.
         self._health = Health()
         decode, encode = self._health.watched(self._decode), self._health.watched(self._encode)

@@ -3,6 +3,7 @@
 from deployments.config import TextEncoderConfig
 from deployments.stages.batching import batched
 from deployments.stages.health import Health
+from deployments.telemetry import energy
 from model_core.families.conditions import EncodedPrompt
 
 
@@ -19,6 +20,7 @@ class TextEncoderDeployment:
             num_devices=config.num_devices,
         )
         self._stage.warm_up()
+        energy.report()
         pairs = (config.batch_size + 1) // 2
         self._health = Health()
         self._encode_batched = batched(self._health.watched(self._encode), pairs, config.batch_wait_timeout_s)

@@ -9,6 +9,7 @@ import numpy as np
 from deployments.config import TokenSamplerConfig
 from deployments.errors import DeadlineExceeded
 from deployments.scaling.autoscaling import SamplerLoad
+from deployments.telemetry import energy
 from deployments.telemetry.metrics import SamplerMetrics, SlotCounts
 from model_core.errors import EngineFailed
 from model_core.families.conditions import Condition, common_grid
@@ -45,6 +46,7 @@ class TokenSamplerDeployment:
         self._load = SamplerLoad(codes_per_image=grid.num_codes)
         self._engine = Engine(stage.rows, codes_per_advance=config.codes_per_advance, max_stall_s=config.max_stall_s)
         self._engine.start()
+        energy.report()
 
     async def sample(
         self,

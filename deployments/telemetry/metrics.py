@@ -218,7 +218,19 @@ class SamplerMetrics:
                 _record(self._seconds.observe, self._clock() - started)
 
 
-def _add(counter: Counter, amount: int, labels: dict[str, str] | None = None) -> None:
+class EnergyMetrics:
+    """What a node's reporter measures; `source` is what it reads."""
+
+    def __init__(self, source: str):
+        self._source = {"source": source}
+        self._joules = Counter(f"{PREFIX}energy_joules", "Energy that a node's devices consumed.", ("source",))
+
+    def consumed(self, joules: float) -> None:
+        """Counts joules."""
+        _add(self._joules, joules, self._source)
+
+
+def _add(counter: Counter, amount: float, labels: dict[str, str] | None = None) -> None:
     """Ray's counters refuse to be raised by nothing."""
     if amount > 0:
         _record(counter.inc, amount, labels or {})

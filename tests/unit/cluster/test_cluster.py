@@ -13,7 +13,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.serve.schema import ServeDeploySchema
 
 from deployments.config import AppConfig
-from deployments.telemetry.metrics import PREFIX, PipelineMetrics, RequestMetrics, SamplerMetrics
+from deployments.telemetry.metrics import PREFIX, EnergyMetrics, PipelineMetrics, RequestMetrics, SamplerMetrics
 from tests.unit.deployments.test_config import unknown_keys
 
 ROOT = Path(__file__).parents[3]
@@ -34,7 +34,7 @@ def ray_service(kind: str) -> dict[str, Any]:
 def exported_names() -> set[str]:
     """The names of our metrics, as Ray exports them."""
     names = set()
-    for owner in (RequestMetrics(), PipelineMetrics("x"), SamplerMetrics()):
+    for owner in (RequestMetrics(), PipelineMetrics("x"), SamplerMetrics(), EnergyMetrics("x")):
         metrics = [value for value in vars(owner).values() if hasattr(value, "info")]
         names |= {f"ray_{m.info['name']}" + "_total" * (type(m).__name__ == "Counter") for m in metrics}
     return names

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import yaml
 from pydantic import ValidationError
+from ray import serve
 from ray.serve.schema import ServeDeploySchema
 
 from deployments.config import AppConfig, StageConfig, TokenSamplerConfig
@@ -81,6 +82,11 @@ def test_options_are_what_serve_takes():
     fraction = StageConfig(memory_fraction=0.4, env_vars={"A": "1"}).deployment_options()["ray_actor_options"]
     assert fraction["runtime_env"] == {"env_vars": {"XLA_CLIENT_MEM_FRACTION": "0.4", "A": "1"}}
     assert "runtime_env" not in StageConfig().deployment_options()["ray_actor_options"]
+    placed = StageConfig(max_replicas_per_node=2, label_selector={"ray.io/market-type": "spot"}).deployment_options()
+    assert placed["max_replicas_per_node"] == 2
+    assert placed["ray_actor_options"]["label_selector"] == {"ray.io/market-type": "spot"}
+    for known in (options, placed):
+        serve.deployment(TokenSamplerConfig).options(**known)  # which refuses what it does not know
 
 
 @pytest.mark.parametrize("path", SERVE_FILES, ids=lambda path: path.name)

@@ -52,6 +52,16 @@ def test_no_replica_is_busier_than_it_may_be_and_none_is_too_many(rate: float, i
     assert part.replicas == 1 or part.busy * part.replicas / (part.replicas - 1) > BUSY * (1 - 1e-9)
 
 
+def test_emissions_are_those_of_all_devices_busy_or_not():
+    """Three replicas at 200 W for half an image a second; DALL·E mini's card by the same rule: a chip, 72 h."""
+    made = plan([Cost(stage="token_sampler", images=1, seconds=4.0, device="x")], images_per_second=0.5)
+    assert [part.replicas for part in made.stages] == [3]
+    emitted = made.emissions(watts=200, grams_per_kwh=500)
+    assert (emitted.joules_per_image, emitted.kwh_per_day, emitted.kg_per_day) == pytest.approx((1200, 14.4, 7.2))
+    card = plan([Cost(stage="token_sampler", images=1, seconds=1.0, device="x")], images_per_second=0.5)
+    assert 3 * card.emissions(watts=283, grams_per_kwh=370).kg_per_day == pytest.approx(7.54, abs=0.005)
+
+
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("nan")])
 def test_a_rate_must_be_above_nothing(rate: float):
     with pytest.raises(InvalidValue, match="above 0"):
@@ -78,7 +88,9 @@ def test_the_command_reads_reports_and_prints_settings_that_the_service_takes(tm
         write(tmp_path / "decoder.json", "decoder", (4, 0.4)),
     ]
     shown = CliRunner().invoke(app, ["plan", *reports, "--images-per-second", "3"])
-    assert shown.exit_code == 0 and "token_sampler" in shown.stdout
+    assert shown.exit_code == 0 and "token_sampler" in shown.stdout and "CO2" not in shown.stdout
+    told = CliRunner().invoke(app, ["plan", *reports, "--images-per-second", "3", "--emissions", "370"])
+    assert "At 700 W a device and 370 g of CO2" in " ".join(told.stdout.split())
     printed = CliRunner().invoke(app, ["plan", *reports, "--images-per-second", "3", "--best-of", "8", "--json"])
     config = AppConfig.model_validate(json.loads(printed.stdout))
     assert config.models[0].token_sampler.min_replicas == 16

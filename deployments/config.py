@@ -305,6 +305,19 @@ class FilesConfig(Settings):
     prompt_in_metadata: bool = Field(default=False, description="Write prompts into the image files.")
 
 
+class CacheConfig(Settings):
+    """What is kept, so that nothing is computed twice."""
+
+    results_max_bytes: int = Field(
+        default=128 * 1024**2, ge=0, description="Size of the finished images of seeded requests; 0 keeps none."
+    )
+    results_minutes: float = Field(default=60, gt=0, description="How long they are kept.")
+    results_across_keys: bool = Field(default=False, description="Answer one API key with what another had drawn.")
+    prompts_max_bytes: int = Field(
+        default=64 * 1024**2, ge=0, description="Size of each model's encoded prompts, in each gateway; 0 keeps none."
+    )
+
+
 class GatewayConfig(DeploymentConfig):
     """The ingress: HTTP, and the way of each request through the stages."""
 
@@ -343,6 +356,7 @@ class AppConfig(Settings):
     access: AccessConfig = AccessConfig()
     safety: SafetyConfig = SafetyConfig()
     files: FilesConfig = FilesConfig()
+    cache: CacheConfig = CacheConfig()
 
     @model_validator(mode="after")
     def _names_and_limits_fit(self) -> "AppConfig":

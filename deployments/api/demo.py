@@ -36,8 +36,8 @@ def demo_routes(service: Gateway, keys: Keys) -> APIRouter:
             raise UnknownParameter(f"Unknown parameter: {plain(name)}. Known is: prompt.", plain(name))
         nine = {"n": min(NUM_IMAGES, limits.max_n), "output_format": "jpeg"}
         request = parse(GenerationRequest, fields | nine, limits)
-        with caller.charged(request.num_drawn):
-            reply = await service.draw(request)
+        with caller.settling():
+            reply = await service.draw(request, None, caller)
         images = [base64.b64encode(image["image"]).decode("ascii") for image in reply["data"]]
         return JSONResponse({"images": images, "version": software})
 

@@ -66,8 +66,8 @@ async def _answer(
         return await _stream(service, caller, request, upload, event_prefix)
     if request.response_format == "url" and service.images:
         await asyncio.to_thread(service.images.check)  # before anything is drawn that could not be delivered
-    with caller.charged(request.num_drawn):
-        reply = await service.draw(request, upload)
+    with caller.settling():
+        reply = await service.draw(request, upload, caller)
         return JSONResponse(await asyncio.to_thread(wire_reply, reply, request.response_format, publish))
 
 
@@ -75,8 +75,8 @@ async def _stream(
     service: Gateway, caller: Caller, request: DrawingRequest, upload: Upload | None, prefix: str
 ) -> StreamingResponse:
     async def on_the_wire() -> AsyncGenerator[Event, None]:
-        with caller.charged(request.num_drawn):
-            async with aclosing(service.stream(request, upload)) as events:
+        with caller.settling():
+            async with aclosing(service.stream(request, upload, caller)) as events:
                 async for event in events:
                     yield await asyncio.to_thread(wire_event, event, prefix)
 

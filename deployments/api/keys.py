@@ -9,18 +9,17 @@ import hmac
 import ipaddress
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi import Request
 
 from deployments.config import AccessConfig
-from deployments.errors import AccessDenied, InvalidKey, Overloaded
-from deployments.gateway.admission import whole_seconds
+from deployments.errors import AccessDenied, InvalidKey
+from deployments.gateway.caller import Budget, Caller
 from deployments.gateway.watched_file import WatchedFile
 from deployments.host import is_loopback
-from model_core.errors import DalleServeError, InvalidValue
+from model_core.errors import DalleServeError
 
 KEYS_VARIABLE = "DALLE_SERVE_API_KEYS"  # the same lines as in the file, or separated by commas
 MIN_KEY_CHARS = 16
@@ -49,28 +48,32 @@ class Keys:
         self._clock = clock
         self._file = None if config.keys_file is None else WatchedFile(config.keys_file, read_keys, clock)
         self._fixed = read_keys(os.environ.get(KEYS_VARIABLE, "").replace(",", "\n"), may_be_empty=True)
-        self._budgets: dict[bytes, _Budget] = {}
+        self._budgets: dict[bytes, Budget] = {}
 
     @property
     def keys(self) -> list[Key]:
         """All that are valid now."""
         return self._fixed + (self._file.content if self._file else [])
 
-    async def __call__(self, request: Request) -> "Caller":
-        """Lets a caller in; the routes depend on it.
+    async def __call__(self, request: Request) -> Caller:
+        """Lets a caller in; the routes depend on it. What is to be told of him goes into the head of the reply.
 
         Raises:
           InvalidKey: there are keys, and the caller sent none or a wrong one.
           AccessDenied: there are none, and the caller is another machine.
         """
-        keys = self.keys
+        request.state.caller = caller = self._let_in(request)
+        return caller
+
+    def _let_in(self, request: Request) -> Caller:
+        keys, cache_control = self.keys, request.headers.get("cache-control", "")
         if not keys:
             if not self._config.allow_remote and not _is_this_machine(request):
                 raise AccessDenied(
                     "This service has no API keys and answers its own machine only. Its operator can give it keys "
                     "(access.keys_file), or let everybody in (access.allow_remote)."
                 )
-            return Caller(None)
+            return Caller(cache_control=cache_control)
         digest = hashlib.sha256(_sent_key(request).encode("utf-8", "surrogateescape")).digest()
         found = None
         for key in keys:  # all of them, so that the time says nothing
@@ -79,76 +82,16 @@ class Keys:
         if found is None:
             # OpenAI's words, by which LiteLLM knows that the key is the trouble, and not the request.
             raise InvalidKey("Incorrect API key provided, or none: send 'Authorization: Bearer <key>'.")
-        return Caller(self._budget(found))
+        return Caller(found.digest.hex(), self._budget(found), cache_control)
 
-    def _budget(self, key: Key) -> "_Budget | None":
+    def _budget(self, key: Key) -> Budget | None:
         rate = key.images_per_minute or self._config.images_per_minute
         if rate is None:
             return None
         budget = self._budgets.get(key.digest)
         if budget is None or budget.images_per_minute != rate:
-            budget = self._budgets[key.digest] = _Budget(rate, self._clock)
+            budget = self._budgets[key.digest] = Budget(rate, self._clock)
         return budget
-
-
-class Caller:
-    """Somebody who was let in."""
-
-    def __init__(self, budget: "_Budget | None"):
-        self._budget = budget
-
-    @contextmanager
-    def charged(self, num_images: int) -> Iterator[None]:
-        """Takes so many images from the caller's budget, and gives them back where nothing comes of the request.
-
-        Who leaves pays: the images were being drawn.
-
-        Raises:
-          Overloaded: they are not there yet; says when they will be.
-          InvalidValue: they are more than the budget ever holds.
-        """
-        if self._budget is None:
-            yield
-            return
-        self._budget.take(num_images)
-        try:
-            yield
-        except Exception:
-            self._budget.give_back(num_images)
-            raise
-
-
-class _Budget:
-    """A bucket that holds a minute's images and fills up evenly."""
-
-    def __init__(self, images_per_minute: int, clock: Callable[[], float]):
-        self.images_per_minute = images_per_minute
-        self._clock = clock
-        self._left = float(images_per_minute)
-        self._filled_at = clock()
-
-    def take(self, num_images: int) -> None:
-        if num_images > self.images_per_minute:
-            raise InvalidValue(
-                f"This key may have {self.images_per_minute} images drawn in a minute, and this request wants "
-                f"{num_images}; ask for fewer at a time (n, best_of).",
-                "n",
-            )
-        now = self._clock()
-        a_second = self.images_per_minute / 60
-        self._left = min(self.images_per_minute, self._left + (now - self._filled_at) * a_second)
-        self._filled_at = now
-        if num_images > self._left:
-            left, retry_after_s = int(self._left), whole_seconds((num_images - self._left) / a_second)
-            raise Overloaded(
-                f"This key may have {self.images_per_minute} images drawn in a minute; there is room for {left} now, "
-                f"and this request wants {num_images}. Try again in {retry_after_s} s.",
-                retry_after_s,
-            )
-        self._left -= num_images
-
-    def give_back(self, num_images: int) -> None:
-        self._left += num_images
 
 
 def read_keys(text: str, *, may_be_empty: bool = False) -> list[Key]:

@@ -13,6 +13,7 @@ from deployments.api.docs_page import docs_page
 from deployments.api.images import image_routes
 from deployments.api.keys import Keys
 from deployments.api.openapi import document
+from deployments.gateway.caller import CACHE_HEADER
 from deployments.gateway.gateway import Gateway
 from deployments.web.page import mount_page
 
@@ -33,7 +34,7 @@ def build_api(service: Gateway) -> FastAPI:
         telemetry={"tracing": False},  # Serve traces requests; FastAPI would begin another trace in the middle
     )
     if origins := service.config.access.cors_origins:
-        shown = ["x-request-id", "retry-after", "openai-processing-ms"]
+        shown = ["x-request-id", "retry-after", "openai-processing-ms", CACHE_HEADER]
         api.add_middleware(
             CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=shown
         )

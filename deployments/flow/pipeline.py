@@ -6,12 +6,14 @@ it. How a call is made again is in `calls.py`, how a picture is shown early in `
 
 import asyncio
 import contextlib
+import copy
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NotRequired, TypedDict, Unpack
 
 import numpy as np
+from cachetools import LRUCache
 
 from deployments.errors import DeadlineExceeded, StageFailed, StageUnavailable
 from deployments.flow.calls import Result, all_of, finite, put_once, replica_died, result, retried, translated, wake
@@ -55,6 +57,7 @@ class StagePipeline:
       model: its id, for what is counted.
       sleepy: stages that may have scaled to zero; a request wakes them all at once, not each when its turn comes.
       unranked_if_scorer_down: whether images are then returned without scores, rather than an error.
+      prompts_max_bytes: how much the encoded prompts that are kept may take; what was used longest ago goes first.
       put: gives what calls pass in place of a value that many of them take; replaced in tests.
     """
 
@@ -67,6 +70,7 @@ class StagePipeline:
         *,
         sleepy: Sequence[str] = (),
         unranked_if_scorer_down: bool = False,
+        prompts_max_bytes: int = 0,
         put: Callable[[Any], Any] = put_once,
     ):
         self._encoder = stages["text_encoder"]
@@ -81,19 +85,31 @@ class StagePipeline:
         self._scorer_may_fail = unranked_if_scorer_down
         self._circuits = {stage: Circuit() for stage in stages}
         self._metrics = PipelineMetrics(model)
+        self._encoded: LRUCache[tuple[str, str | None], EncodedPrompt] = LRUCache(prompts_max_bytes, _num_bytes)
 
-    async def encode_prompt(self, prompt: str, negative_prompt: str | None, *, timeout_s: float) -> EncodedPrompt:
+    async def encode_prompt(
+        self, prompt: str, negative_prompt: str | None, *, timeout_s: float, may_keep: bool = True
+    ) -> EncodedPrompt:
         """Reads a request's text, once; raises as `generate` does.
 
         Args:
           negative_prompt: what guidance leads away from; "" is no text at all, None where there is no guidance.
+          may_keep: whether it may be kept, and taken from what is kept.
         """
         if self._waking is None or self._waking.done():
             self._waking = asyncio.gather(*map(wake, self._sleepy), return_exceptions=True)
+        kept = self._encoded.get((prompt, negative_prompt)) if may_keep else None
+        if may_keep:
+            self._metrics.prompt_looked_up(kept is not None)
+        if kept is not None:
+            return kept
         async with _deadline(timeout_s):
-            return await self._call(
+            encoded = await self._call(
                 "text_encoder", lambda: result(self._encoder.encode.remote(prompt, negative_prompt))
             )
+        if may_keep and _num_bytes(encoded) <= self._encoded.maxsize:
+            self._encoded[prompt, negative_prompt] = copy.deepcopy(encoded)  # else a part of Ray's store would be kept
+        return encoded
 
     async def encode_image(self, image: np.ndarray, *, timeout_s: float) -> np.ndarray:
         """Turns an image of the model's size, uint8 [height, width, 3], into codes int32 [N]; raises as `generate`."""
@@ -274,3 +290,9 @@ async def _deadline(timeout_s: float) -> AsyncIterator[Callable[[], float]]:
             f"The request took longer than {timeout_s:g} s and was stopped. Ask for fewer images (n, best_of), or "
             "raise the gateway's request_timeout_s."
         ) from error
+
+
+def _num_bytes(encoded: EncodedPrompt) -> int:
+    """What an encoded prompt takes, about."""
+    conditions = [each for each in (encoded.condition, encoded.uncondition) if each is not None]
+    return 1024 + sum(each.values.nbytes + each.mask.nbytes for each in conditions)

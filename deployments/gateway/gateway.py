@@ -15,12 +15,16 @@ from typing import Any
 from ray import serve
 
 from deployments.config import AppConfig
-from deployments.errors import UrlsUnavailable
+from deployments.errors import DeadlineExceeded, UrlsUnavailable
+from deployments.flow.single_flight import SingleFlight
 from deployments.gateway.admission import Admission
+from deployments.gateway.caller import Caller
+from deployments.gateway.commons import CommonsClient
 from deployments.gateway.image_request import ImageRequest
 from deployments.gateway.image_store import ImageStore
 from deployments.gateway.prompt_policy import PromptPolicy
-from deployments.gateway.replies import Event
+from deployments.gateway.replies import Event, completed_events
+from deployments.gateway.results import result_key
 from deployments.gateway.served_model import ServedModel
 from deployments.requests.parsing import parse
 from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, Upload, VariationRequest
@@ -41,6 +45,7 @@ class Gateway:
     Args:
       stages: for each model's id its stages' handles, by stage name.
       build_api: makes the ASGI app that answers HTTP.
+      commons: handle of what gateways share; None where there is but one gateway.
 
     Raises:
       DalleServeError: a model's files or the prompt policy cannot be read.
@@ -51,14 +56,20 @@ class Gateway:
         config: AppConfig,
         stages: Mapping[str, Mapping[str, Any]],
         build_api: Callable[["Gateway"], Any],
+        commons: Any | None = None,
     ):
         self.config = config
         self._build_api = build_api
         self.images = _image_store(config)
         self._policy = PromptPolicy(config.safety.prompt_policy_file)
         self._models = {
-            model.id: ServedModel(model, stages[model.id], config.gateway.images_in_flight) for model in config.models
+            model.id: ServedModel(
+                model, stages[model.id], config.gateway.images_in_flight, config.cache.prompts_max_bytes
+            )
+            for model in config.models
         }
+        self._commons = CommonsClient(commons, config.cache)
+        self._flights: SingleFlight[Event] = SingleFlight()
         self._metrics = RequestMetrics()
         self._admission = Admission(config.gateway.max_pending_images)
         self._started = int(time.time())
@@ -102,26 +113,28 @@ class Gateway:
             async for event in events:
                 yield event
 
-    async def draw(self, request: DrawingRequest, upload: Upload | None = None) -> dict[str, Any]:
-        """Draws what a checked request asks for; the reply and the errors are those of `generate`."""
-        with self._measured(request) as (measured, model):
-            image_request = self._image_request(request, upload, model)
-            with self._admission.admit(request.num_drawn):
-                reply = await image_request.draw()
-            measured.num_drawn, measured.num_returned = request.num_drawn, len(reply["data"])
+    async def draw(
+        self, request: DrawingRequest, upload: Upload | None = None, caller: Caller | None = None
+    ) -> dict[str, Any]:
+        """Draws what a checked request asks for; the reply and the errors are those of `generate`.
+
+        Args:
+          caller: who asks; learns how he got his images. None is a program of the operator's own.
+        """
+        reply: dict[str, Any] = {}
+        async with aclosing(self._answers(request, upload, caller or Caller())) as answers:
+            async for answer in answers:
+                reply = answer  # the last one
         return reply
 
-    async def stream(self, request: DrawingRequest, upload: Upload | None = None) -> AsyncGenerator[Event, None]:
-        """Draws what a checked request asks for, and gives events while it does; see `ImageRequest.stream`."""
-        with self._measured(request) as (measured, model):
-            image_request = self._image_request(request, upload, model)
-            with self._admission.admit(request.num_drawn):
-                async with aclosing(image_request.stream()) as events:
-                    async for event in events:
-                        if event["type"] == "partial_image":
-                            measured.previewed()
-                        yield event
-            measured.num_drawn, measured.num_returned = request.num_drawn, request.n
+    async def stream(
+        self, request: DrawingRequest, upload: Upload | None = None, caller: Caller | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """Draws what a checked request asks for; gives previews while it does, at the end each image, best first."""
+        async with aclosing(self._answers(request, upload, caller or Caller())) as answers:
+            async for answer in answers:
+                for event in completed_events(answer) if _is_reply(answer) else [answer]:
+                    yield event
 
     def list_models(self) -> list[dict[str, Any]]:
         """Describes every model that is served, as OpenAI's model list does, and a little more."""
@@ -175,21 +188,112 @@ class Gateway:
             await asyncio.sleep(DRAIN_POLL_S)
 
     @contextmanager
-    def _measured(self, request: DrawingRequest) -> Iterator[tuple[MeasuredRequest, ServedModel]]:
+    def _measured(self, request: DrawingRequest, caller: Caller) -> Iterator[tuple[MeasuredRequest, ServedModel]]:
         """Counts how the request ends, and logs what was drawn."""
         started = time.monotonic()
         with self._metrics.request(stream=request.stream) as measured:
             model = self._model(request.model)
             measured.model = model.id
             yield measured, model
-        facts = {"model": model.id, "num_drawn": request.num_drawn, "seconds": round(time.monotonic() - started, 3)}
+            measured.cache = caller.cache
+        facts = {"model": model.id, "num_drawn": measured.num_drawn, "seconds": round(time.monotonic() - started, 3)}
         logger.info("drew images %s", facts, extra=facts)
 
-    def _image_request(self, request: DrawingRequest, upload: Upload | None, model: ServedModel) -> ImageRequest:
+    async def _answers(
+        self, request: DrawingRequest, upload: Upload | None, caller: Caller
+    ) -> AsyncGenerator[Event, None]:
+        """Previews, where they are asked for, and at the end the reply: kept from before, joined, or drawn."""
+        with self._measured(request, caller) as (measured, model):
+            image_request = self._image_request(request, upload, model, caller)
+            async with aclosing(self._cheapest(request, upload, model, image_request, caller)) as items:
+                async for item in items:
+                    if _is_reply(item):
+                        measured.num_drawn = 0 if caller.cache in ("hit", "joined") else request.num_drawn
+                        measured.num_returned = len(item["data"])
+                        identifier = request.safety_identifier or request.user
+                        item = item | ({"safety_identifier": identifier} if identifier else {})
+                    else:
+                        measured.previewed()
+                    yield item
+
+    async def _cheapest(
+        self,
+        request: DrawingRequest,
+        upload: Upload | None,
+        model: ServedModel,
+        image_request: ImageRequest,
+        caller: Caller,
+    ) -> AsyncGenerator[Event, None]:
+        """What a request with a seed gives is found, else drawn with whoever wants the same just now, else drawn."""
+        if request.seed is None or not caller.may_keep:
+            items = self._draw(request, image_request, caller)
+        else:
+            about = (request, upload, model.fingerprint, caller.scope, self.config)
+            key = await asyncio.to_thread(result_key, *about) if upload else result_key(*about)
+            reply = await self._commons.find(key) if caller.may_find else None
+            if reply is not None:
+                caller.cache = "hit"
+                yield reply
+                return
+            if caller.may_find:
+                items = self._drawn_once(key, request, image_request, caller)
+            else:
+                caller.cache = "miss"
+                items = self._draw(request, image_request, caller, key)
+        async with aclosing(items):
+            async for item in items:
+                yield item
+
+    async def _drawn_once(
+        self, key: bytes, request: DrawingRequest, image_request: ImageRequest, caller: Caller
+    ) -> AsyncGenerator[Event, None]:
+        """Draws, or joins who draws the same. Where that one's time is up and there is some left here, draws again."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self.config.gateway.request_timeout_s
+        flight = key, request.partial_images if request.stream else 0
+        has_shown = False
+        while True:
+            caller.cache = "joined" if self._flights.has(flight) else "miss"
+            drawing = self._flights.follow(flight, lambda: self._draw(request, image_request, caller, key), until)
+            shows = not has_shown
+            try:
+                async with aclosing(drawing):
+                    async for item in drawing:
+                        if _is_reply(item) or shows:
+                            has_shown = True
+                            yield item
+                return
+            except TimeoutError as error:
+                raise DeadlineExceeded("The request took longer than it may, and was stopped.") from error
+            except DeadlineExceeded:
+                if caller.cache == "miss" or loop.time() >= until:
+                    raise
+
+    async def _draw(
+        self, request: DrawingRequest, image_request: ImageRequest, caller: Caller, key: bytes | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """Draws, at the caller's expense; keeps the reply where there is a key to keep it under."""
+        await caller.charge(request.num_drawn)
+        with self._admission.admit(request.num_drawn):
+            if request.stream:
+                async with aclosing(image_request.stream()) as items:
+                    async for item in items:
+                        reply = item
+                        if not _is_reply(item):
+                            yield item
+            else:
+                reply = await image_request.draw()
+        if key is not None and image_request.is_complete:
+            await self._commons.keep(key, reply)
+        yield reply
+
+    def _image_request(
+        self, request: DrawingRequest, upload: Upload | None, model: ServedModel, caller: Caller
+    ) -> ImageRequest:
         if request.num_drawn > request.n and not model.ranks_images:
             raise InvalidValue(f"{model.id} is served without a scorer to choose by: leave best_of out.", "best_of")
         self._policy.check(request.prompt)
-        return ImageRequest(request, upload, model, self.config)
+        return ImageRequest(request, upload, model, self.config, may_keep=caller.may_keep)
 
     def _model(self, name: str | None) -> ServedModel:
         if not name or name in self.config.default_model_aliases:
@@ -207,6 +311,11 @@ class Gateway:
             if not isinstance(file, bytes):
                 raise InvalidValue(f"{name} must be the bytes of a picture file, got {type(file).__name__}.", name)
         return parse(kind, fields, self.config.limits), Upload(images=pictures, mask=mask)
+
+
+def _is_reply(answer: Event) -> bool:
+    """Whether it is a whole reply, rather than a preview."""
+    return "data" in answer
 
 
 def _image_store(config: AppConfig) -> ImageStore | None:

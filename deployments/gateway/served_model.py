@@ -22,15 +22,19 @@ class ServedModel:
 
     Attributes:
       decoding_uploads: to be held while an upload is decoded.
+      fingerprint: the same for what draws the same pictures: its settings, and its files as they were at the start.
 
     Args:
       images_in_flight: how many images of one request are in the stages at a time.
+      prompts_max_bytes: how much the encoded prompts that are kept may take.
 
     Raises:
       ModelNotFound, CorruptCheckpoint: its files are not there, or not whole.
     """
 
-    def __init__(self, config: ModelConfig, stages: Mapping[str, Any], images_in_flight: int):
+    def __init__(
+        self, config: ModelConfig, stages: Mapping[str, Any], images_in_flight: int, prompts_max_bytes: int = 0
+    ):
         self.id = config.id
         self.bundle = bundles.resolve(config.location)
         try:
@@ -46,8 +50,10 @@ class ServedModel:
             config.id,
             sleepy=[name for name, stage in config.stages.items() if stage.min_replicas == 0],
             unranked_if_scorer_down=config.unranked_if_scorer_down,
+            prompts_max_bytes=prompts_max_bytes,
         )
         self.decoding_uploads = asyncio.Semaphore(DECODERS)
+        self.fingerprint = f"{config.model_dump_json()} {_files_of(self.bundle)}"
         self._scorer = stages.get("clip_scorer")
 
     @property
@@ -89,3 +95,10 @@ class ServedModel:
             "example_prompts": list(self.bundle.example_prompts),
             "sampling": dict(self.bundle.sampling),
         }
+
+
+def _files_of(bundle: bundles.Bundle) -> list[tuple[str, int, int]]:
+    """Name, size and time of each file of a model: one that is replaced in its place is another model."""
+    folders = {folder for folder in (bundle.text, bundle.sampler, bundle.codec, bundle.scorer) if folder}
+    found = [(path, path.stat()) for folder in sorted(folders) for path in sorted(folder.rglob("*")) if path.is_file()]
+    return [(path.name, stat.st_size, stat.st_mtime_ns) for path, stat in found]

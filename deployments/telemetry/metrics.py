@@ -50,6 +50,7 @@ class MeasuredRequest:
 
     Attributes:
       model: its id, once it is known to be one of ours: a label must not be for the caller to choose.
+      cache: how a request with a seed got its images: `hit`, `joined` or `miss`; "" where nothing was looked up.
     """
 
     stream: bool
@@ -57,6 +58,7 @@ class MeasuredRequest:
     model: str = ""
     num_drawn: int = 0
     num_returned: int = 0
+    cache: str = ""
 
 
 class RequestMetrics:
@@ -73,6 +75,8 @@ class RequestMetrics:
         )
         self._drawn = Counter(f"{PREFIX}images_drawn", "Images drawn, those that best_of dropped too.", ("model",))
         self._returned = Counter(f"{PREFIX}images_returned", "Images in replies.", ("model",))
+        found: Any = ("model", "outcome")
+        self._cache = Counter(f"{PREFIX}result_cache", "Images of requests with seeds: hit, joined, miss.", found)
         self._pending = Gauge(f"{PREFIX}pending_images", "Images asked for and not drawn yet.")
         self._degraded = Gauge(f"{PREFIX}degraded", "1 for each by-product that fails, 0 where it works.", ("what",))
 
@@ -99,7 +103,10 @@ class RequestMetrics:
             labels = {"model": request.model, "stream": str(request.stream).lower()}
             _record(self._requests.inc, 1, labels | {"outcome": outcome})
             if outcome == "ok":
-                _record(self._seconds.observe, self._clock() - started, labels)
+                if request.cache != "hit":  # else the times would tell nothing of drawing
+                    _record(self._seconds.observe, self._clock() - started, labels)
+                if request.cache:
+                    _add(self._cache, request.num_returned, {"model": request.model, "outcome": request.cache})
                 _add(self._drawn, request.num_drawn, {"model": request.model})
                 _add(self._returned, request.num_returned, {"model": request.model})
 
@@ -126,11 +133,17 @@ class PipelineMetrics:
         self._unranked = Counter(
             f"{PREFIX}unranked_requests", "Requests answered without scores, the scorer being down.", ("model",)
         )
+        found: Any = ("model", "outcome")
+        self._prompts = Counter(f"{PREFIX}prompt_cache", "Prompts looked up among those encoded: hit, miss.", found)
         self._scores = Histogram(f"{PREFIX}clip_score", "CLIP scores of the images drawn.", SCORES, ("model",))
 
     def retried(self, stage: str) -> None:
         """Counts a call made again because the stage's replica died under it."""
         _record(self._retries.inc, 1, self._model | {"stage": stage})
+
+    def prompt_looked_up(self, found: bool) -> None:
+        """Counts a prompt that was looked for among those that are kept."""
+        _record(self._prompts.inc, 1, self._model | {"outcome": "hit" if found else "miss"})
 
     def unranked(self) -> None:
         """Counts a request whose images could not be scored, and were returned all the same."""

@@ -24,11 +24,13 @@ GENERATIONS = "/v1/images/generations"
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SAMPLER = "token_sampler"  # Ray writes more before and after it, and not always the same
 LARGEST = {"prompt": "a rocket", "n": 2, "best_of": 64, "seed": 11, "response_format": "b64_json"}
+NO_STORE = {"cache-control": "no-store"}  # each is to be drawn
 PATIENCE_S = 240.0
 
 
 def draw(http: httpx.Client, **fields: Any) -> list[dict[str, Any]]:
-    reply = http.post(GENERATIONS, json={"prompt": "an avocado", "response_format": "b64_json"} | fields)
+    wish = {"prompt": "an avocado", "response_format": "b64_json"} | fields
+    reply = http.post(GENERATIONS, json=wish, headers=NO_STORE)
     assert reply.status_code == 200, reply.text
     return reply.json()["data"]
 
@@ -47,7 +49,7 @@ def pending_images(http: httpx.Client) -> int:
 def in_background(service: LocalService, fields: dict[str, Any]) -> "Future[httpx.Response]":
     """Asks in a thread of its own, which ends with the answer."""
     pool = ThreadPoolExecutor(1)
-    answer = pool.submit(httpx.post, service.url + GENERATIONS, json=fields, timeout=PATIENCE_S)
+    answer = pool.submit(httpx.post, service.url + GENERATIONS, json=fields, timeout=PATIENCE_S, headers=NO_STORE)
     pool.shutdown(wait=False)
     return answer
 
@@ -107,6 +109,14 @@ def test_a_seed_means_the_same_image_whatever_is_drawn_beside_it(http: httpx.Cli
     assert len({image["b64_json"] for image in together}) == 5
 
 
+def test_what_was_drawn_for_a_seed_is_not_drawn_again(http: httpx.Client):
+    fields = {"prompt": "an avocado", "seed": 5, "n": 2, "response_format": "b64_json"}
+    first, second = (http.post(GENERATIONS, json=fields) for _ in range(2))
+    assert [reply.headers["x-dalle-serve-cache"] for reply in (first, second)] == ["miss", "hit"]
+    assert first.json() == second.json()
+    assert first.json()["data"] == draw(http, seed=5, n=2)
+
+
 def test_a_handle_in_another_process_draws_what_http_draws(http: httpx.Client, tmp_path: Path):
     import ray
 
@@ -163,7 +173,7 @@ def test_too_much_is_refused_with_a_time_to_come_back(http: httpx.Client, servic
 def test_a_client_that_leaves_frees_its_place(http: httpx.Client, service: LocalService):
     with stopped(replica(SAMPLER)):  # so that nothing can be drawn to its end
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(service.url + GENERATIONS, json=LARGEST, timeout=httpx.Timeout(10, read=1))
+            httpx.post(service.url + GENERATIONS, json=LARGEST, timeout=httpx.Timeout(10, read=1), headers=NO_STORE)
         wait_until(lambda: pending_images(http) == 0, "the place of the client that left is free")
     assert draw(http, seed=3)
 

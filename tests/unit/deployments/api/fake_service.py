@@ -16,6 +16,7 @@ from PIL import Image
 
 from deployments.api.routes import build_api
 from deployments.config import AppConfig
+from deployments.gateway.caller import Caller
 from deployments.gateway.image_store import ImageStore
 from deployments.gateway.replies import Event, completed_events, usage
 from deployments.requests.schemas import DrawingRequest, Upload
@@ -43,12 +44,18 @@ class FakeService:
         self.num_closed = 0
         self.api = build_api(self)
 
-    async def draw(self, request: DrawingRequest, upload: Upload | None = None) -> dict[str, Any]:
+    async def draw(
+        self, request: DrawingRequest, upload: Upload | None = None, caller: Caller | None = None
+    ) -> dict[str, Any]:
+        await (caller or Caller()).charge(request.num_drawn)
         if self.error:
             raise self.error
         return self._reply(request, upload)
 
-    async def stream(self, request: DrawingRequest, upload: Upload | None = None) -> AsyncGenerator[Event, None]:
+    async def stream(
+        self, request: DrawingRequest, upload: Upload | None = None, caller: Caller | None = None
+    ) -> AsyncGenerator[Event, None]:
+        await (caller or Caller()).charge(request.num_drawn)
         try:
             if self.error and not request.partial_images:
                 raise self.error

@@ -55,6 +55,32 @@ def test_an_image_comes_from_prompt_negative_prompt_and_seed():
     assert (drawn.seed, drawn.score) == (7, 7.0)
 
 
+def test_a_prompt_that_is_asked_for_again_is_not_encoded_again():
+    """Unless nothing may be kept of it; what was used longest ago makes room."""
+
+    async def check() -> None:
+        stages = fake_stages()
+        pipeline = StagePipeline(stages, GRID, 8, prompts_max_bytes=2500)  # two of them
+
+        async def calls(*texts: str, **given: Any) -> int:
+            before = len(stages["text_encoder"].responses)
+            for text in texts:
+                found = await pipeline.encode_prompt(text, "", timeout_s=60, **given)
+                assert found.words == text
+                assert found.condition.values[0, 0] == len(text)
+            return len(stages["text_encoder"].responses) - before
+
+        assert await calls("a", "b", "a", "a") == 2
+        assert await calls("c", "a") == 1
+        assert await calls("b") == 1
+        assert await calls("b", "b", may_keep=False) == 2
+        assert await calls("d", may_keep=False) == 1 and await calls("d") == 1
+        await pipeline.encode_prompt("d", None, timeout_s=60)
+        assert len(stages["text_encoder"].responses) == 8
+
+    asyncio.run(check())
+
+
 def test_without_guidance_only_the_prompt_is_encoded():
     stages = fake_stages()
     (drawn,) = generate(stages, seed=7, negative_prompt=None, sampling=replace(SAMPLING, guidance_scale=1.0))

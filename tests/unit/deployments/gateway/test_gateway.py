@@ -13,7 +13,9 @@ from deployments import errors
 from deployments.api.routes import build_api
 from deployments.config import AppConfig, FilesConfig, GatewayConfig, Limits, ModelConfig, SafetyConfig
 from deployments.errors import DeadlineExceeded, MissingParameter, Overloaded, ShuttingDown, UnknownParameter
+from deployments.gateway.caller import CACHE_HEADER, Caller
 from deployments.gateway.gateway import Gateway
+from deployments.requests.schemas import GenerationRequest
 from deployments.telemetry import degraded
 from deployments.telemetry.metrics import RequestMetrics
 from model_core.errors import CorruptCheckpoint, InvalidValue, ModelNotFound, NotFinite
@@ -50,6 +52,145 @@ def test_an_image_is_drawn_again_by_its_seed(model_folder: Path):
     gateway = make_gateway(model_folder)
     best = generate(gateway, n=1, best_of=5)["data"][0]
     assert generate(gateway, seed=best["seed"])["data"] == [best]
+
+
+def num_drawn(stages: dict[str, FakeStage]) -> int:
+    return len(stages["token_sampler"].responses)
+
+
+def test_images_with_seeds_are_found_again_and_others_are_drawn(model_folder: Path):
+    async def check() -> None:
+        stages = fake_stages()
+        gateway = make_gateway(model_folder, stages)
+
+        async def ask_for(caller: Caller, **fields: Any) -> tuple[str, int, Any]:
+            before = num_drawn(stages)
+            reply = await gateway.draw(GenerationRequest(prompt="avocado", **fields), None, caller)
+            return caller.cache, num_drawn(stages) - before, reply
+
+        how, drawn, first = await ask_for(Caller(), seed=3, n=2, user="me")
+        assert (how, drawn, first["safety_identifier"]) == ("miss", 2, "me")
+        how, drawn, again = await ask_for(Caller(), seed=3, n=2)
+        assert (how, drawn) == ("hit", 0)
+        assert again == {name: value for name, value in first.items() if name != "safety_identifier"}
+        for caller, fields, expected in (
+            (Caller(), {"seed": 3, "n": 1}, "miss"),
+            (Caller("another key"), {"seed": 3, "n": 2}, "miss"),
+            (Caller("another key"), {"seed": 3, "n": 2}, "hit"),
+            (Caller(cache_control="no-store"), {"seed": 3, "n": 2}, ""),
+            (Caller(cache_control="no-cache"), {"seed": 3, "n": 2}, "miss"),
+            (Caller(cache_control="no-store"), {"seed": 9}, ""),
+            (Caller(), {"seed": 9}, "miss"),  # nothing of the one before was kept
+            (Caller(), {}, ""),
+        ):
+            how, drawn, _ = await ask_for(caller, **fields)
+            assert (how, drawn > 0) == (expected, expected != "hit")
+
+    asyncio.run(check())
+
+
+def test_a_stream_is_answered_with_what_was_drawn_without_one(model_folder: Path):
+    async def check() -> None:
+        stages = fake_stages()
+        gateway = make_gateway(model_folder, stages)
+        reply = await gateway.generate({"prompt": "avocado", "seed": 3})
+        caller = Caller()
+        request = GenerationRequest(prompt="avocado", seed=3, stream=True, partial_images=1)
+        (event,) = [event async for event in gateway.stream(request, None, caller)]
+        assert (caller.cache, event["type"], num_drawn(stages)) == ("hit", "completed", 1)
+        assert event["image"] == reply["data"][0]["image"]
+
+    asyncio.run(check())
+
+
+def test_who_asks_for_the_same_at_the_same_time_shares_the_drawing_and_one_place(model_folder: Path):
+    """Also where the one who began it leaves; a prompt that the policy refuses joins nothing."""
+
+    async def check() -> None:
+        stages = fake_stages()
+        stages["token_sampler"].delay_s = 0.02
+        gateway = make_gateway(model_folder, stages)
+        request = GenerationRequest(prompt="avocado", seed=3, n=2)
+        callers = [Caller() for _ in range(4)]
+        asking = [asyncio.create_task(gateway.draw(request, None, caller)) for caller in callers]
+        await asyncio.sleep(0.01)
+        assert gateway._admission.pending_images == 2
+        asking[0].cancel()
+        replies = await asyncio.gather(*asking[1:])
+        assert [caller.cache for caller in callers] == ["miss", "joined", "joined", "joined"]
+        assert num_drawn(stages) == 2 and replies[0] == replies[1] == replies[2]
+        assert not any(response.cancelled for response in stages["token_sampler"].responses)
+        assert gateway._admission.pending_images == 0
+
+    asyncio.run(check())
+
+
+def test_where_nobody_waits_any_more_nothing_is_drawn(model_folder: Path):
+    async def check() -> None:
+        stages = fake_stages()
+        stages["token_sampler"].delay_s = 600
+        gateway = make_gateway(model_folder, stages)
+        request = GenerationRequest(prompt="avocado", seed=3)
+        asking = [asyncio.create_task(gateway.draw(request, None, Caller())) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+        assert all(response.cancelled for response in stages["token_sampler"].responses)
+        assert gateway._admission.pending_images == 0 and not gateway._flights._flights
+
+    asyncio.run(check())
+
+
+def test_who_has_time_left_draws_what_another_had_none_left_for(model_folder: Path):
+    async def check() -> None:
+        stages = fake_stages()
+        stages["token_sampler"].delay_s = 600
+        gateway = make_gateway(model_folder, stages, request_timeout_s=0.2)
+        request = GenerationRequest(prompt="avocado", seed=3)
+        first = asyncio.create_task(gateway.draw(request, None, Caller()))
+        await asyncio.sleep(0.1)
+        late = Caller()
+        second = asyncio.create_task(gateway.draw(request, None, late))
+        await asyncio.sleep(0)
+        stages["token_sampler"].delay_s = 0.0
+        with pytest.raises(DeadlineExceeded):
+            await first
+        assert (await second)["data"] and late.cache == "miss"
+
+    asyncio.run(check())
+
+
+def test_what_was_done_without_something_is_not_kept(model_folder: Path):
+    """Images that could not be ranked, for one: the next time they may be."""
+
+    async def check() -> None:
+        stages = fake_stages()
+        config = AppConfig(models=[ModelConfig(id="fake", source=str(model_folder), unranked_if_scorer_down=True)])
+        gateway = Gateway(config, {"fake": stages}, build_api)
+        stages["clip_scorer"].errors = [ValueError("broken")]
+        first = await gateway.generate({"prompt": "avocado", "seed": 3})
+        second = await gateway.generate({"prompt": "avocado", "seed": 3})
+        assert [reply["data"][0]["clip_score"] for reply in (first, second)] == [None, 3.0]
+
+    asyncio.run(check())
+
+
+def test_a_model_that_is_replaced_in_its_place_is_another_one(model_folder: Path):
+    first = make_gateway(model_folder)._model(None).fingerprint
+    assert make_gateway(model_folder)._model(None).fingerprint == first
+    (model_folder / "vqgan" / "more.json").write_text("{}")
+    assert make_gateway(model_folder)._model(None).fingerprint != first
+
+
+def test_the_head_of_a_reply_says_how_it_came(model_folder: Path):
+    gateway = make_gateway(model_folder)
+    gateway.api = build_api(gateway)  # type: ignore[attr-defined]
+    fields = {"prompt": "avocado", "seed": 3}
+    heads = [ask(gateway, "POST", GENERATIONS, json=fields).headers.get(CACHE_HEADER) for _ in range(2)]
+    heads.append(ask(gateway, "POST", GENERATIONS, json=fields | {"stream": True}).headers.get(CACHE_HEADER))
+    heads.append(ask(gateway, "POST", GENERATIONS, json={"prompt": "avocado"}).headers.get(CACHE_HEADER))
+    assert heads == ["miss", "hit", "hit", None]
 
 
 def test_what_is_not_given_is_the_models_default(model_folder: Path):

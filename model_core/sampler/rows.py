@@ -141,6 +141,18 @@ class Rows:
             self._running.remove(sequence)
             sequence.slot = None
 
+    def park(self, sequence: Sequence) -> None:
+        """Takes a sequence off its rows in the middle of it; joining again, it goes on from there. No turn may be unread.
+
+        Where no bit may depend on others, its rows are kept for it, in the host's memory. Else they are made again of
+        its codes, as they would be of codes that are given.
+        """
+        assert not self._turns
+        if self.is_deterministic:
+            taken = (_take(self._drawing, np.array([row], np.int32)) for row in _slot(sequence).rows)
+            sequence.parked = [jax.device_get(one) for one in taken]
+        self.leave(sequence)
+
     @property
     def window(self) -> int:
         """So many codes the steps of the last turn tried to draw."""
@@ -220,6 +232,9 @@ class Rows:
                         packed.block_until_ready()
                         seconds.append(time.perf_counter() - began)
                     self._windows.set_price(count, window, min(seconds))  # in the end, that of all positions
+            if self.is_deterministic:
+                parked = jax.device_get(_take(drawing, np.zeros(1, np.int32)))
+                _put(drawing, np.int32(0), place_rows(self._mesh, parked))
         for before, after in permutations(self._counts, 2):
             _take(self._blank(before), np.zeros(after, np.int32))
 
@@ -240,12 +255,20 @@ class Rows:
             slot = _slot(sequence)
             if not slot.rows:
                 slot.rows = tuple(next(free) for _ in sequence.conditions)
-                for row, condition in zip(slot.rows, sequence.conditions, strict=True):
-                    one = self._row(self._text(condition), sequence.codes, sequence.position)
+                for row, one in zip(slot.rows, self._rows_of(sequence), strict=True):
                     self._drawing = _put(self._drawing, np.int32(row), one)
+                sequence.parked = []
         pictured = count, [(sequence, _slot(sequence).rows) for sequence in self._running]
         if pictured != self._pictured:
             self._images, self._pictured = self._images_of(count, self._running), pictured
+
+    def _rows_of(self, sequence: Sequence) -> Iterator[Drawing]:
+        """What goes into the rows of a sequence that has joined: what they were when it gave way, or made of its codes."""
+        for one in sequence.parked:
+            yield place_rows(self._mesh, one)
+        if not sequence.parked:
+            for condition in sequence.conditions:
+                yield self._row(self._text(condition), sequence.codes, sequence.position)
 
     def _resize(self, count: int) -> None:
         """Makes the rows that sequences have the first of `count`."""

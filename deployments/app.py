@@ -5,7 +5,7 @@
     handle ─▶ gateway┼─▶ <model>.image_decoder   image codes → pixels
                      └─▶ <model>.clip_scorer     prompt, pixels → score
 
-No stage knows another. Where there are several gateways, they share a `commons`. In a Serve YAML:
+No stage knows another. Where there are several gateways, or keys, there is a `commons` too. In a Serve YAML:
 `import_path: deployments.app:build_app`, and the fields of `AppConfig` under `args:`.
 """
 
@@ -50,7 +50,7 @@ def build_app(settings: AppConfig | Mapping[str, Any]) -> Application:
     config = read_settings(settings)
     stages = {model.id: _bind_stages(model) for model in config.models}
     commons = None
-    if config.gateway.max_replicas > 1:
+    if config.needs_commons:
         commons = serve.deployment(Commons).options(name=NAME, **COMMONS_OPTIONS).bind(config.cache)
     ingress = serve.deployment(serve.ingress()(Gateway)).options(name="gateway", **config.gateway.deployment_options())
     return ingress.bind(config, stages, build_api, commons)

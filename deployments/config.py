@@ -25,6 +25,7 @@ class Settings(BaseModel):
 # A caller that found all replicas full looks again after a while, twice as long each time up to this. Serve's own half
 # second is long beside an image: a replica that draws 15 a second is through with what it had waiting by then.
 ROUTER_BACKOFF_S = 0.05
+BATCH_IMAGES_A_SLOT = 3  # two may be drawn in one
 # Settings that Serve knows by the same names.
 SERVE_OPTIONS = {"max_ongoing_requests", "max_queued_requests", "graceful_shutdown_timeout_s", "max_surge_percent"}
 SERVE_OPTIONS |= {"health_check_period_s", "health_check_timeout_s"}
@@ -188,6 +189,16 @@ class TokenSamplerConfig(DeploymentConfig):
             )
         return self
 
+    @property
+    def batch_images(self) -> int:
+        """Batch images that one replica accepts at a time: enough for all its rows, and for some to wait for them."""
+        return BATCH_IMAGES_A_SLOT * self.slots
+
+    def deployment_options(self) -> dict[str, Any]:
+        """The arguments of `Deployment.options`; what batch work takes is no other's."""
+        options = super().deployment_options()
+        return options | {"max_ongoing_requests": self.max_ongoing_requests + self.batch_images}
+
     def autoscaling_policy(self) -> dict[str, Any]:
         """What says how many replicas there should be."""
         return {
@@ -256,10 +267,11 @@ class AccessConfig(Settings):
     """Who may ask."""
 
     keys_file: str | None = Field(
-        default=None, description="File of API keys, `KEY` or `KEY IMAGES_A_MINUTE` a line; read again when it changes."
+        default=None,
+        description="File of API keys, a line each, with images a minute, class and name; read again when it changes.",
     )
     images_per_minute: int | None = Field(
-        default=None, ge=1, description="Images that one key may have drawn in a minute, by each gateway replica."
+        default=None, ge=1, description="Images that one key may have drawn in a minute, where its line names no other."
     )
     allow_remote: bool = Field(default=False, description="Without keys, answer other machines than this one too.")
     cors_origins: list[str] = Field(
@@ -335,6 +347,9 @@ class GatewayConfig(DeploymentConfig):
     max_pending_images: int = Field(
         default=256, ge=1, description="Images asked for and not drawn yet; beyond it come 429s."
     )
+    max_pending_batch_images: int = Field(
+        default=128, ge=1, description="The same of batch work, beside the others; at least `max_best_of`."
+    )
     images_in_flight: int = Field(
         default=10, ge=1, description="Images of one request that are in the stages at a time."
     )
@@ -374,6 +389,11 @@ class AppConfig(Settings):
         if self.safety.refused_concepts and any(model.clip_scorer is None for model in self.models):
             raise ValueError("safety.refused_concepts needs a clip_scorer in every model: it is what looks at images")
         return self
+
+    @property
+    def needs_commons(self) -> bool:
+        """Whether something is shared by gateways, or to outlive one: results, or the budgets and counts of keys."""
+        return self.gateway.max_replicas > 1 or self.access.keys_file is not None
 
     @property
     def default_model_id(self) -> str:

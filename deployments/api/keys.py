@@ -1,4 +1,4 @@
-"""Who may ask, and for how many images: API keys, compared in constant time, and a budget of images for each.
+"""Who may ask, and for how many images: API keys, compared in constant time, each with its class and its budget.
 
 Without keys only this machine is answered, unless the settings say otherwise.
 """
@@ -8,29 +8,29 @@ import hashlib
 import hmac
 import ipaddress
 import os
+import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request
 
 from deployments.config import AccessConfig
 from deployments.errors import AccessDenied, InvalidKey
-from deployments.gateway.caller import Budget, Caller
+from deployments.gateway.caller import Caller, Key
+from deployments.gateway.quotas import Quotas
 from deployments.gateway.watched_file import WatchedFile
 from deployments.host import is_loopback
 from model_core.errors import DalleServeError
 
 KEYS_VARIABLE = "DALLE_SERVE_API_KEYS"  # the same lines as in the file, or separated by commas
 MIN_KEY_CHARS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """A key's SHA-256, and how many images it may have drawn in a minute; None sets no limit."""
-
-    digest: bytes
-    images_per_minute: int | None
+_WHAT_KEYS_ARE = (
+    f" is no key: each is at least {MIN_KEY_CHARS} characters without spaces, and may be followed by its images a "
+    "minute (a whole number from 1 up), by `interactive` or `batch`, and by name=NAME (letters, digits, '.', '_', '-')."
+)
+_NUMBER = re.compile(r"[0-9]{1,20}")
+_NAME = re.compile(r"name=([A-Za-z0-9._-]{1,64})")
 
 
 class Keys:
@@ -38,17 +38,17 @@ class Keys:
 
     Args:
       config: where the file is, and who is let in without keys.
+      quotas: the budgets of keys; None where nobody draws.
 
     Raises:
       DalleServeError: the file cannot be read, or a line of it is no key.
     """
 
-    def __init__(self, config: AccessConfig, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, config: AccessConfig, quotas: Quotas | None = None, clock: Callable[[], float] = time.monotonic):
         self._config = config
-        self._clock = clock
+        self._quotas = quotas
         self._file = None if config.keys_file is None else WatchedFile(config.keys_file, read_keys, clock)
         self._fixed = read_keys(os.environ.get(KEYS_VARIABLE, "").replace(",", "\n"), may_be_empty=True)
-        self._budgets: dict[bytes, Budget] = {}
 
     @property
     def keys(self) -> list[Key]:
@@ -82,20 +82,15 @@ class Keys:
         if found is None:
             # OpenAI's words, by which LiteLLM knows that the key is the trouble, and not the request.
             raise InvalidKey("Incorrect API key provided, or none: send 'Authorization: Bearer <key>'.")
-        return Caller(found.digest.hex(), self._budget(found), cache_control)
-
-    def _budget(self, key: Key) -> Budget | None:
-        rate = key.images_per_minute or self._config.images_per_minute
-        if rate is None:
-            return None
-        budget = self._budgets.get(key.digest)
-        if budget is None or budget.images_per_minute != rate:
-            budget = self._budgets[key.digest] = Budget(rate, self._clock)
-        return budget
+        rate = found.images_per_minute or self._config.images_per_minute
+        budget = self._quotas.budget(found.digest.hex(), rate) if rate and self._quotas else None
+        return Caller(found, budget, cache_control)
 
 
 def read_keys(text: str, *, may_be_empty: bool = False) -> list[Key]:
-    """Reads `KEY` or `KEY IMAGES_A_MINUTE` lines; empty ones and those that start with `#` are skipped.
+    """Reads lines of a key and what it may, in any order: its images a minute, `interactive` or `batch`, `name=NAME`.
+
+    Empty lines and those that start with `#` are skipped.
 
     Raises:
       DalleServeError: a line is something else, or there is no key; a message never shows a key.
@@ -105,17 +100,35 @@ def read_keys(text: str, *, may_be_empty: bool = False) -> list[Key]:
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
-        if len(words) > 2 or len(words[0]) < MIN_KEY_CHARS:
-            raise DalleServeError(
-                f"line {number} is no key: each is at least {MIN_KEY_CHARS} characters without spaces, and may be "
-                "followed by its images a minute."
-            )
-        if len(words) == 2 and not (words[1].isascii() and words[1].isdigit() and 0 < int(words[1]) < 10**9):
-            raise DalleServeError(f"line {number}: the images a minute must be a whole number from 1 up.")
-        keys.append(Key(hashlib.sha256(words[0].encode()).digest(), int(words[1]) if len(words) == 2 else None))
+        try:
+            keys.append(_read_key(*words))
+        except ValueError as error:
+            raise DalleServeError(f"line {number}{error}") from None
     if not keys and not may_be_empty:
         raise DalleServeError("there is no key in it.")  # an empty file must not open the door
     return keys
+
+
+def _read_key(key: str, *words: str) -> Key:
+    digest = hashlib.sha256(key.encode()).digest()
+    may: dict[str, Any] = {}
+    for word in words:
+        if _NUMBER.fullmatch(word):
+            said: dict[str, Any] = {"images_per_minute": int(word)}
+            if not 0 < int(word) < 10**9:
+                raise ValueError(": the images a minute must be a whole number from 1 up.")
+        elif word in ("interactive", "batch"):
+            said = {"is_batch": word == "batch"}
+        elif name := _NAME.fullmatch(word):
+            said = {"name": name[1]}
+        else:
+            raise ValueError(_WHAT_KEYS_ARE)
+        if said.keys() & may.keys():
+            raise ValueError(_WHAT_KEYS_ARE)
+        may |= said
+    if len(key) < MIN_KEY_CHARS:
+        raise ValueError(_WHAT_KEYS_ARE)
+    return Key(**{"digest": digest, "name": digest.hex()[:8]} | may)
 
 
 def check_exposure(host: str, access: AccessConfig) -> None:

@@ -6,7 +6,9 @@ it in each of their log lines.
 
 import asyncio
 import logging
+import math
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
@@ -23,9 +25,11 @@ from deployments.gateway.commons import CommonsClient
 from deployments.gateway.image_request import ImageRequest
 from deployments.gateway.image_store import ImageStore
 from deployments.gateway.prompt_policy import PromptPolicy
+from deployments.gateway.quotas import Quotas
 from deployments.gateway.replies import Event, completed_events
 from deployments.gateway.results import result_key
 from deployments.gateway.served_model import ServedModel
+from deployments.gateway.usage import USAGE_COUNTS, Usage
 from deployments.requests.parsing import parse
 from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, Upload, VariationRequest
 from deployments.telemetry import degraded
@@ -70,8 +74,10 @@ class Gateway:
         }
         self._commons = CommonsClient(commons, config.cache)
         self._flights: SingleFlight[Event] = SingleFlight()
+        self.quotas = Quotas(self._commons)
+        self._usage = Usage(self._commons)
         self._metrics = RequestMetrics()
-        self._admission = Admission(config.gateway.max_pending_images)
+        self._admission = Admission(*_bounds(config))
         self._started = int(time.time())
 
     def __serve_build_asgi_app__(self) -> Any:
@@ -149,6 +155,26 @@ class Gateway:
         limits = {"max_n": self.config.limits.max_n, "max_best_of": self.config.limits.max_best_of}
         return self._model(name).describe(self._started, OWNER) | limits
 
+    async def usage(self, caller: Caller) -> dict[str, Any]:
+        """What the caller's key has had, all gateways together, and what it may have just now."""
+        since, models = await self._usage.of(caller.scope)
+        total = sum((Counter(counts) for counts in models.values()), Counter(dict.fromkeys(USAGE_COUNTS, 0)))
+        limit = None
+        if (budget := caller.budget) is not None:
+            limit = {
+                "images_per_minute": budget.images_per_minute,
+                "remaining": int(budget.left),
+                "full_in_s": math.ceil(budget.full_in_s),
+            }
+        return {
+            "object": "usage",
+            "key": caller.name or None,
+            "since": since,
+            **{name: total[name] for name in USAGE_COUNTS},
+            "models": models,
+            "rate_limit": limit,
+        }
+
     async def readiness(self) -> dict[str, Any]:
         """Says how far the default model's stages are; a replica runs only once its model is loaded and compiled.
 
@@ -179,6 +205,8 @@ class Gateway:
         pending = self._admission.pending_images
         self._metrics.pending(pending)
         self._metrics.degraded(degraded.reasons())
+        await self.quotas.rest()
+        await self._usage.report()
         return {"pending_images": pending}
 
     async def drain(self) -> None:
@@ -193,7 +221,7 @@ class Gateway:
         started = time.monotonic()
         with self._metrics.request(stream=request.stream) as measured:
             model = self._model(request.model)
-            measured.model = model.id
+            measured.model, measured.key = model.id, caller.name
             yield measured, model
             measured.cache = caller.cache
         facts = {"model": model.id, "num_drawn": measured.num_drawn, "seconds": round(time.monotonic() - started, 3)}
@@ -210,11 +238,26 @@ class Gateway:
                     if _is_reply(item):
                         measured.num_drawn = 0 if caller.cache in ("hit", "joined") else request.num_drawn
                         measured.num_returned = len(item["data"])
+                        self._count(caller, model, measured, item["usage"])
                         identifier = request.safety_identifier or request.user
                         item = item | ({"safety_identifier": identifier} if identifier else {})
                     else:
                         measured.previewed()
                     yield item
+
+    def _count(self, caller: Caller, model: ServedModel, measured: MeasuredRequest, tokens: dict[str, Any]) -> None:
+        """Notes what a key has had; of what was not drawn for it no codes."""
+        drawn = measured.num_drawn > 0
+        self._usage.add(
+            caller.scope,
+            model.id,
+            requests=1,
+            images_drawn=measured.num_drawn,
+            images_returned=measured.num_returned,
+            images_not_drawn_again=0 if drawn else measured.num_returned,
+            input_tokens=tokens["input_tokens"],
+            output_tokens=tokens["output_tokens"] if drawn else 0,
+        )
 
     async def _cheapest(
         self,
@@ -250,7 +293,8 @@ class Gateway:
         """Draws, or joins who draws the same. Where that one's time is up and there is some left here, draws again."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self.config.gateway.request_timeout_s
-        flight = key, request.partial_images if request.stream else 0
+        previews = request.partial_images if request.stream else 0
+        flight = key, previews, caller.asks_for_batch(request.priority)  # who waits himself does not wait for others
         has_shown = False
         while True:
             caller.cache = "joined" if self._flights.has(flight) else "miss"
@@ -274,7 +318,7 @@ class Gateway:
     ) -> AsyncGenerator[Event, None]:
         """Draws, at the caller's expense; keeps the reply where there is a key to keep it under."""
         await caller.charge(request.num_drawn)
-        with self._admission.admit(request.num_drawn):
+        with self._admission.admit(request.num_drawn, caller.asks_for_batch(request.priority)):
             if request.stream:
                 async with aclosing(image_request.stream()) as items:
                     async for item in items:
@@ -293,7 +337,8 @@ class Gateway:
         if request.num_drawn > request.n and not model.ranks_images:
             raise InvalidValue(f"{model.id} is served without a scorer to choose by: leave best_of out.", "best_of")
         self._policy.check(request.prompt)
-        return ImageRequest(request, upload, model, self.config, may_keep=caller.may_keep)
+        is_batch = caller.asks_for_batch(request.priority)
+        return ImageRequest(request, upload, model, self.config, may_keep=caller.may_keep, is_batch=is_batch)
 
     def _model(self, name: str | None) -> ServedModel:
         if not name or name in self.config.default_model_aliases:
@@ -311,6 +356,11 @@ class Gateway:
             if not isinstance(file, bytes):
                 raise InvalidValue(f"{name} must be the bytes of a picture file, got {type(file).__name__}.", name)
         return parse(kind, fields, self.config.limits), Upload(images=pictures, mask=mask)
+
+
+def _bounds(config: AppConfig) -> tuple[int, int]:
+    """How many images may be pending, and how many of batch work: the largest request among them."""
+    return config.gateway.max_pending_images, max(config.gateway.max_pending_batch_images, config.limits.max_best_of)
 
 
 def _is_reply(answer: Event) -> bool:

@@ -50,6 +50,7 @@ class ImageRequest:
 
     Args:
       may_keep: whether anything of it may be kept for others.
+      is_batch: whether it is drawn only where there is room.
 
     Raises:
       InvalidValue: the size cannot be had.
@@ -63,8 +64,10 @@ class ImageRequest:
         config: AppConfig,
         *,
         may_keep: bool = True,
+        is_batch: bool = False,
     ):
         self._request = request
+        self._is_batch = is_batch
         self._may_keep = may_keep
         self._prompt = request.prompt  # what a picture without words shows is told by the scorer
         self._upload = upload
@@ -137,6 +140,7 @@ class ImageRequest:
             "sampling": self._sampling,
             "timeout_s": self._time_left_s(),
             "fixed_codes": prepared.fixed_codes,
+            "is_batch": self._is_batch,
         }
 
     def _time_left_s(self) -> float:

@@ -20,6 +20,7 @@ Reply = dict[str, Any]
 
 # Fields that say who asks or how to answer, not what to draw.
 NOT_OF_PICTURES = {"user", "safety_identifier", "response_format", "stream", "stream_multiple", "partial_images"}
+NOT_OF_PICTURES |= {"priority"}
 OVERHEAD_BYTES = 4096  # of a reply, beside its files
 
 

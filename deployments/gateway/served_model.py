@@ -51,6 +51,7 @@ class ServedModel:
             sleepy=[name for name, stage in config.stages.items() if stage.min_replicas == 0],
             unranked_if_scorer_down=config.unranked_if_scorer_down,
             prompts_max_bytes=prompts_max_bytes,
+            batch_images=config.token_sampler.batch_images * config.token_sampler.max_replicas,
         )
         self.decoding_uploads = asyncio.Semaphore(DECODERS)
         self.fingerprint = f"{config.model_dump_json()} {_files_of(self.bundle)}"

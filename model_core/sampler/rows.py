@@ -142,7 +142,7 @@ class Rows:
             sequence.slot = None
 
     def park(self, sequence: Sequence) -> None:
-        """Takes a sequence off its rows in the middle of it; joining again, it goes on from there. No turn may be unread.
+        """Takes a sequence off its rows in the middle of it; when it joins again, it goes on. No turn may be unread.
 
         Where no bit may depend on others, its rows are kept for it, in the host's memory. Else they are made again of
         its codes, as they would be of codes that are given.
@@ -263,7 +263,7 @@ class Rows:
             self._images, self._pictured = self._images_of(count, self._running), pictured
 
     def _rows_of(self, sequence: Sequence) -> Iterator[Drawing]:
-        """What goes into the rows of a sequence that has joined: what they were when it gave way, or made of its codes."""
+        """What goes into the rows of one that has joined: what they were when it gave way, or made of its codes."""
         for one in sequence.parked:
             yield place_rows(self._mesh, one)
         if not sequence.parked:

@@ -10,11 +10,13 @@ import pytest
 from ray import serve
 
 from deployments import errors
+from deployments.api.reply_schemas import KeyUsage
 from deployments.api.routes import build_api
 from deployments.config import AppConfig, FilesConfig, GatewayConfig, Limits, ModelConfig, SafetyConfig
 from deployments.errors import DeadlineExceeded, MissingParameter, Overloaded, ShuttingDown, UnknownParameter
-from deployments.gateway.caller import CACHE_HEADER, Caller
+from deployments.gateway.caller import CACHE_HEADER, Caller, Key
 from deployments.gateway.gateway import Gateway
+from deployments.gateway.usage import USAGE_COUNTS
 from deployments.requests.schemas import GenerationRequest
 from deployments.telemetry import degraded
 from deployments.telemetry.metrics import RequestMetrics
@@ -54,6 +56,9 @@ def test_an_image_is_drawn_again_by_its_seed(model_folder: Path):
     assert generate(gateway, seed=best["seed"])["data"] == [best]
 
 
+KEY = Key(digest=b"key", name="one")
+
+
 def num_drawn(stages: dict[str, FakeStage]) -> int:
     return len(stages["token_sampler"].responses)
 
@@ -75,8 +80,8 @@ def test_images_with_seeds_are_found_again_and_others_are_drawn(model_folder: Pa
         assert again == {name: value for name, value in first.items() if name != "safety_identifier"}
         for caller, fields, expected in (
             (Caller(), {"seed": 3, "n": 1}, "miss"),
-            (Caller("another key"), {"seed": 3, "n": 2}, "miss"),
-            (Caller("another key"), {"seed": 3, "n": 2}, "hit"),
+            (Caller(KEY), {"seed": 3, "n": 2}, "miss"),
+            (Caller(KEY), {"seed": 3, "n": 2}, "hit"),
             (Caller(cache_control="no-store"), {"seed": 3, "n": 2}, ""),
             (Caller(cache_control="no-cache"), {"seed": 3, "n": 2}, "miss"),
             (Caller(cache_control="no-store"), {"seed": 9}, ""),
@@ -181,6 +186,48 @@ def test_a_model_that_is_replaced_in_its_place_is_another_one(model_folder: Path
     assert make_gateway(model_folder)._model(None).fingerprint == first
     (model_folder / "vqgan" / "more.json").write_text("{}")
     assert make_gateway(model_folder)._model(None).fingerprint != first
+
+
+def test_batch_work_is_batch_work_on_all_its_way(model_folder: Path):
+    async def check() -> None:
+        stages = fake_stages()
+        stages["token_sampler"].delay_s = 0.01
+        gateway = make_gateway(model_folder, stages, max_pending_images=40, max_pending_batch_images=1)
+        nightly = Caller(Key(digest=b"2", name="nightly", is_batch=True))
+        bulk = GenerationRequest(prompt="avocado", n=10, best_of=40, seed=3)
+        mine = bulk.model_copy(update={"priority": "batch"})
+        drawing = [asyncio.create_task(gateway.draw(bulk, None, nightly)), asyncio.create_task(gateway.draw(bulk))]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match="batch images"):
+            await gateway.draw(mine)  # does not join who is not of its class
+        with pytest.raises(InvalidValue, match="batch work"):
+            await gateway.draw(bulk.model_copy(update={"priority": "interactive"}), None, nightly)
+        await asyncio.gather(*drawing)
+        given = [options["is_batch"] for options in stages["token_sampler"].options_given]
+        assert sorted(given) == [False] * 40 + [True] * 40
+
+    asyncio.run(check())
+
+
+def test_a_key_is_told_what_it_has_had(model_folder: Path):
+    async def check() -> None:
+        gateway = make_gateway(model_folder)
+        for caller, fields in (
+            (Caller(KEY), {"seed": 3, "n": 2, "best_of": 5}),
+            (Caller(KEY), {"seed": 3, "n": 2, "best_of": 5}),
+            (Caller(KEY, cache_control="no-store"), {"seed": 3}),
+            (Caller(), {"seed": 3}),
+        ):
+            await gateway.draw(GenerationRequest(prompt="avocado", **fields), None, caller)
+        await gateway.record_autoscaling_stats()
+        usage = await gateway.usage(Caller(KEY))
+        assert KeyUsage.model_validate(usage).key == "one" and usage["rate_limit"] is None
+        counts = {"requests": 3, "images_drawn": 6, "images_returned": 5, "images_not_drawn_again": 2}
+        assert counts.items() <= usage.items() and usage["models"] == {"fake": {k: usage[k] for k in USAGE_COUNTS}}
+        assert usage["output_tokens"] == 6 * 64
+        assert (await gateway.usage(Caller(Key(digest=b"3", name="new"))))["requests"] == 0
+
+    asyncio.run(check())
 
 
 def test_the_head_of_a_reply_says_how_it_came(model_folder: Path):

@@ -19,6 +19,7 @@ from deployments.api.routes import build_api
 from deployments.config import AppConfig, ModelConfig
 from deployments.gateway.commons import NAME, Commons
 from deployments.gateway.gateway import Gateway
+from deployments.gateway.settings import changeable
 from deployments.serve_file import read_settings
 from deployments.stages.clip_scorer import ClipScorerDeployment
 from deployments.stages.image_decoder import ImageDecoderDeployment
@@ -52,7 +53,10 @@ def build_app(settings: AppConfig | Mapping[str, Any]) -> Application:
     commons = None
     if config.needs_commons:
         commons = serve.deployment(Commons).options(name=NAME, **COMMONS_OPTIONS).bind(config.cache)
-    ingress = serve.deployment(serve.ingress()(Gateway)).options(name="gateway", **config.gateway.deployment_options())
+    options = config.gateway.deployment_options() | {"user_config": {}}
+    if isinstance(settings, AppConfig):  # a Serve file may have its own user_config, which would replace this one
+        config, options["user_config"] = changeable(config)
+    ingress = serve.deployment(serve.ingress()(Gateway)).options(name="gateway", **options)
     return ingress.bind(config, stages, build_api, commons)
 
 

@@ -224,6 +224,9 @@ class ModelConfig(Settings):
     token_sampler: TokenSamplerConfig = TokenSamplerConfig()
     image_decoder: ImageDecoderConfig = ImageDecoderConfig()
     clip_scorer: ClipScorerConfig | None = Field(default=ClipScorerConfig(), description="null: images are not ranked.")
+    sampling: dict[str, int | float] = Field(
+        default={}, description="Defaults of guidance_scale, temperature and the like, in place of model.json's."
+    )
     unranked_if_scorer_down: bool = Field(
         default=False, description="While the scorer is down, return images without scores rather than an error."
     )

@@ -27,22 +27,24 @@ FILES = "/images"  # short-lived and open: the name is the key
 def image_routes(service: Gateway, keys: Keys) -> APIRouter:
     """Makes the routes."""
     router = APIRouter()
-    limits = service.config.limits
 
     @router.post("/v1/images/generations")
     async def create_image(http: Request, caller: Annotated[Caller, Depends(keys)]) -> Response:
+        limits = service.config.limits  # which may change
         fields = await read_json_object(http, limits.max_body_bytes)
         request = parse(GenerationRequest, fields, limits)
         return await _answer(service, http, caller, request, None, "image_generation")
 
     @router.post("/v1/images/edits")
     async def edit_image(http: Request, caller: Annotated[Caller, Depends(keys)]) -> Response:
+        limits = service.config.limits
         texts, upload = await read_form(http, limits, may_mask=True)
         request = parse(EditRequest, texts, limits, as_text=True)
         return await _answer(service, http, caller, request, upload, "image_edit")
 
     @router.post("/v1/images/variations")
     async def vary_image(http: Request, caller: Annotated[Caller, Depends(keys)]) -> Response:
+        limits = service.config.limits
         texts, upload = await read_form(http, limits, may_mask=False)
         request = parse(VariationRequest, texts, limits, as_text=True)
         return await _answer(service, http, caller, request, upload, "image_generation")

@@ -47,8 +47,20 @@ class Keys:
     def __init__(self, config: AccessConfig, quotas: Quotas | None = None, clock: Callable[[], float] = time.monotonic):
         self._config = config
         self._quotas = quotas
+        self._clock = clock
         self._file = None if config.keys_file is None else WatchedFile(config.keys_file, read_keys, clock)
         self._fixed = read_keys(os.environ.get(KEYS_VARIABLE, "").replace(",", "\n"), may_be_empty=True)
+
+    def use(self, config: AccessConfig) -> None:
+        """Lets in whom other settings let in, from now on.
+
+        Raises:
+          DalleServeError: their file cannot be read; nothing has changed.
+        """
+        file = self._file
+        if config.keys_file != self._config.keys_file:
+            file = None if config.keys_file is None else WatchedFile(config.keys_file, read_keys, self._clock)
+        self._config, self._file = config, file
 
     @property
     def keys(self) -> list[Key]:

@@ -27,6 +27,7 @@ def build_api(service: Gateway) -> FastAPI:
       DalleServeError: the API keys cannot be read.
     """
     keys = Keys(service.config.access, service.quotas)
+    service.on_change(lambda config: keys.use(config.access))
     api = FastAPI(
         title="dalle-serve",
         openapi_url=None,

@@ -29,13 +29,14 @@ from deployments.gateway.quotas import Quotas
 from deployments.gateway.replies import Event, completed_events
 from deployments.gateway.results import result_key
 from deployments.gateway.served_model import ServedModel
+from deployments.gateway.settings import changed
 from deployments.gateway.usage import USAGE_COUNTS, Usage
 from deployments.requests.parsing import parse
 from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, Upload, VariationRequest
 from deployments.telemetry import degraded
 from deployments.telemetry.metrics import MeasuredRequest, RequestMetrics
 from model_core.cache import cache_folder
-from model_core.errors import InvalidValue, ModelNotFound
+from model_core.errors import DalleServeError, InvalidValue, ModelNotFound
 
 logger = logging.getLogger("ray.serve")
 
@@ -79,10 +80,47 @@ class Gateway:
         self._metrics = RequestMetrics()
         self._admission = Admission(*_bounds(config))
         self._started = int(time.time())
+        self._given = config  # what a `user_config` is laid over
+        self._is_configured = False
+        self._on_change: list[Callable[[AppConfig], None]] = []
 
     def __serve_build_asgi_app__(self) -> Any:
         """Called by Serve, after the constructor, for the app that answers HTTP."""
         return self._build_api(self)
+
+    def on_change(self, listener: Callable[[AppConfig], None]) -> None:
+        """Has a listener told of changed settings before they count; one that raises `DalleServeError` refuses them."""
+        self._on_change.append(listener)
+
+    async def reconfigure(self, user_config: Any) -> None:
+        """Called by Serve with the `user_config`, at the start and where it has changed: see `settings.py`.
+
+        Requests under way go on as they began. Later than at the start, one that is wrong changes nothing, and
+        readiness says so.
+
+        Raises:
+          DalleServeError: it is wrong at the start.
+        """
+        try:
+            config = changed(self._given, user_config or {})
+            samplings = {model.id: self._models[model.id].sampling_with(model.sampling) for model in config.models}
+            policy = self._policy
+            if config.safety.prompt_policy_file != self.config.safety.prompt_policy_file:
+                policy = PromptPolicy(config.safety.prompt_policy_file)
+            for listener in self._on_change:
+                listener(config)
+        except DalleServeError as error:
+            if not self._is_configured:
+                raise
+            degraded.failed("user_config", "it cannot be used, and the settings before it still hold", str(error))
+            return
+        self.config, self._policy = config, policy
+        for model_id, sampling in samplings.items():
+            self._models[model_id].sampling = sampling
+        self._admission.limit(*_bounds(config))
+        self._is_configured = True
+        degraded.works("user_config")
+        logger.info("the settings are now %s", user_config)
 
     async def generate(self, request: dict[str, Any]) -> dict[str, Any]:
         """Draws images.

@@ -78,7 +78,7 @@ class ImageRequest:
         self._seeds = [(first + i) % SEEDS for i in range(request.num_drawn)]
         given = {field.name: getattr(request, field.name) for field in fields(Sampling)}
         given = {name: value for name, value in given.items() if value is not None}
-        self._sampling = Sampling(**model.bundle.sampling | given)
+        self._sampling = Sampling(**model.sampling | given)
         self._check = ImageCheck(model.score, config.safety)
         self._lacks_notes = False
         self.is_complete = True

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from deployments.config import ModelConfig
+from deployments.errors import InvalidSettings
 from deployments.flow.calls import finite, result, retried
 from deployments.flow.pipeline import StagePipeline
 from model_core import bundles, codecs, families
@@ -22,7 +23,7 @@ class ServedModel:
 
     Attributes:
       decoding_uploads: to be held while an upload is decoded.
-      fingerprint: the same for what draws the same pictures: its settings, and its files as they were at the start.
+      sampling: how its images are drawn where a request does not say; may be replaced by another.
 
     Args:
       images_in_flight: how many images of one request are in the stages at a time.
@@ -30,6 +31,7 @@ class ServedModel:
 
     Raises:
       ModelNotFound, CorruptCheckpoint: its files are not there, or not whole.
+      InvalidSettings: its `sampling` makes no sense.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class ServedModel:
             Sampling(**self.bundle.sampling)
         except InvalidValue as error:  # else every request that leaves it to the model would be called wrong
             raise CorruptCheckpoint(f"{config.location}: of the sampling in its model.json, {error}") from error
+        self.sampling = self.sampling_with(config.sampling)
         drawn, decoded = families.read_config(self.bundle.sampler).grid, codecs.read_config(self.bundle.codec).grid
         self.grid = common_grid(config.id, drawn, decoded)
         self.pipeline = StagePipeline(
@@ -54,8 +57,26 @@ class ServedModel:
             batch_images=config.token_sampler.batch_images * config.token_sampler.max_replicas,
         )
         self.decoding_uploads = asyncio.Semaphore(DECODERS)
-        self.fingerprint = f"{config.model_dump_json()} {_files_of(self.bundle)}"
+        self._fingerprint = f"{config.model_dump_json(exclude={'sampling'})} {_files_of(self.bundle)}"
         self._scorer = stages.get("clip_scorer")
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for what draws the same pictures: its settings, and its files as they were at the start."""
+        return f"{self._fingerprint} {self.sampling}"
+
+    def sampling_with(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What `sampling` is with these settings in place of model.json's.
+
+        Raises:
+          InvalidSettings: there is no such parameter, or no such value of it.
+        """
+        sampling = self.bundle.sampling | dict(settings)
+        try:
+            Sampling(**sampling)
+        except (InvalidValue, TypeError) as error:
+            raise InvalidSettings(f"sampling of {self.id}: {error}") from None
+        return sampling
 
     @property
     def side(self) -> int:
@@ -94,7 +115,7 @@ class ServedModel:
             "description": self.bundle.description,
             "ranks_images": self.ranks_images,
             "example_prompts": list(self.bundle.example_prompts),
-            "sampling": dict(self.bundle.sampling),
+            "sampling": dict(self.sampling),
         }
 
 

@@ -1,7 +1,10 @@
+from typing import Any
+
+import pytest
 from ray.serve._private.build_app import build_app as graph_of  # the only way to look into a bound graph
 
 from deployments.app import build_app
-from deployments.config import AppConfig, ModelConfig
+from deployments.config import AppConfig, Limits, ModelConfig
 
 
 def test_every_stage_of_every_model_is_a_deployment_of_its_own():
@@ -27,3 +30,27 @@ def test_a_stages_settings_reach_its_deployment():
     assert sampler._deployment_config.autoscaling_config.max_replicas == 3
     assert sampler.ray_actor_options["num_gpus"] == 1
     assert sampler.init_args == ("emoji", model.token_sampler)
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_there"),
+    [({}, False), ({"gateway": {"max_replicas": 2}}, True), ({"access": {"keys_file": "keys"}}, True)],
+)
+def test_what_gateways_share_is_a_deployment_where_something_is_shared(settings: dict[str, Any], is_there: bool):
+    built = graph_of(build_app(settings), name="dalle-serve")
+    assert ("commons" in {deployment.name for deployment in built.deployments}) == is_there
+
+
+def test_what_may_change_is_no_part_of_what_a_gateway_is_made_with():
+    """Else a changed limit would replace it. In a Serve file `user_config` is the operator's own."""
+
+    def gateway_of(settings: Any) -> Any:
+        built = graph_of(build_app(settings), name="dalle-serve")
+        (gateway,) = [deployment for deployment in built.deployments if deployment.name == "gateway"]
+        return gateway
+
+    few, many = (gateway_of(AppConfig(limits=Limits(max_n=n))) for n in (1, 5))
+    assert few.init_args[0] == many.init_args[0]
+    assert (few.user_config["limits"]["max_n"], many.user_config["limits"]["max_n"]) == (1, 5)
+    from_file = gateway_of({"limits": {"max_n": 1}})
+    assert (from_file.init_args[0].limits.max_n, from_file.user_config) == (1, {})

@@ -6,7 +6,7 @@ An image is a PNG of 2×2 pixels, all of its seed mod 256; image i has the seed 
 import asyncio
 import io
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,9 @@ class FakeService:
         }
         limits = {"max_n": 10, "max_best_of": 128}
         return {"id": name, "object": "model", "created": 1, "owned_by": "dalle-serve"} | about | limits
+
+    def on_change(self, listener: Callable[[AppConfig], None]) -> None:
+        """Nothing changes here."""
 
     async def usage(self, caller: Caller) -> dict[str, Any]:
         counts = dict.fromkeys(USAGE_COUNTS, 1)

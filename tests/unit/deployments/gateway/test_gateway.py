@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from ray import serve
@@ -20,7 +21,7 @@ from deployments.gateway.usage import USAGE_COUNTS
 from deployments.requests.schemas import GenerationRequest
 from deployments.telemetry import degraded
 from deployments.telemetry.metrics import RequestMetrics
-from model_core.errors import CorruptCheckpoint, InvalidValue, ModelNotFound, NotFinite
+from model_core.errors import CorruptCheckpoint, DalleServeError, InvalidValue, ModelNotFound, NotFinite
 from model_core.pictures.images import read_image
 from tests.unit.deployments.api.fake_service import GENERATIONS, ask
 from tests.unit.deployments.fakes import FakeStage, fake_stages
@@ -226,6 +227,73 @@ def test_a_key_is_told_what_it_has_had(model_folder: Path):
         assert counts.items() <= usage.items() and usage["models"] == {"fake": {k: usage[k] for k in USAGE_COUNTS}}
         assert usage["output_tokens"] == 6 * 64
         assert (await gateway.usage(Caller(Key(digest=b"3", name="new"))))["requests"] == 0
+
+    asyncio.run(check())
+
+
+def test_settings_change_under_requests_and_lose_none(model_folder: Path):
+    keys, rules = model_folder / "keys", model_folder / "rules.txt"
+    keys.write_text("a-key-of-many-letters")
+    rules.write_text("bad")
+
+    async def check() -> None:
+        stages = fake_stages()
+        stages["token_sampler"].delay_s = 0.02
+        gateway = make_gateway(model_folder, stages)
+        api = build_api(gateway)
+        await gateway.reconfigure({})
+        drawing = asyncio.create_task(gateway.generate({"prompt": "bad avocado", "n": 5}))
+        await asyncio.sleep(0)
+        await gateway.reconfigure(
+            {
+                "limits": {"max_n": 2},
+                "access": {"keys_file": str(keys)},
+                "safety": {"prompt_policy_file": str(rules)},
+                "gateway": {"max_pending_images": 44, "request_timeout_s": 7},
+                "sampling": {"fake": {"top_k": 3}},
+            }
+        )
+        with pytest.raises(Overloaded, match="5 images are waiting to be drawn, and 44 may"):
+            await gateway.generate({"prompt": "avocado", "best_of": 40})
+        assert len((await drawing)["data"]) == 5
+        with pytest.raises(InvalidValue, match="between 1 and 2"):
+            await gateway.generate({"prompt": "avocado", "n": 5})
+        with pytest.raises(errors.ContentRefused):
+            await gateway.generate({"prompt": "bad avocado"})
+        await gateway.generate({"prompt": "avocado"})
+        assert stages["token_sampler"].args_given[-1][2].top_k == 3
+        assert gateway.describe_model("fake")["sampling"]["top_k"] == 3
+        transport = httpx.ASGITransport(api)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as http:
+            assert (await http.get("/v1/models")).status_code == 401
+            await gateway.reconfigure({})  # all as it was
+            assert (await http.get("/v1/models")).json()["data"][0]["max_n"] == 10
+
+    asyncio.run(check())
+
+
+def test_settings_that_are_wrong_change_nothing_later_and_are_refused_at_the_start(model_folder: Path):
+    wrong: list[dict[str, Any]] = [
+        {"limits": {"max_n": 3}, "access": {"keys_file": "/proc/none"}},
+        {"limits": {"max_n": 3}, "safety": {"prompt_policy_file": "/proc/none"}},
+        {"limits": {"max_n": 3}, "sampling": {"fake": {"top_p": 3}}},
+        {"limits": {"max_n": 3}, "sampling": {"fake": {"cold": 3}}},
+        {"limits": {"max_n": 0}},
+    ]
+
+    async def check() -> None:
+        gateway = make_gateway(model_folder)
+        build_api(gateway)
+        for user_config in wrong:
+            with pytest.raises(DalleServeError):
+                await gateway.reconfigure(user_config)
+        await gateway.reconfigure({"limits": {"max_n": 4}})
+        for user_config in wrong:
+            await gateway.reconfigure(user_config)
+            assert gateway.config.limits.max_n == 4
+            assert [warning.split(":")[0] for warning in degraded.warnings()] == ["user_config"]
+        await gateway.reconfigure({"limits": {"max_n": 5}})
+        assert not degraded.warnings()
 
     asyncio.run(check())
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +16,8 @@ import httpx
 import openai
 import pytest
 
-from deployments.config import APP_NAME
+from deployments.app import build_app
+from deployments.config import APP_NAME, AppConfig
 from deployments.local import LocalService
 from tests.serve.conftest import kill
 from tests.serve.processes import replica, stopped
@@ -115,6 +117,48 @@ def test_what_was_drawn_for_a_seed_is_not_drawn_again(http: httpx.Client):
     assert [reply.headers["x-dalle-serve-cache"] for reply in (first, second)] == ["miss", "hit"]
     assert first.json() == second.json()
     assert first.json()["data"] == draw(http, seed=5, n=2)
+
+
+def test_who_waits_for_a_drawing_gets_it_though_the_one_who_began_it_leaves(http: httpx.Client, service: LocalService):
+    """Serve cancels the calls of a request whose client leaves; these are no longer its own."""
+    fields = {"prompt": "an avocado", "seed": 123, "n": 3, "response_format": "b64_json"}
+    with stopped(replica(SAMPLER)), ThreadPoolExecutor(2) as pool:
+        impatient = httpx.Timeout(10, read=1.5)
+        first = pool.submit(httpx.post, service.url + GENERATIONS, json=fields, timeout=impatient)
+        wait_until(lambda: pending_images(http) == 3, "it is being drawn")
+        second = pool.submit(httpx.post, service.url + GENERATIONS, json=fields, timeout=PATIENCE_S)
+        with pytest.raises(httpx.ReadTimeout):
+            first.result()
+        time.sleep(0.5)  # for all that is cancelled to be cancelled
+        assert pending_images(http) == 3
+        os.kill(replica(SAMPLER), signal.SIGCONT)
+        reply = second.result()
+    assert (reply.status_code, reply.headers["x-dalle-serve-cache"]) == (200, "joined")
+    assert reply.json()["data"] == draw(http, **fields)
+
+
+def test_a_changed_limit_takes_effect_in_the_gateway_that_is_there(http: httpx.Client, service: LocalService):
+    from ray import serve
+
+    def deploy(config: AppConfig) -> None:
+        options: Any = {"name": APP_NAME, "route_prefix": "/", "logging_config": service._logging}
+        serve.run_many([serve.RunTarget(target=build_app(config), **options)], wait_for_applications_running=False)
+
+    def max_n() -> int:
+        return http.get("/v1/models").json()["data"][0]["max_n"]
+
+    config = service._config
+    processes = {name: replica(name) for name in ("gateway", SAMPLER)}
+    drawing = in_background(service, LARGEST)
+    try:
+        deploy(config.model_copy(update={"limits": config.limits.model_copy(update={"max_n": 3})}))
+        wait_until(lambda: max_n() == 3, "the limit is another")
+        assert http.post(GENERATIONS, json={"prompt": "x", "n": 4}).status_code == 400
+    finally:
+        deploy(config)
+        wait_until(lambda: max_n() == config.limits.max_n, "the limit is what it was")
+    assert drawing.result().status_code == 200
+    assert {name: replica(name) for name in processes} == processes
 
 
 def test_a_handle_in_another_process_draws_what_http_draws(http: httpx.Client, tmp_path: Path):

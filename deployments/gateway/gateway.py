@@ -17,9 +17,9 @@ from typing import Any
 from ray import serve
 
 from deployments.config import AppConfig
-from deployments.errors import DeadlineExceeded, UrlsUnavailable
-from deployments.flow.single_flight import SingleFlight
+from deployments.errors import UrlsUnavailable
 from deployments.gateway.admission import Admission
+from deployments.gateway.answers import Answers, Asked, is_reply
 from deployments.gateway.caller import Caller
 from deployments.gateway.commons import CommonsClient
 from deployments.gateway.image_request import ImageRequest
@@ -27,7 +27,6 @@ from deployments.gateway.image_store import ImageStore
 from deployments.gateway.prompt_policy import PromptPolicy
 from deployments.gateway.quotas import Quotas
 from deployments.gateway.replies import Event, completed_events
-from deployments.gateway.results import result_key
 from deployments.gateway.served_model import ServedModel
 from deployments.gateway.settings import changed
 from deployments.gateway.usage import USAGE_COUNTS, Usage
@@ -74,11 +73,11 @@ class Gateway:
             for model in config.models
         }
         self._commons = CommonsClient(commons, config.cache)
-        self._flights: SingleFlight[Event] = SingleFlight()
         self.quotas = Quotas(self._commons)
         self._usage = Usage(self._commons)
         self._metrics = RequestMetrics()
         self._admission = Admission(*_bounds(config))
+        self._answers = Answers(self._commons, self._admission)
         self._started = int(time.time())
         self._given = config  # what a `user_config` is laid over
         self._is_configured = False
@@ -166,7 +165,7 @@ class Gateway:
           caller: who asks; learns how he got his images. None is a program of the operator's own.
         """
         reply: dict[str, Any] = {}
-        async with aclosing(self._answers(request, upload, caller or Caller())) as answers:
+        async with aclosing(self._answer(request, upload, caller or Caller())) as answers:
             async for answer in answers:
                 reply = answer  # the last one
         return reply
@@ -175,9 +174,9 @@ class Gateway:
         self, request: DrawingRequest, upload: Upload | None = None, caller: Caller | None = None
     ) -> AsyncGenerator[Event, None]:
         """Draws what a checked request asks for; gives previews while it does, at the end each image, best first."""
-        async with aclosing(self._answers(request, upload, caller or Caller())) as answers:
+        async with aclosing(self._answer(request, upload, caller or Caller())) as answers:
             async for answer in answers:
-                for event in completed_events(answer) if _is_reply(answer) else [answer]:
+                for event in completed_events(answer) if is_reply(answer) else [answer]:
                     yield event
 
     def list_models(self) -> list[dict[str, Any]]:
@@ -265,15 +264,15 @@ class Gateway:
         facts = {"model": model.id, "num_drawn": measured.num_drawn, "seconds": round(time.monotonic() - started, 3)}
         logger.info("drew images %s", facts, extra=facts)
 
-    async def _answers(
+    async def _answer(
         self, request: DrawingRequest, upload: Upload | None, caller: Caller
     ) -> AsyncGenerator[Event, None]:
-        """Previews, where they are asked for, and at the end the reply: kept from before, joined, or drawn."""
+        """Previews, where they are asked for, and at the end the reply."""
         with self._measured(request, caller) as (measured, model):
-            image_request = self._image_request(request, upload, model, caller)
-            async with aclosing(self._cheapest(request, upload, model, image_request, caller)) as items:
+            asked = self._asked(request, upload, model, caller)
+            async with aclosing(self._answers.to(asked)) as items:
                 async for item in items:
-                    if _is_reply(item):
+                    if is_reply(item):
                         measured.num_drawn = 0 if caller.cache in ("hit", "joined") else request.num_drawn
                         measured.num_returned = len(item["data"])
                         self._count(caller, model, measured, item["usage"])
@@ -297,86 +296,21 @@ class Gateway:
             output_tokens=tokens["output_tokens"] if drawn else 0,
         )
 
-    async def _cheapest(
-        self,
-        request: DrawingRequest,
-        upload: Upload | None,
-        model: ServedModel,
-        image_request: ImageRequest,
-        caller: Caller,
-    ) -> AsyncGenerator[Event, None]:
-        """What a request with a seed gives is found, else drawn with whoever wants the same just now, else drawn."""
-        if request.seed is None or not caller.may_keep:
-            items = self._draw(request, image_request, caller)
-        else:
-            about = (request, upload, model.fingerprint, caller.scope, self.config)
-            key = await asyncio.to_thread(result_key, *about) if upload else result_key(*about)
-            reply = await self._commons.find(key) if caller.may_find else None
-            if reply is not None:
-                caller.cache = "hit"
-                yield reply
-                return
-            if caller.may_find:
-                items = self._drawn_once(key, request, image_request, caller)
-            else:
-                caller.cache = "miss"
-                items = self._draw(request, image_request, caller, key)
-        async with aclosing(items):
-            async for item in items:
-                yield item
-
-    async def _drawn_once(
-        self, key: bytes, request: DrawingRequest, image_request: ImageRequest, caller: Caller
-    ) -> AsyncGenerator[Event, None]:
-        """Draws, or joins who draws the same. Where that one's time is up and there is some left here, draws again."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self.config.gateway.request_timeout_s
-        previews = request.partial_images if request.stream else 0
-        flight = key, previews, caller.asks_for_batch(request.priority)  # who waits himself does not wait for others
-        has_shown = False
-        while True:
-            caller.cache = "joined" if self._flights.has(flight) else "miss"
-            drawing = self._flights.follow(flight, lambda: self._draw(request, image_request, caller, key), until)
-            shows = not has_shown
-            try:
-                async with aclosing(drawing):
-                    async for item in drawing:
-                        if _is_reply(item) or shows:
-                            has_shown = True
-                            yield item
-                return
-            except TimeoutError as error:
-                raise DeadlineExceeded("The request took longer than it may, and was stopped.") from error
-            except DeadlineExceeded:
-                if caller.cache == "miss" or loop.time() >= until:
-                    raise
-
-    async def _draw(
-        self, request: DrawingRequest, image_request: ImageRequest, caller: Caller, key: bytes | None = None
-    ) -> AsyncGenerator[Event, None]:
-        """Draws, at the caller's expense; keeps the reply where there is a key to keep it under."""
-        await caller.charge(request.num_drawn)
-        with self._admission.admit(request.num_drawn, caller.asks_for_batch(request.priority)):
-            if request.stream:
-                async with aclosing(image_request.stream()) as items:
-                    async for item in items:
-                        reply = item
-                        if not _is_reply(item):
-                            yield item
-            else:
-                reply = await image_request.draw()
-        if key is not None and image_request.is_complete:
-            await self._commons.keep(key, reply)
-        yield reply
-
-    def _image_request(
-        self, request: DrawingRequest, upload: Upload | None, model: ServedModel, caller: Caller
-    ) -> ImageRequest:
+    def _asked(self, request: DrawingRequest, upload: Upload | None, model: ServedModel, caller: Caller) -> Asked:
         if request.num_drawn > request.n and not model.ranks_images:
             raise InvalidValue(f"{model.id} is served without a scorer to choose by: leave best_of out.", "best_of")
         self._policy.check(request.prompt)
         is_batch = caller.asks_for_batch(request.priority)
-        return ImageRequest(request, upload, model, self.config, may_keep=caller.may_keep, is_batch=is_batch)
+        image_request = ImageRequest(request, upload, model, self.config, may_keep=caller.may_keep, is_batch=is_batch)
+        return Asked(
+            request=request,
+            upload=upload,
+            image_request=image_request,
+            caller=caller,
+            is_batch=is_batch,
+            model=model.fingerprint,
+            config=self.config,
+        )
 
     def _model(self, name: str | None) -> ServedModel:
         if not name or name in self.config.default_model_aliases:
@@ -399,11 +333,6 @@ class Gateway:
 def _bounds(config: AppConfig) -> tuple[int, int]:
     """How many images may be pending, and how many of batch work: the largest request among them."""
     return config.gateway.max_pending_images, max(config.gateway.max_pending_batch_images, config.limits.max_best_of)
-
-
-def _is_reply(answer: Event) -> bool:
-    """Whether it is a whole reply, rather than a preview."""
-    return "data" in answer
 
 
 def _image_store(config: AppConfig) -> ImageStore | None:

@@ -78,10 +78,11 @@ class Budget:
     def give_back(self, num_images: int) -> None:
         """Puts back what was taken for nothing."""
         self._own.put(num_images)
-        self._credit += num_images
-        if not self._commons.is_shared:
-            self._commons.give_back_here(self._key, self._credit)
-            self._credit = 0
+        if self._commons.is_shared:
+            self._credit += num_images  # until it has not been used for a while
+        else:
+            self._commons.give_back_here(self._key, num_images)
+            self._others.put(num_images)
 
     async def rest(self) -> None:
         """Gives the ledger back what has not been used for a while; to be called about once a second."""

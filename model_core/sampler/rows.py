@@ -149,8 +149,7 @@ class Rows:
         """
         assert not self._turns
         if self.is_deterministic:
-            taken = (_take(self._drawing, np.array([row], np.int32)) for row in _slot(sequence).rows)
-            sequence.parked = [jax.device_get(one) for one in taken]
+            sequence.parked = [self._on_host(self._drawing, row) for row in _slot(sequence).rows]
         self.leave(sequence)
 
     @property
@@ -233,8 +232,7 @@ class Rows:
                         seconds.append(time.perf_counter() - began)
                     self._windows.set_price(count, window, min(seconds))  # in the end, that of all positions
             if self.is_deterministic:
-                parked = jax.device_get(_take(drawing, np.zeros(1, np.int32)))
-                _put(drawing, np.int32(0), place_rows(self._mesh, parked))
+                _put(drawing, np.int32(0), self._back_on_device(self._on_host(drawing, 0)))
         for before, after in permutations(self._counts, 2):
             _take(self._blank(before), np.zeros(after, np.int32))
 
@@ -265,10 +263,18 @@ class Rows:
     def _rows_of(self, sequence: Sequence) -> Iterator[Drawing]:
         """What goes into the rows of one that has joined: what they were when it gave way, or made of its codes."""
         for one in sequence.parked:
-            yield place_rows(self._mesh, one)
+            yield self._back_on_device(one)
         if not sequence.parked:
             for condition in sequence.conditions:
                 yield self._row(self._text(condition), sequence.codes, sequence.position)
+
+    def _on_host(self, drawing: Drawing, row: int) -> list[np.ndarray]:
+        """The arrays of one row."""
+        return [np.asarray(leaf) for leaf in jax.tree.leaves(_take(drawing, np.array([row], np.int32)))]
+
+    def _back_on_device(self, parked: list[np.ndarray]) -> Drawing:
+        one = jax.tree.unflatten(jax.tree.structure(self._drawing), _to_device(parked))
+        return place_rows(self._mesh, one)
 
     def _resize(self, count: int) -> None:
         """Makes the rows that sequences have the first of `count`."""

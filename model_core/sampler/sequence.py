@@ -110,7 +110,7 @@ class Sequence:
     position: int = field(init=False)
     near_ties: Bool[np.ndarray, " N"] = field(init=False)
     slot: Slot | None = field(init=False, default=None)
-    parked: list[Any] = field(init=False, default_factory=list)
+    parked: list[list[np.ndarray]] = field(init=False, default_factory=list)
 
     listener: Callable[[Any], None] = field(init=False)
     request_id: str = field(init=False, default="")

@@ -7,15 +7,12 @@ from typing import Any
 
 import pytest
 
-from deployments.app import COMMONS_OPTIONS
 from deployments.config import CacheConfig
-from deployments.gateway.commons import NAME, Commons, CommonsClient
-from deployments.gateway.quotas import Quotas
-from deployments.gateway.usage import Usage
 from deployments.local import LocalService
 from tests.serve.conftest import kill
 from tests.serve.processes import replica
 
+NAME = "commons"
 PATIENCE_S = 120.0
 REPLY = {"data": [{"image": bytes(300_000)}], "created": 1}
 
@@ -24,12 +21,19 @@ REPLY = {"data": [{"image": bytes(300_000)}], "created": 1}
 def handle(service: LocalService) -> Iterator[Any]:
     from ray import serve
 
+    from deployments.app import COMMONS_OPTIONS
+    from deployments.gateway.commons import Commons
+
     app = serve.deployment(Commons).options(name=NAME, **COMMONS_OPTIONS).bind(CacheConfig())
     yield serve.run(app, name=NAME, route_prefix=None)
     serve.delete(NAME)
 
 
 def test_two_gateways_find_each_others_results_and_share_budgets_and_outlive_it(handle: Any):
+    from deployments.gateway.commons import CommonsClient  # which imports Serve, that warns of itself
+    from deployments.gateway.quotas import Quotas
+    from deployments.gateway.usage import Usage
+
     async def check() -> None:
         first, second = (CommonsClient(handle, CacheConfig()) for _ in range(2))
         mine, others = Quotas(first), Quotas(second)

@@ -16,7 +16,6 @@ import httpx
 import openai
 import pytest
 
-from deployments.app import build_app
 from deployments.config import APP_NAME, AppConfig
 from deployments.local import LocalService
 from tests.serve.conftest import kill
@@ -139,6 +138,8 @@ def test_who_waits_for_a_drawing_gets_it_though_the_one_who_began_it_leaves(http
 
 def test_a_changed_limit_takes_effect_in_the_gateway_that_is_there(http: httpx.Client, service: LocalService):
     from ray import serve
+
+    from deployments.app import build_app
 
     def deploy(config: AppConfig) -> None:
         options: Any = {"name": APP_NAME, "route_prefix": "/", "logging_config": service._logging}

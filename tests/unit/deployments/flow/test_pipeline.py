@@ -83,7 +83,7 @@ def test_a_prompt_that_is_asked_for_again_is_not_encoded_again():
         assert await calls("b", "b", may_keep=False) == 2
         assert await calls("d", may_keep=False) == 1 and await calls("d") == 1
         await pipeline.encode_prompt("d", None, timeout_s=60)
-        assert len(stages["text_encoder"].responses) == 8
+        assert len(stages["text_encoder"].responses) == 9
 
     asyncio.run(check())
 

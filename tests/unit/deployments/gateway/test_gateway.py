@@ -143,7 +143,7 @@ def test_where_nobody_waits_any_more_nothing_is_drawn(model_folder: Path):
             task.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
         assert all(response.cancelled for response in stages["token_sampler"].responses)
-        assert gateway._admission.pending_images == 0 and not gateway._flights._flights
+        assert gateway._admission.pending_images == 0 and not gateway._answers._flights._flights
 
     asyncio.run(check())
 

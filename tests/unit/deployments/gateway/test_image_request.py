@@ -155,7 +155,7 @@ def test_a_negative_prompt_that_does_nothing_is_said(model: ServedModel):
 
 
 def test_a_prompt_that_is_cut_is_said(model: ServedModel, monkeypatch: pytest.MonkeyPatch):
-    async def cut(prompt: str, negative: str | None, *, timeout_s: float) -> EncodedPrompt:
+    async def cut(prompt: str, negative: str | None, **_: Any) -> EncodedPrompt:
         unread = {"num_unread": max(0, len(prompt) - 9), "num_negative_unread": max(0, len(negative or "") - 9)}
         return dataclasses.replace(encoded(prompt[:9], (negative or "")[:9]), **unread)
 

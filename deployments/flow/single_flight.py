@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-from ray._raylet import async_task_id
+from ray._raylet import async_task_id  # pyright: ignore[reportAttributeAccessIssue] - it is compiled
 from ray.serve import context as serve_context
 
 Item = TypeVar("Item")

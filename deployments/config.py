@@ -175,7 +175,9 @@ class TokenSamplerConfig(DeploymentConfig):
     )
     num_cpus: float = Field(default=0.8, ge=0, description="Cores reserved for a replica; a promise, not a cage.")
     # More than `images_in_flight` of one request, so that an image of another finds room, and then the next free slot.
-    max_ongoing_requests: int = Field(default=16, ge=1, description="Images that one replica accepts at a time.")
+    max_ongoing_requests: int = Field(
+        default=16, ge=1, description="Images that one replica accepts at a time, beside 3 a slot of batch work."
+    )
     graceful_shutdown_timeout_s: float = Field(
         default=60, ge=0, description="How long a leaving replica may finish its work."
     )

@@ -96,7 +96,7 @@ def test_rows_are_given_on_at_once_and_turns_are_read_in_their_order(sampler_row
     np.testing.assert_array_equal([first.codes, second.codes], alone[:2])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(which=st.integers(0, 5), stays=st.lists(st.integers(1, 4), max_size=3), others=st.integers(0, 1))
 def test_who_gives_way_draws_what_it_draws_alone(sampler_rows, sequences, alone, which, stays, others):
     """It comes back to other rows, or after others have had its own."""

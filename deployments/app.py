@@ -19,7 +19,6 @@ from deployments.api.routes import build_api
 from deployments.config import AppConfig, ModelConfig
 from deployments.gateway.commons import NAME, Commons
 from deployments.gateway.gateway import Gateway
-from deployments.gateway.settings import changeable
 from deployments.serve_file import read_settings
 from deployments.stages.clip_scorer import ClipScorerDeployment
 from deployments.stages.image_decoder import ImageDecoderDeployment
@@ -53,9 +52,8 @@ def build_app(settings: AppConfig | Mapping[str, Any]) -> Application:
     commons = None
     if config.needs_commons:
         commons = serve.deployment(Commons).options(name=NAME, **COMMONS_OPTIONS).bind(config.cache)
+    # Of a Serve file another may take the place of this `user_config`; see `gateway/settings.py`.
     options = config.gateway.deployment_options() | {"user_config": {}}
-    if isinstance(settings, AppConfig):  # a Serve file may have its own user_config, which would replace this one
-        config, options["user_config"] = changeable(config)
     ingress = serve.deployment(serve.ingress()(Gateway)).options(name="gateway", **options)
     return ingress.bind(config, stages, build_api, commons)
 

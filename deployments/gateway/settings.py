@@ -58,24 +58,6 @@ def changed(config: AppConfig, user_config: Any) -> AppConfig:
     return checked(settings)
 
 
-def changeable(config: AppConfig) -> tuple[AppConfig, dict[str, Any]]:
-    """Settings without what may change while the service runs, and that as a `user_config`."""
-    dump = config.model_dump(mode="json")
-    user_config: dict[str, Any] = {
-        section: {name: value for name, value in dump[section].items() if names is None or name in names}
-        for section, names in CHANGEABLE.items()
-    }
-    user_config[SAMPLING] = {model.id: dict(model.sampling) for model in config.models}
-    plain = AppConfig()
-    fixed: dict[str, Any] = {}
-    for section, names in CHANGEABLE.items():
-        usual = getattr(plain, section)
-        update = {name: getattr(usual, name) for name in names or type(usual).model_fields}
-        fixed[section] = getattr(config, section).model_copy(update=update)
-    fixed["models"] = [model.model_copy(update={"sampling": {}}) for model in config.models]
-    return config.model_copy(update=fixed), user_config
-
-
 def _change_sampling(models: list[dict[str, Any]], values: Any) -> None:
     by_id = {model["id"]: model for model in models}
     if not isinstance(values, Mapping) or not set(values) <= by_id.keys():

@@ -16,7 +16,7 @@ import httpx
 import openai
 import pytest
 
-from deployments.config import APP_NAME, AppConfig
+from deployments.config import APP_NAME
 from deployments.local import LocalService
 from tests.serve.conftest import kill
 from tests.serve.processes import replica, stopped
@@ -136,30 +136,28 @@ def test_who_waits_for_a_drawing_gets_it_though_the_one_who_began_it_leaves(http
     assert reply.json()["data"] == draw(http, **fields)
 
 
-def test_a_changed_limit_takes_effect_in_the_gateway_that_is_there(http: httpx.Client, service: LocalService):
+def test_changed_settings_take_effect_in_the_gateway_that_is_there(http: httpx.Client, service: LocalService):
+    """As where Serve is told of another `user_config`."""
     from ray import serve
 
-    from deployments.app import build_app
-
-    def deploy(config: AppConfig) -> None:
-        options: Any = {"name": APP_NAME, "route_prefix": "/", "logging_config": service._logging}
-        serve.run_many([serve.RunTarget(target=build_app(config), **options)], wait_for_applications_running=False)
+    gateway = serve.get_deployment_handle("gateway", APP_NAME)
 
     def max_n() -> int:
         return http.get("/v1/models").json()["data"][0]["max_n"]
 
-    config = service._config
-    processes = {name: replica(name) for name in ("gateway", SAMPLER)}
-    drawing = in_background(service, LARGEST)
+    with stopped(replica(SAMPLER)):
+        drawing = in_background(service, {"prompt": "x", "n": 5})
+        wait_until(lambda: pending_images(http) == 5, "it is let in")
+        gateway.reconfigure.remote({"limits": {"max_n": 3}}).result(timeout_s=PATIENCE_S)
     try:
-        deploy(config.model_copy(update={"limits": config.limits.model_copy(update={"max_n": 3})}))
-        wait_until(lambda: max_n() == 3, "the limit is another")
+        assert max_n() == 3
         assert http.post(GENERATIONS, json={"prompt": "x", "n": 4}).status_code == 400
+        gateway.reconfigure.remote({"limits": {"max_n": 0}}).result(timeout_s=PATIENCE_S)
+        assert max_n() == 3 and "user_config" in http.get("/ready").json()["warnings"][0]
     finally:
-        deploy(config)
-        wait_until(lambda: max_n() == config.limits.max_n, "the limit is what it was")
-    assert drawing.result().status_code == 200
-    assert {name: replica(name) for name in processes} == processes
+        gateway.reconfigure.remote({}).result(timeout_s=PATIENCE_S)
+    assert max_n() == service._config.limits.max_n
+    assert len(drawing.result().json()["data"]) == 5
 
 
 def test_a_handle_in_another_process_draws_what_http_draws(http: httpx.Client, tmp_path: Path):

@@ -4,7 +4,7 @@ import pytest
 from ray.serve._private.build_app import build_app as graph_of  # the only way to look into a bound graph
 
 from deployments.app import build_app
-from deployments.config import AppConfig, Limits, ModelConfig
+from deployments.config import AppConfig, ModelConfig
 
 
 def test_every_stage_of_every_model_is_a_deployment_of_its_own():
@@ -41,16 +41,8 @@ def test_what_gateways_share_is_a_deployment_where_something_is_shared(settings:
     assert ("commons" in {deployment.name for deployment in built.deployments}) == is_there
 
 
-def test_what_may_change_is_no_part_of_what_a_gateway_is_made_with():
-    """Else a changed limit would replace it. In a Serve file `user_config` is the operator's own."""
-
-    def gateway_of(settings: Any) -> Any:
-        built = graph_of(build_app(settings), name="dalle-serve")
-        (gateway,) = [deployment for deployment in built.deployments if deployment.name == "gateway"]
-        return gateway
-
-    few, many = (gateway_of(AppConfig(limits=Limits(max_n=n))) for n in (1, 5))
-    assert few.init_args[0] == many.init_args[0]
-    assert (few.user_config["limits"]["max_n"], many.user_config["limits"]["max_n"]) == (1, 5)
-    from_file = gateway_of({"limits": {"max_n": 1}})
-    assert (from_file.init_args[0].limits.max_n, from_file.user_config) == (1, {})
+def test_a_serve_file_may_give_the_gateway_settings_that_change_while_it_runs():
+    """Serve calls `reconfigure` where there is a `user_config`, at the start too, when a wrong one is refused."""
+    built = graph_of(build_app({}), name="dalle-serve")
+    (gateway,) = [deployment for deployment in built.deployments if deployment.name == "gateway"]
+    assert gateway.user_config == {}

@@ -110,7 +110,7 @@ FAULTS = [
     Fault(ERRORS, 'if scope["type"] != "http" or begun:', "if True:", of_api),
     # Who may ask, and for how many images
     Fault(KEYS, "if hmac.compare_digest(key.digest, digest):", "if True:", of_keys),
-    Fault(KEYS, "len(words[0]) < MIN_KEY_CHARS", "False", of_keys),
+    Fault(KEYS, "len(key) < MIN_KEY_CHARS", "False", of_keys),
     Fault(KEYS, "if not keys and not may_be_empty:", "if False:", of_keys),
     Fault(KEYS, "self._config.allow_remote and not _is_this_machine(request)", "self._config.allow_remote and False",
           of_keys),
@@ -145,5 +145,5 @@ FAULTS = [
           of_waiting),
     Fault(KEYS, "return password or user", "return password", of_keys),
     Fault(KEYS, " or Keys(access).keys:", ":", of_keys),
-    Fault(KEYS, "key.images_per_minute or self._config", "self._config", of_keys),
+    Fault(KEYS, "found.images_per_minute or self._config", "self._config", of_keys),
 ]  # fmt: skip

@@ -5,8 +5,8 @@
     handle ─▶ gateway┼─▶ <model>.image_decoder   image codes → pixels
                      └─▶ <model>.clip_scorer     prompt, pixels → score
 
-No stage knows another. In a Serve YAML: `import_path: deployments.app:build_app`, and the fields of `AppConfig` under
-`args:`.
+No stage knows another. Where there are several gateways, or keys, there is a `commons` too. In a Serve YAML:
+`import_path: deployments.app:build_app`, and the fields of `AppConfig` under `args:`.
 """
 
 from collections.abc import Mapping
@@ -17,6 +17,7 @@ from ray.serve import Application
 
 from deployments.api.routes import build_api
 from deployments.config import AppConfig, ModelConfig
+from deployments.gateway.commons import NAME, Commons
 from deployments.gateway.gateway import Gateway
 from deployments.serve_file import read_settings
 from deployments.stages.clip_scorer import ClipScorerDeployment
@@ -30,6 +31,14 @@ STAGES = {
     "image_decoder": ImageDecoderDeployment,
     "clip_scorer": ClipScorerDeployment,
 }
+# It waits for nothing but its own answers, and computes next to nothing.
+COMMONS_OPTIONS = {
+    "num_replicas": 1,
+    "max_ongoing_requests": 1000,
+    "health_check_period_s": 3,
+    "graceful_shutdown_timeout_s": 1,
+    "ray_actor_options": {"num_cpus": 0},
+}
 
 
 def build_app(settings: AppConfig | Mapping[str, Any]) -> Application:
@@ -40,8 +49,13 @@ def build_app(settings: AppConfig | Mapping[str, Any]) -> Application:
     """
     config = read_settings(settings)
     stages = {model.id: _bind_stages(model) for model in config.models}
-    ingress = serve.deployment(serve.ingress()(Gateway))
-    return ingress.options(name="gateway", **config.gateway.deployment_options()).bind(config, stages, build_api)
+    commons = None
+    if config.needs_commons:
+        commons = serve.deployment(Commons).options(name=NAME, **COMMONS_OPTIONS).bind(config.cache)
+    # Of a Serve file another may take the place of this `user_config`; see `gateway/settings.py`.
+    options = config.gateway.deployment_options() | {"user_config": {}}
+    ingress = serve.deployment(serve.ingress()(Gateway)).options(name="gateway", **options)
+    return ingress.bind(config, stages, build_api, commons)
 
 
 def _bind_stages(model: ModelConfig) -> dict[str, Application]:

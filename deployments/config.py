@@ -25,6 +25,7 @@ class Settings(BaseModel):
 # A caller that found all replicas full looks again after a while, twice as long each time up to this. Serve's own half
 # second is long beside an image: a replica that draws 15 a second is through with what it had waiting by then.
 ROUTER_BACKOFF_S = 0.05
+BATCH_IMAGES_A_SLOT = 3  # two may be drawn in one
 # Settings that Serve knows by the same names.
 SERVE_OPTIONS = {"max_ongoing_requests", "max_queued_requests", "graceful_shutdown_timeout_s", "max_surge_percent"}
 SERVE_OPTIONS |= {"max_replicas_per_node", "health_check_period_s", "health_check_timeout_s"}
@@ -181,7 +182,9 @@ class TokenSamplerConfig(DeploymentConfig):
     )
     num_cpus: float = Field(default=0.8, ge=0, description="Cores reserved for a replica; a promise, not a cage.")
     # More than `images_in_flight` of one request, so that an image of another finds room, and then the next free slot.
-    max_ongoing_requests: int = Field(default=16, ge=1, description="Images that one replica accepts at a time.")
+    max_ongoing_requests: int = Field(
+        default=16, ge=1, description="Images that one replica accepts at a time, beside 3 a slot of batch work."
+    )
     graceful_shutdown_timeout_s: float = Field(
         default=60, ge=0, description="How long a leaving replica may finish its work."
     )
@@ -194,6 +197,16 @@ class TokenSamplerConfig(DeploymentConfig):
                 "they could never all be used"
             )
         return self
+
+    @property
+    def batch_images(self) -> int:
+        """Batch images that one replica accepts at a time: enough for all its rows, and for some to wait for them."""
+        return BATCH_IMAGES_A_SLOT * self.slots
+
+    def deployment_options(self) -> dict[str, Any]:
+        """The arguments of `Deployment.options`; what batch work takes is no other's."""
+        options = super().deployment_options()
+        return options | {"max_ongoing_requests": self.max_ongoing_requests + self.batch_images}
 
     def autoscaling_policy(self) -> dict[str, Any]:
         """What says how many replicas there should be."""
@@ -220,6 +233,9 @@ class ModelConfig(Settings):
     token_sampler: TokenSamplerConfig = TokenSamplerConfig()
     image_decoder: ImageDecoderConfig = ImageDecoderConfig()
     clip_scorer: ClipScorerConfig | None = Field(default=ClipScorerConfig(), description="null: images are not ranked.")
+    sampling: dict[str, int | float] = Field(
+        default={}, description="Defaults of guidance_scale, temperature and the like, in place of model.json's."
+    )
     unranked_if_scorer_down: bool = Field(
         default=False, description="While the scorer is down, return images without scores rather than an error."
     )
@@ -263,10 +279,11 @@ class AccessConfig(Settings):
     """Who may ask."""
 
     keys_file: str | None = Field(
-        default=None, description="File of API keys, `KEY` or `KEY IMAGES_A_MINUTE` a line; read again when it changes."
+        default=None,
+        description="File of API keys, a line each, with images a minute, class and name; read again when it changes.",
     )
     images_per_minute: int | None = Field(
-        default=None, ge=1, description="Images that one key may have drawn in a minute, by each gateway replica."
+        default=None, ge=1, description="Images that one key may have drawn in a minute, where its line names no other."
     )
     allow_remote: bool = Field(default=False, description="Without keys, answer other machines than this one too.")
     cors_origins: list[str] = Field(
@@ -312,6 +329,19 @@ class FilesConfig(Settings):
     prompt_in_metadata: bool = Field(default=False, description="Write prompts into the image files.")
 
 
+class CacheConfig(Settings):
+    """What is kept, so that nothing is computed twice."""
+
+    results_max_bytes: int = Field(
+        default=128 * 1024**2, ge=0, description="Size of the finished images of seeded requests; 0 keeps none."
+    )
+    results_minutes: float = Field(default=60, gt=0, description="How long they are kept.")
+    results_across_keys: bool = Field(default=False, description="Answer one API key with what another had drawn.")
+    prompts_max_bytes: int = Field(
+        default=64 * 1024**2, ge=0, description="Size of each model's encoded prompts, in each gateway; 0 keeps none."
+    )
+
+
 class GatewayConfig(DeploymentConfig):
     """The ingress: HTTP, and the way of each request through the stages."""
 
@@ -328,6 +358,9 @@ class GatewayConfig(DeploymentConfig):
     )
     max_pending_images: int = Field(
         default=256, ge=1, description="Images asked for and not drawn yet; beyond it come 429s."
+    )
+    max_pending_batch_images: int = Field(
+        default=128, ge=1, description="The same of batch work, beside the others; at least `max_best_of`."
     )
     images_in_flight: int = Field(
         default=10, ge=1, description="Images of one request that are in the stages at a time."
@@ -350,6 +383,7 @@ class AppConfig(Settings):
     access: AccessConfig = AccessConfig()
     safety: SafetyConfig = SafetyConfig()
     files: FilesConfig = FilesConfig()
+    cache: CacheConfig = CacheConfig()
 
     @model_validator(mode="after")
     def _names_and_limits_fit(self) -> "AppConfig":
@@ -367,6 +401,11 @@ class AppConfig(Settings):
         if self.safety.refused_concepts and any(model.clip_scorer is None for model in self.models):
             raise ValueError("safety.refused_concepts needs a clip_scorer in every model: it is what looks at images")
         return self
+
+    @property
+    def needs_commons(self) -> bool:
+        """Whether something is shared by gateways, or to outlive one: results, or the budgets and counts of keys."""
+        return self.gateway.max_replicas > 1 or self.access.keys_file is not None
 
     @property
     def default_model_id(self) -> str:

@@ -38,6 +38,10 @@ class Overloaded(DalleServeError):
         self.retry_after_s = retry_after_s
 
 
+class NoRoomForBatch(DalleServeError):
+    """A replica has as much batch work as it accepts; never seen by a client, for the gateway asks again."""
+
+
 class DeadlineExceeded(DalleServeError):
     """The request took longer than it may, and was stopped."""
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import psutil
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from deployments.config import AppConfig
 from deployments.errors import InvalidSettings
+from deployments.gateway.settings import checked
 from deployments.leftovers import watch
 from model_core import bundles
 from model_core.errors import DalleServeError
@@ -35,7 +36,7 @@ def read_settings(args: AppConfig | Mapping[str, Any]) -> AppConfig:
         return args
     command = serve_run()
     try:
-        config = _checked(args)
+        config = checked(args)
         if command:
             _check_file(command)
             for model in config.models:
@@ -77,22 +78,6 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]
-
-
-def _checked(args: Mapping[str, Any]) -> AppConfig:
-    try:
-        return AppConfig.model_validate(args)
-    except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=False)
-        raise InvalidSettings("; ".join(map(_explained, problems)) + ".") from None
-
-
-def _explained(problem: Any) -> str:
-    name = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return f"{name}: there is no such setting"
-    words = problem["msg"].removeprefix("Value error, ").replace("Input should", "must", 1)
-    return f"{name}: {words}, got {str(problem['input'])[:60]}" if name else words
 
 
 def _check_file(command: psutil.Process) -> None:

@@ -13,11 +13,13 @@ class Counts:
 
     Attributes:
       statuses: replies by HTTP status; 0 where none came.
+      caches: replies by how the service says it got their images: `hit`, `joined`, `miss`.
     """
 
     def __init__(self) -> None:
         self.images = 0
         self.statuses: Counter[int] = Counter()
+        self.caches: Counter[str] = Counter()
 
     @property
     def refusals(self) -> int:
@@ -28,10 +30,11 @@ class Counts:
         """Adds what another process has seen."""
         self.images += other["images"]
         self.statuses.update({int(status): count for status, count in other["statuses"].items()})
+        self.caches.update(other["caches"])
 
     def take(self) -> dict[str, Any]:
         """What was seen since the last time, to be sent to another process."""
-        taken = {"images": self.images, "statuses": dict(self.statuses)}
+        taken = {"images": self.images, "statuses": dict(self.statuses), "caches": dict(self.caches)}
         self.clear()
         return taken
 
@@ -39,6 +42,7 @@ class Counts:
         """Begins again."""
         self.images = 0
         self.statuses.clear()
+        self.caches.clear()
 
 
 counts = Counts()

@@ -5,6 +5,7 @@
 
 Each of the `--users` asks again once answered (a closed loop); with `--rate` each of them sends so many requests a
 second at random moments, whatever has become of the earlier ones (an open loop). `--ways` says how they ask.
+Nothing is kept of what is asked for (`Cache-Control: no-store`), but with `--trace zipf`, which measures just that.
 Speaks HTTP only. A refusal (429) is not a failure: a user waits as long as it says.
 """
 
@@ -28,11 +29,14 @@ from urllib3 import PoolManager
 
 from loadtest import thresholds
 from loadtest.counts import counts
+from loadtest.traces import ZipfTrace
 
 GENERATIONS = "/v1/images/generations"
 VARIATIONS = "/v1/images/variations"
 PROMPTS_FILE = Path(__file__).with_name("prompts.txt")
 COMPLETED = "image_generation.completed"
+CACHE_HEADER = "x-dalle-serve-cache"
+NO_STORE = {"cache-control": "no-store"}
 FIRST_PREVIEW = "first preview"
 REFUSED = "refused"
 TIMEOUT_S = (10, 600)  # to connect, and between two pieces of an answer
@@ -52,6 +56,15 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--models", nargs="*", default=[], help="Ids to choose from at random; else the default model")
     parser.add_argument("--prompts", default=str(PROMPTS_FILE), help="File of prompts, one a line")
     parser.add_argument(
+        "--trace",
+        choices=["zipf"],
+        default="",
+        help="Ask for the same images again, with seeds, the popular ones more often, and let the service keep them",
+    )
+    parser.add_argument("--trace-size", type=int, default=1000, help="Different requests of a trace")
+    parser.add_argument("--trace-exponent", type=float, default=1.0, help="The r-th comes as 1 / r to this power")
+    parser.add_argument("--trace-seed", type=int, default=0, help="Of a trace's order; a worker adds its number")
+    parser.add_argument(
         "--rate", type=float, default=None, help="Requests that each user sends a second, in an open loop"
     )
     thresholds.add_options(parser)
@@ -62,6 +75,9 @@ def choose_users(environment: Environment, **_: Any) -> None:
     """Keeps the users that were asked for; a worker keeps them all, and is told which to start."""
     options = cast(Any, environment.parsed_options)
     Drawer.prompts = read_prompts(options.prompts)
+    if options.trace == "zipf":
+        seed = options.trace_seed + getattr(environment.runner, "worker_index", 0)
+        Drawer.trace = ZipfTrace(Drawer.prompts, options.trace_size, options.trace_exponent, seed)
     if not isinstance(environment.runner, WorkerRunner):
         asking = [user for user in USERS if user.way in options.ways]
         environment.user_classes[:] = asking if options.rate is None else [Arrivals]
@@ -84,6 +100,7 @@ class Drawer(HttpUser):
     abstract = True
     host = "http://127.0.0.1:8000"
     prompts: list[str] = []  # noqa: RUF012 - set once, before the first user
+    trace: ZipfTrace | None = None
     drawing = BoundedSemaphore()
     picture = b""
 
@@ -117,7 +134,8 @@ class Drawer(HttpUser):
             return self._post("first picture", GENERATIONS, on_reply=_keep_picture, json=fields)
 
     def _generate(self, name: str, fields: dict[str, Any]) -> float:
-        fields = {"prompt": random.choice(self.prompts)} | fields
+        wish = self.trace.next() if self.trace else {"prompt": random.choice(self.prompts)}
+        fields = wish | fields
         if self._options.models:
             fields["model"] = random.choice(self._options.models)
         return self._post(name, GENERATIONS, json=fields, stream="stream" in fields)
@@ -132,10 +150,13 @@ class Drawer(HttpUser):
         **body: Any,
     ) -> float:
         began = time.perf_counter()
+        headers = {} if self.trace else NO_STORE
         with self.client.post(
-            path, name=name, stream=stream, catch_response=True, timeout=TIMEOUT_S, **body
+            path, name=name, stream=stream, catch_response=True, timeout=TIMEOUT_S, headers=headers, **body
         ) as response:
             counts.statuses[response.status_code] += 1
+            if response.ok and (cache := response.headers.get(CACHE_HEADER)):
+                counts.caches[cache] += 1
             meta: dict[str, Any] = cast(dict, response.request_meta)
             if response.status_code == 429:
                 meta["name"] = REFUSED  # not among the latencies of what was drawn
@@ -279,6 +300,9 @@ def report(environment: Environment, **_: Any) -> None:
         print(f"preview   95th percentile of the first {result.first_preview_p95_s:.2f} s")
     statuses = ", ".join(f"{status or 'none'}: {count}" for status, count in sorted(counts.statuses.items()))
     print(f"requests  {result.requests}, of them {result.refusals} refused, {result.failures} failed ({statuses})")
+    if looked_up := sum(counts.caches.values()):
+        shares = (f"{count / looked_up:.0%} {how}" for how, count in sorted(counts.caches.items()))
+        print(f"cache     {', '.join(shares)} of {looked_up}")
     lines = thresholds.broken(result, environment.parsed_options)
     for line in lines:
         print(f"BROKEN    {line}")

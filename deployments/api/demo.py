@@ -26,18 +26,18 @@ NUM_IMAGES = 9
 def demo_routes(service: Gateway, keys: Keys) -> APIRouter:
     """Makes the routes."""
     router = APIRouter()
-    limits = service.config.limits
     software = f"dalle-serve {version('dalle-serve')}, {service.config.default_model_id}"
 
     @router.post("/generate")
     async def generate_nine(http: Request, caller: Annotated[Caller, Depends(keys)]) -> JSONResponse:
+        limits = service.config.limits
         fields = await read_json_object(http, limits.max_body_bytes)
         for name in fields.keys() - {"prompt"}:
             raise UnknownParameter(f"Unknown parameter: {plain(name)}. Known is: prompt.", plain(name))
         nine = {"n": min(NUM_IMAGES, limits.max_n), "output_format": "jpeg"}
         request = parse(GenerationRequest, fields | nine, limits)
-        with caller.charged(request.num_drawn):
-            reply = await service.draw(request)
+        with caller.settling():
+            reply = await service.draw(request, None, caller)
         images = [base64.b64encode(image["image"]).decode("ascii") for image in reply["data"]]
         return JSONResponse({"images": images, "version": software})
 

@@ -155,7 +155,7 @@ def _no_route(request: Request, error: HTTPException) -> Answer:
 
 
 class Outermost:
-    """Answers what nobody caught, and logs it; says in each reply how long it took to begin.
+    """Answers what nobody caught, and logs it; says in each reply how long it took, and what the caller is told.
 
     A middleware, since Starlette raises an error again after its handler for `Exception` has answered.
     """
@@ -167,6 +167,7 @@ class Outermost:
         """Runs the app; an error before the reply has begun becomes a 500 in the envelope."""
         started = time.monotonic()
         begun = False
+        scope.setdefault("state", {})  # where `Keys` leaves the caller, whatever becomes of the scope on the way
 
         async def watched_send(message: Message) -> None:
             nonlocal begun
@@ -175,6 +176,8 @@ class Outermost:
                 headers = MutableHeaders(scope=message)
                 headers["openai-processing-ms"] = str(round(1000 * (time.monotonic() - started)))
                 headers["x-content-type-options"] = "nosniff"
+                if (caller := scope["state"].get("caller")) is not None:
+                    headers.update(caller.headers())
             await send(message)
 
         try:

@@ -27,22 +27,24 @@ FILES = "/images"  # short-lived and open: the name is the key
 def image_routes(service: Gateway, keys: Keys) -> APIRouter:
     """Makes the routes."""
     router = APIRouter()
-    limits = service.config.limits
 
     @router.post("/v1/images/generations")
     async def create_image(http: Request, caller: Annotated[Caller, Depends(keys)]) -> Response:
+        limits = service.config.limits  # which may change
         fields = await read_json_object(http, limits.max_body_bytes)
         request = parse(GenerationRequest, fields, limits)
         return await _answer(service, http, caller, request, None, "image_generation")
 
     @router.post("/v1/images/edits")
     async def edit_image(http: Request, caller: Annotated[Caller, Depends(keys)]) -> Response:
+        limits = service.config.limits
         texts, upload = await read_form(http, limits, may_mask=True)
         request = parse(EditRequest, texts, limits, as_text=True)
         return await _answer(service, http, caller, request, upload, "image_edit")
 
     @router.post("/v1/images/variations")
     async def vary_image(http: Request, caller: Annotated[Caller, Depends(keys)]) -> Response:
+        limits = service.config.limits
         texts, upload = await read_form(http, limits, may_mask=False)
         request = parse(VariationRequest, texts, limits, as_text=True)
         return await _answer(service, http, caller, request, upload, "image_generation")
@@ -66,8 +68,8 @@ async def _answer(
         return await _stream(service, caller, request, upload, event_prefix)
     if request.response_format == "url" and service.images:
         await asyncio.to_thread(service.images.check)  # before anything is drawn that could not be delivered
-    with caller.charged(request.num_drawn):
-        reply = await service.draw(request, upload)
+    with caller.settling():
+        reply = await service.draw(request, upload, caller)
         return JSONResponse(await asyncio.to_thread(wire_reply, reply, request.response_format, publish))
 
 
@@ -75,8 +77,8 @@ async def _stream(
     service: Gateway, caller: Caller, request: DrawingRequest, upload: Upload | None, prefix: str
 ) -> StreamingResponse:
     async def on_the_wire() -> AsyncGenerator[Event, None]:
-        with caller.charged(request.num_drawn):
-            async with aclosing(service.stream(request, upload)) as events:
+        with caller.settling():
+            async with aclosing(service.stream(request, upload, caller)) as events:
                 async for event in events:
                     yield await asyncio.to_thread(wire_event, event, prefix)
 

@@ -16,6 +16,7 @@ from deployments.api.reply_schemas import (
     ErrorReply,
     Health,
     ImagesReply,
+    KeyUsage,
     Model,
     ModelList,
     PartialImage,
@@ -28,7 +29,8 @@ Json = dict[str, Any]
 
 FILE: Json = {"type": "string", "format": "binary"}
 REPLIES: tuple[type[BaseModel], ...] = (
-    ImagesReply, PartialImage, Completed, ErrorReply, Model, ModelList, Health, Readiness, DemoReply, DemoVersion,
+    ImagesReply, PartialImage, Completed, ErrorReply, Model, ModelList, KeyUsage, Health, Readiness, DemoReply,
+    DemoVersion,
 )  # fmt: skip
 REASONS = {
     400: "A field is wrong, or the content policy refuses",
@@ -84,6 +86,7 @@ def _paths() -> Json:
         },
         "/v1/models": {"get": _operation("List the models", _json(_ref(ModelList)), (401, 403, 500))},
         "/v1/models/{name}": {"get": _operation("Describe a model", _json(_ref(Model)), reading, parameters=[name])},
+        "/v1/usage": {"get": _operation("Say what the caller's key has had", _json(_ref(KeyUsage)), (401, 403, 500))},
         "/images/{name}": {
             "get": _operation(
                 "Fetch an image by its URL",

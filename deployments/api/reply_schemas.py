@@ -140,6 +140,35 @@ class ModelList(Exact):
     data: list[Model]
 
 
+class Counts(Exact):
+    """What a key has had."""
+
+    requests: int = Field(description="That were answered with images.")
+    images_drawn: int = Field(description="Those that best_of dropped among them.")
+    images_returned: int
+    images_not_drawn_again: int = Field(description="Returned from what was kept, or was being drawn already.")
+    input_tokens: int
+    output_tokens: int = Field(description="Codes drawn.")
+
+
+class RateLimit(Exact):
+    """How many images a key may have drawn."""
+
+    images_per_minute: int
+    remaining: int = Field(description="That it may have drawn now.")
+    full_in_s: int = Field(description="Seconds until it may have a whole minute's drawn.")
+
+
+class KeyUsage(Counts):
+    """What the caller's key has had of all gateways."""
+
+    object: Literal["usage"]
+    key: str | None = Field(description="Its name; null without keys.")
+    since: int = Field(description="When the counting began, in seconds since 1970.")
+    models: dict[str, Counts]
+    rate_limit: RateLimit | None = Field(description="null where there is none.")
+
+
 class Health(Exact):
     """The gateway answers."""
 

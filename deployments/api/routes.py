@@ -3,6 +3,8 @@
 Serve's proxy puts `x-request-id` on every reply, the caller's own where it sent one.
 """
 
+from typing import Annotated
+
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.middleware.cors import CORSMiddleware
@@ -13,6 +15,7 @@ from deployments.api.docs_page import docs_page
 from deployments.api.images import image_routes
 from deployments.api.keys import Keys
 from deployments.api.openapi import document
+from deployments.gateway.caller import CACHE_HEADER, LIMIT_HEADERS, Caller
 from deployments.gateway.gateway import Gateway
 from deployments.web.page import mount_page
 
@@ -23,7 +26,8 @@ def build_api(service: Gateway) -> FastAPI:
     Raises:
       DalleServeError: the API keys cannot be read.
     """
-    keys = Keys(service.config.access)
+    keys = Keys(service.config.access, service.quotas)
+    service.on_change(lambda config: keys.use(config.access))
     api = FastAPI(
         title="dalle-serve",
         openapi_url=None,
@@ -33,7 +37,7 @@ def build_api(service: Gateway) -> FastAPI:
         telemetry={"tracing": False},  # Serve traces requests; FastAPI would begin another trace in the middle
     )
     if origins := service.config.access.cors_origins:
-        shown = ["x-request-id", "retry-after", "openai-processing-ms"]
+        shown = ["x-request-id", "retry-after", "openai-processing-ms", CACHE_HEADER, *LIMIT_HEADERS]
         api.add_middleware(
             CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=shown
         )
@@ -54,6 +58,10 @@ def _model_routes(service: Gateway, keys: Keys) -> APIRouter:
     @router.get("/v1/models/{name:path}")
     async def retrieve_model(name: str) -> JSONResponse:
         return JSONResponse(service.describe_model(name))
+
+    @router.get("/v1/usage")
+    async def usage(caller: Annotated[Caller, Depends(keys)]) -> JSONResponse:
+        return JSONResponse(await service.usage(caller))
 
     return router
 

@@ -60,7 +60,7 @@ def bench_serve(model: str, *, images: int, repeats: int, report: Callable[[str]
 
         def served(seed: int) -> None:
             fields = {"prompt": PROMPT, "n": images, "seed": seed}
-            reply = client.post("/v1/images/generations", json=fields)
+            reply = client.post("/v1/images/generations", json=fields, headers={"cache-control": "no-store"})
             if reply.is_error:
                 raise RequestFailed(f"The service refused: {reply.text}")
 

@@ -14,14 +14,14 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-from deployments.errors import DeadlineExceeded, Overloaded, StageFailed, StageUnavailable
+from deployments.errors import DeadlineExceeded, NoRoomForBatch, Overloaded, StageFailed, StageUnavailable
 from model_core.errors import DalleServeError, EngineFailed, NotFinite
 
 Result = TypeVar("Result")
 
 RETRY_DELAYS_S = (0.05, 0.1)
 MAX_ATTEMPTS = len(RETRY_DELAYS_S) + 1
-MEANT_FOR_CALLERS = (DeadlineExceeded, Overloaded, StageFailed, StageUnavailable)
+MEANT_FOR_CALLERS = (DeadlineExceeded, NoRoomForBatch, Overloaded, StageFailed, StageUnavailable)
 
 
 async def result(response: Any) -> Any:
@@ -58,6 +58,7 @@ async def retried(
 
     Raises:
       Overloaded: the stage's queue is full.
+      NoRoomForBatch: the replica has enough batch work.
       StageUnavailable: the stage is down, or its replicas died in `MAX_ATTEMPTS` attempts.
       DeadlineExceeded: the stage gave up in time.
       StageFailed: the stage raised anything else.

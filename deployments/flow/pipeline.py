@@ -6,14 +6,17 @@ it. How a call is made again is in `calls.py`, how a picture is shown early in `
 
 import asyncio
 import contextlib
+import copy
+import random
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NotRequired, TypedDict, Unpack
 
 import numpy as np
+from cachetools import LRUCache
 
-from deployments.errors import DeadlineExceeded, StageFailed, StageUnavailable
+from deployments.errors import DeadlineExceeded, NoRoomForBatch, StageFailed, StageUnavailable
 from deployments.flow.calls import Result, all_of, finite, put_once, replica_died, result, retried, translated, wake
 from deployments.flow.circuit import Circuit
 from deployments.flow.previews import Preview, Previews
@@ -24,6 +27,7 @@ from model_core.scorers.ranking import DIVERSITY, RankedImage, best
 
 OnCodes = Callable[[int, np.ndarray], None]  # takes the place of an image's seed, and its codes so far
 
+BATCH_DELAYS_S = (0.1, 2.0)  # the first, and the longest, until a replica is asked again that has enough batch work
 SCORER_PATIENCE_S = 10.0  # once the image is there, and where images may go unranked
 
 
@@ -37,6 +41,7 @@ class GenerateOptions(TypedDict):
       timeout_s: how long it may take, all in all.
       fixed_codes: int32 [N], what every image has to have, and -1 where codes are drawn; None fixes none.
       diversity: how much those returned differ; see `scorers.ranking.best`.
+      is_batch: it may wait for others, and be held up by them.
     """
 
     n: int
@@ -46,6 +51,7 @@ class GenerateOptions(TypedDict):
     timeout_s: float
     fixed_codes: NotRequired[np.ndarray | None]
     diversity: NotRequired[float]
+    is_batch: NotRequired[bool]
 
 
 class StagePipeline:
@@ -57,6 +63,8 @@ class StagePipeline:
       model: its id, for what is counted.
       sleepy: stages that may have scaled to zero; a request wakes them all at once, not each when its turn comes.
       unranked_if_scorer_down: whether images are then returned without scores, rather than an error.
+      prompts_max_bytes: how much the encoded prompts that are kept may take; what was used longest ago goes first.
+      batch_images: of batch work, so many are in the sampler at a time, those of all requests together.
       put: gives what calls pass in place of a value that many of them take; replaced in tests.
     """
 
@@ -69,6 +77,8 @@ class StagePipeline:
         *,
         sleepy: Sequence[str] = (),
         unranked_if_scorer_down: bool = False,
+        prompts_max_bytes: int = 0,
+        batch_images: int = 64,
         put: Callable[[Any], Any] = put_once,
     ):
         self._encoder = stages["text_encoder"]
@@ -80,22 +90,35 @@ class StagePipeline:
         self._sleepy = [stages[name] for name in sleepy]
         self._waking: asyncio.Future[Any] | None = None
         self._put = put
+        self._batch = asyncio.Semaphore(batch_images)
         self._scorer_may_fail = unranked_if_scorer_down
         self._circuits = {stage: Circuit() for stage in stages}
         self._metrics = PipelineMetrics(model)
+        self._encoded: LRUCache[tuple[str, str | None], EncodedPrompt] = LRUCache(prompts_max_bytes, _num_bytes)
 
-    async def encode_prompt(self, prompt: str, negative_prompt: str | None, *, timeout_s: float) -> EncodedPrompt:
+    async def encode_prompt(
+        self, prompt: str, negative_prompt: str | None, *, timeout_s: float, may_keep: bool = True
+    ) -> EncodedPrompt:
         """Reads a request's text, once; raises as `generate` does.
 
         Args:
           negative_prompt: what guidance leads away from; "" is no text at all, None where there is no guidance.
+          may_keep: whether it may be kept, and taken from what is kept.
         """
         if self._waking is None or self._waking.done():
             self._waking = asyncio.gather(*map(wake, self._sleepy), return_exceptions=True)
+        kept = self._encoded.get((prompt, negative_prompt)) if may_keep else None
+        if may_keep:
+            self._metrics.prompt_looked_up(kept is not None)
+        if kept is not None:
+            return kept
         async with _deadline(timeout_s):
-            return await self._call(
+            encoded = await self._call(
                 "text_encoder", lambda: result(self._encoder.encode.remote(prompt, negative_prompt))
             )
+        if may_keep and _num_bytes(encoded) <= self._encoded.maxsize:
+            self._encoded[prompt, negative_prompt] = copy.deepcopy(encoded)  # else a part of Ray's store would be kept
+        return encoded
 
     async def encode_image(self, image: np.ndarray, *, timeout_s: float) -> np.ndarray:
         """Turns an image of the model's size, uint8 [height, width, 3], into codes int32 [N]; raises as `generate`."""
@@ -176,7 +199,10 @@ class StagePipeline:
         """Draws; shows the codes of the first images after so many `rows` each."""
         async with _deadline(options["timeout_s"]) as time_left_s:
             conditions = self._put((encoded.condition, encoded.uncondition))  # or a reference to them
+            is_batch = options.get("is_batch", False)
             shared: dict[str, Any] = {"fixed_codes": options.get("fixed_codes"), "request_id": secrets.token_hex(8)}
+            shared["is_batch"] = is_batch
+            sample = self._sample_when_there_is_room if is_batch else self._sample
 
             def start(seed: int, **shown: Any) -> Any:
                 more = shared | shown | {"timeout_s": time_left_s()}
@@ -187,7 +213,7 @@ class StagePipeline:
             async def draw(index: int, seed: int) -> RankedImage:
                 async with window:
                     shown_rows = rows[index] if index < len(rows) else ()
-                    codes = await self._sample(partial(start, seed, rows=shown_rows), partial(on_codes, index))
+                    codes = await sample(partial(start, seed, rows=shown_rows), partial(on_codes, index))
                     image, score = await self._finish(codes, prompt)
                 return RankedImage(image=image, codes=codes, seed=seed, score=score)
 
@@ -195,6 +221,19 @@ class StagePipeline:
         if self._scorer and any(image.score is None for image in drawn):
             self._metrics.unranked()
         return await asyncio.to_thread(best, drawn, options["n"], options.get("diversity", DIVERSITY))
+
+    async def _sample_when_there_is_room(
+        self, start: Callable[..., Any], on_codes: Callable[[np.ndarray], None]
+    ) -> np.ndarray:
+        """Samples batch work: not more at a time than replicas accept; where one has enough, asks again later."""
+        async with self._batch:
+            delay_s = BATCH_DELAYS_S[0]
+            while True:
+                try:
+                    return await self._sample(start, on_codes)
+                except NoRoomForBatch:
+                    await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))
+                    delay_s = min(2 * delay_s, BATCH_DELAYS_S[1])
 
     async def _sample(self, start: Callable[..., Any], on_codes: Callable[[np.ndarray], None]) -> np.ndarray:
         """Samples, and hands on what is shown. After a replica's death another goes on from there."""
@@ -276,3 +315,9 @@ async def _deadline(timeout_s: float) -> AsyncIterator[Callable[[], float]]:
             f"The request took longer than {timeout_s:g} s and was stopped. Ask for fewer images (n, best_of), or "
             "raise the gateway's request_timeout_s."
         ) from error
+
+
+def _num_bytes(encoded: EncodedPrompt) -> int:
+    """What an encoded prompt takes, about."""
+    conditions = [each for each in (encoded.condition, encoded.uncondition) if each is not None]
+    return 1024 + sum(each.values.nbytes + each.mask.nbytes for each in conditions)

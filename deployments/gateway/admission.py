@@ -12,18 +12,26 @@ WEIGHT_OF_LATEST = 0.3
 
 
 class Admission:
-    """A counter of pending images with an upper bound, and the pace at which they are drawn."""
+    """Counters of pending images with upper bounds, one for batch work and one for all else, and the pace of each.
 
-    def __init__(self, max_pending_images: int, clock: Callable[[], float] = time.monotonic):
-        self._max_pending_images = max_pending_images
-        self._clock = clock
-        self._seconds_an_image = 1.0  # a first guess, corrected by every request that ends well
-        self._drained_at = 0.0  # when the latest request ended well, or work began after a pause
-        self.pending_images = 0
+    Attributes:
+      is_closed: nobody is let in any more.
+    """
+
+    def __init__(
+        self, max_pending_images: int, max_pending_batch_images: int, clock: Callable[[], float] = time.monotonic
+    ):
+        self._interactive = _Line("", max_pending_images, clock)
+        self._batch = _Line("batch ", max_pending_batch_images, clock)
         self.is_closed = False
 
+    @property
+    def pending_images(self) -> int:
+        """Of both."""
+        return self._interactive.pending_images + self._batch.pending_images
+
     @contextmanager
-    def admit(self, num_images: int) -> Iterator[None]:
+    def admit(self, num_images: int, is_batch: bool = False) -> Iterator[None]:
         """Holds a place for so many images.
 
         Raises:
@@ -32,12 +40,39 @@ class Admission:
         """
         if self.is_closed:
             raise ShuttingDown("The service is being stopped. Try again later, or elsewhere.")
-        excess = self.pending_images + num_images - self._max_pending_images
+        with (self._batch if is_batch else self._interactive).place(num_images):
+            yield
+
+    def limit(self, max_pending_images: int, max_pending_batch_images: int) -> None:
+        """Sets other bounds; who is in stays."""
+        self._interactive.max_pending_images = max_pending_images
+        self._batch.max_pending_images = max_pending_batch_images
+
+    def close(self) -> None:
+        """Lets nobody in from now on; who is in keeps his place."""
+        self.is_closed = True
+
+
+class _Line:
+    """One counter."""
+
+    def __init__(self, kind: str, max_pending_images: int, clock: Callable[[], float]):
+        self._kind = kind
+        self.max_pending_images = max_pending_images
+        self._clock = clock
+        self._seconds_an_image = 1.0  # a first guess, corrected by every request that ends well
+        self._drained_at = 0.0  # when the latest request ended well, or work began after a pause
+        self.pending_images = 0
+
+    @contextmanager
+    def place(self, num_images: int) -> Iterator[None]:
+        excess = self.pending_images + num_images - self.max_pending_images
         if excess > 0:
             retry_after_s = whole_seconds(excess * self._seconds_an_image)
+            room = max(0, num_images - excess)
             raise Overloaded(
-                f"The service is busy: {self.pending_images} images are waiting to be drawn, and "
-                f"{self._max_pending_images} may; there is room for {num_images - excess}, and this request wants "
+                f"The service is busy: {self.pending_images} {self._kind}images are waiting to be drawn, and "
+                f"{self.max_pending_images} may; there is room for {room}, and this request wants "
                 f"{num_images}. Try again in {retry_after_s} s.",
                 retry_after_s,
             )
@@ -51,10 +86,6 @@ class Admission:
             self._seconds_an_image += WEIGHT_OF_LATEST * (latest - self._seconds_an_image)
         finally:
             self.pending_images -= num_images
-
-    def close(self) -> None:
-        """Lets nobody in from now on; who is in keeps his place."""
-        self.is_closed = True
 
 
 def whole_seconds(wait_s: float) -> int:

@@ -6,7 +6,9 @@ it in each of their log lines.
 
 import asyncio
 import logging
+import math
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
@@ -17,17 +19,23 @@ from ray import serve
 from deployments.config import AppConfig
 from deployments.errors import UrlsUnavailable
 from deployments.gateway.admission import Admission
+from deployments.gateway.answers import Answers, Asked, is_reply
+from deployments.gateway.caller import Caller
+from deployments.gateway.commons import CommonsClient
 from deployments.gateway.image_request import ImageRequest
 from deployments.gateway.image_store import ImageStore
 from deployments.gateway.prompt_policy import PromptPolicy
-from deployments.gateway.replies import Event
+from deployments.gateway.quotas import Quotas
+from deployments.gateway.replies import Event, completed_events
 from deployments.gateway.served_model import ServedModel
+from deployments.gateway.settings import changed
+from deployments.gateway.usage import USAGE_COUNTS, Usage
 from deployments.requests.parsing import parse
 from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, Upload, VariationRequest
 from deployments.telemetry import degraded
 from deployments.telemetry.metrics import MeasuredRequest, RequestMetrics
 from model_core.cache import cache_folder
-from model_core.errors import InvalidValue, ModelNotFound
+from model_core.errors import DalleServeError, InvalidValue, ModelNotFound
 
 logger = logging.getLogger("ray.serve")
 
@@ -41,6 +49,7 @@ class Gateway:
     Args:
       stages: for each model's id its stages' handles, by stage name.
       build_api: makes the ASGI app that answers HTTP.
+      commons: handle of what gateways share; None where there is but one gateway.
 
     Raises:
       DalleServeError: a model's files or the prompt policy cannot be read.
@@ -51,21 +60,66 @@ class Gateway:
         config: AppConfig,
         stages: Mapping[str, Mapping[str, Any]],
         build_api: Callable[["Gateway"], Any],
+        commons: Any | None = None,
     ):
         self.config = config
         self._build_api = build_api
         self.images = _image_store(config)
         self._policy = PromptPolicy(config.safety.prompt_policy_file)
         self._models = {
-            model.id: ServedModel(model, stages[model.id], config.gateway.images_in_flight) for model in config.models
+            model.id: ServedModel(
+                model, stages[model.id], config.gateway.images_in_flight, config.cache.prompts_max_bytes
+            )
+            for model in config.models
         }
+        self._commons = CommonsClient(commons, config.cache)
+        self.quotas = Quotas(self._commons)
+        self._usage = Usage(self._commons)
         self._metrics = RequestMetrics()
-        self._admission = Admission(config.gateway.max_pending_images)
+        self._admission = Admission(*_bounds(config))
+        self._answers = Answers(self._commons, self._admission)
         self._started = int(time.time())
+        self._given = config  # what a `user_config` is laid over
+        self._is_configured = False
+        self._on_change: list[Callable[[AppConfig], None]] = []
 
     def __serve_build_asgi_app__(self) -> Any:
         """Called by Serve, after the constructor, for the app that answers HTTP."""
         return self._build_api(self)
+
+    def on_change(self, listener: Callable[[AppConfig], None]) -> None:
+        """Has a listener told of changed settings before they count; one that raises `DalleServeError` refuses them."""
+        self._on_change.append(listener)
+
+    async def reconfigure(self, user_config: Any) -> None:
+        """Called by Serve with the `user_config`, at the start and where it has changed: see `settings.py`.
+
+        Requests under way go on as they began. Later than at the start, one that is wrong changes nothing, and
+        readiness says so.
+
+        Raises:
+          DalleServeError: it is wrong at the start.
+        """
+        try:
+            config = changed(self._given, user_config or {})
+            samplings = {model.id: self._models[model.id].sampling_with(model.sampling) for model in config.models}
+            policy = self._policy
+            if config.safety.prompt_policy_file != self.config.safety.prompt_policy_file:
+                policy = PromptPolicy(config.safety.prompt_policy_file)
+            for listener in self._on_change:
+                listener(config)
+        except DalleServeError as error:
+            if not self._is_configured:
+                raise
+            degraded.failed("user_config", "it cannot be used, and the settings before it still hold", str(error))
+            return
+        self.config, self._policy = config, policy
+        for model_id, sampling in samplings.items():
+            self._models[model_id].sampling = sampling
+        self._admission.limit(*_bounds(config))
+        self._is_configured = True
+        degraded.works("user_config")
+        logger.info("the settings are now %s", user_config)
 
     async def generate(self, request: dict[str, Any]) -> dict[str, Any]:
         """Draws images.
@@ -102,26 +156,28 @@ class Gateway:
             async for event in events:
                 yield event
 
-    async def draw(self, request: DrawingRequest, upload: Upload | None = None) -> dict[str, Any]:
-        """Draws what a checked request asks for; the reply and the errors are those of `generate`."""
-        with self._measured(request) as (measured, model):
-            image_request = self._image_request(request, upload, model)
-            with self._admission.admit(request.num_drawn):
-                reply = await image_request.draw()
-            measured.num_drawn, measured.num_returned = request.num_drawn, len(reply["data"])
+    async def draw(
+        self, request: DrawingRequest, upload: Upload | None = None, caller: Caller | None = None
+    ) -> dict[str, Any]:
+        """Draws what a checked request asks for; the reply and the errors are those of `generate`.
+
+        Args:
+          caller: who asks; learns how he got his images. None is a program of the operator's own.
+        """
+        reply: dict[str, Any] = {}
+        async with aclosing(self._answer(request, upload, caller or Caller())) as answers:
+            async for answer in answers:
+                reply = answer  # the last one
         return reply
 
-    async def stream(self, request: DrawingRequest, upload: Upload | None = None) -> AsyncGenerator[Event, None]:
-        """Draws what a checked request asks for, and gives events while it does; see `ImageRequest.stream`."""
-        with self._measured(request) as (measured, model):
-            image_request = self._image_request(request, upload, model)
-            with self._admission.admit(request.num_drawn):
-                async with aclosing(image_request.stream()) as events:
-                    async for event in events:
-                        if event["type"] == "partial_image":
-                            measured.previewed()
-                        yield event
-            measured.num_drawn, measured.num_returned = request.num_drawn, request.n
+    async def stream(
+        self, request: DrawingRequest, upload: Upload | None = None, caller: Caller | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """Draws what a checked request asks for; gives previews while it does, at the end each image, best first."""
+        async with aclosing(self._answer(request, upload, caller or Caller())) as answers:
+            async for answer in answers:
+                for event in completed_events(answer) if is_reply(answer) else [answer]:
+                    yield event
 
     def list_models(self) -> list[dict[str, Any]]:
         """Describes every model that is served, as OpenAI's model list does, and a little more."""
@@ -135,6 +191,26 @@ class Gateway:
         """
         limits = {"max_n": self.config.limits.max_n, "max_best_of": self.config.limits.max_best_of}
         return self._model(name).describe(self._started, OWNER) | limits
+
+    async def usage(self, caller: Caller) -> dict[str, Any]:
+        """What the caller's key has had, all gateways together, and what it may have just now."""
+        since, models = await self._usage.of(caller.scope)
+        total = sum((Counter(counts) for counts in models.values()), Counter(dict.fromkeys(USAGE_COUNTS, 0)))
+        limit = None
+        if (budget := caller.budget) is not None:
+            limit = {
+                "images_per_minute": budget.images_per_minute,
+                "remaining": int(budget.left),
+                "full_in_s": math.ceil(budget.full_in_s),
+            }
+        return {
+            "object": "usage",
+            "key": caller.name or None,
+            "since": since,
+            **{name: total[name] for name in USAGE_COUNTS},
+            "models": models,
+            "rate_limit": limit,
+        }
 
     async def readiness(self) -> dict[str, Any]:
         """Says how far the default model's stages are; a replica runs only once its model is loaded and compiled.
@@ -166,6 +242,8 @@ class Gateway:
         pending = self._admission.pending_images
         self._metrics.pending(pending)
         self._metrics.degraded(degraded.reasons())
+        await self.quotas.rest()
+        await self._usage.report()
         return {"pending_images": pending}
 
     async def drain(self) -> None:
@@ -175,21 +253,64 @@ class Gateway:
             await asyncio.sleep(DRAIN_POLL_S)
 
     @contextmanager
-    def _measured(self, request: DrawingRequest) -> Iterator[tuple[MeasuredRequest, ServedModel]]:
+    def _measured(self, request: DrawingRequest, caller: Caller) -> Iterator[tuple[MeasuredRequest, ServedModel]]:
         """Counts how the request ends, and logs what was drawn."""
         started = time.monotonic()
         with self._metrics.request(stream=request.stream) as measured:
             model = self._model(request.model)
-            measured.model = model.id
+            measured.model, measured.key = model.id, caller.name
             yield measured, model
-        facts = {"model": model.id, "num_drawn": request.num_drawn, "seconds": round(time.monotonic() - started, 3)}
+            measured.cache = caller.cache
+        facts = {"model": model.id, "num_drawn": measured.num_drawn, "seconds": round(time.monotonic() - started, 3)}
         logger.info("drew images %s", facts, extra=facts)
 
-    def _image_request(self, request: DrawingRequest, upload: Upload | None, model: ServedModel) -> ImageRequest:
+    async def _answer(
+        self, request: DrawingRequest, upload: Upload | None, caller: Caller
+    ) -> AsyncGenerator[Event, None]:
+        """Previews, where they are asked for, and at the end the reply."""
+        with self._measured(request, caller) as (measured, model):
+            asked = self._asked(request, upload, model, caller)
+            async with aclosing(self._answers.to(asked)) as items:
+                async for item in items:
+                    if is_reply(item):
+                        measured.num_drawn = 0 if caller.cache in ("hit", "joined") else request.num_drawn
+                        measured.num_returned = len(item["data"])
+                        self._count(caller, model, measured, item["usage"])
+                        identifier = request.safety_identifier or request.user
+                        item = item | ({"safety_identifier": identifier} if identifier else {})
+                    else:
+                        measured.previewed()
+                    yield item
+
+    def _count(self, caller: Caller, model: ServedModel, measured: MeasuredRequest, tokens: dict[str, Any]) -> None:
+        """Notes what a key has had; of what was not drawn for it no codes."""
+        drawn = measured.num_drawn > 0
+        self._usage.add(
+            caller.scope,
+            model.id,
+            requests=1,
+            images_drawn=measured.num_drawn,
+            images_returned=measured.num_returned,
+            images_not_drawn_again=0 if drawn else measured.num_returned,
+            input_tokens=tokens["input_tokens"],
+            output_tokens=tokens["output_tokens"] if drawn else 0,
+        )
+
+    def _asked(self, request: DrawingRequest, upload: Upload | None, model: ServedModel, caller: Caller) -> Asked:
         if request.num_drawn > request.n and not model.ranks_images:
             raise InvalidValue(f"{model.id} is served without a scorer to choose by: leave best_of out.", "best_of")
         self._policy.check(request.prompt)
-        return ImageRequest(request, upload, model, self.config)
+        is_batch = caller.asks_for_batch(request.priority)
+        image_request = ImageRequest(request, upload, model, self.config, may_keep=caller.may_keep, is_batch=is_batch)
+        return Asked(
+            request=request,
+            upload=upload,
+            image_request=image_request,
+            caller=caller,
+            is_batch=is_batch,
+            model=model.fingerprint,
+            config=self.config,
+        )
 
     def _model(self, name: str | None) -> ServedModel:
         if not name or name in self.config.default_model_aliases:
@@ -207,6 +328,11 @@ class Gateway:
             if not isinstance(file, bytes):
                 raise InvalidValue(f"{name} must be the bytes of a picture file, got {type(file).__name__}.", name)
         return parse(kind, fields, self.config.limits), Upload(images=pictures, mask=mask)
+
+
+def _bounds(config: AppConfig) -> tuple[int, int]:
+    """How many images may be pending, and how many of batch work: the largest request among them."""
+    return config.gateway.max_pending_images, max(config.gateway.max_pending_batch_images, config.limits.max_best_of)
 
 
 def _image_store(config: AppConfig) -> ImageStore | None:

@@ -18,7 +18,7 @@ from deployments.errors import DeadlineExceeded
 from deployments.flow.previews import Preview
 from deployments.gateway.canvas import Canvas, read_canvas
 from deployments.gateway.image_check import ImageCheck
-from deployments.gateway.replies import Event, completed_events, usage
+from deployments.gateway.replies import Event, usage
 from deployments.gateway.served_model import ServedModel
 from deployments.requests.parsing import parse_size
 from deployments.requests.schemas import DrawingRequest, EditRequest, Upload, VariationRequest
@@ -45,12 +45,30 @@ class _Prepared:
 class ImageRequest:
     """A request that was checked, with the files that it has, and the model that draws it.
 
+    Attributes:
+      is_complete: whether it would be answered the same again: nothing had to be done without.
+
+    Args:
+      may_keep: whether anything of it may be kept for others.
+      is_batch: whether it is drawn only where there is room.
+
     Raises:
       InvalidValue: the size cannot be had.
     """
 
-    def __init__(self, request: DrawingRequest, upload: Upload | None, model: ServedModel, config: AppConfig):
+    def __init__(
+        self,
+        request: DrawingRequest,
+        upload: Upload | None,
+        model: ServedModel,
+        config: AppConfig,
+        *,
+        may_keep: bool = True,
+        is_batch: bool = False,
+    ):
         self._request = request
+        self._is_batch = is_batch
+        self._may_keep = may_keep
         self._prompt = request.prompt  # what a picture without words shows is told by the scorer
         self._upload = upload
         self._model = model
@@ -60,9 +78,10 @@ class ImageRequest:
         self._seeds = [(first + i) % SEEDS for i in range(request.num_drawn)]
         given = {field.name: getattr(request, field.name) for field in fields(Sampling)}
         given = {name: value for name, value in given.items() if value is not None}
-        self._sampling = Sampling(**model.bundle.sampling | given)
+        self._sampling = Sampling(**model.sampling | given)
         self._check = ImageCheck(model.score, config.safety)
         self._lacks_notes = False
+        self.is_complete = True
         self._deadline = time.monotonic() + config.gateway.request_timeout_s
 
     async def draw(self) -> dict[str, Any]:
@@ -72,10 +91,10 @@ class ImageRequest:
         return await self._reply(prepared, drawn)
 
     async def stream(self) -> AsyncGenerator[Event, None]:
-        """Draws everything; gives previews while it does, and at the end each image, best first.
+        """Draws everything; gives previews while it does, and at the end the reply, as `draw` does.
 
-        An event has its `type`, `partial_image` or `completed`, and the bytes of a file as `image`. Where finished
-        images are checked there are no previews, for nobody has looked at those.
+        A preview is an event: it has a `type`, `partial_image`, and the bytes of a file as `image`. Where finished
+        images are checked there are none, for nobody has looked at them.
         """
         prepared = await self._prepare()
         first = 0 if prepared.repaint is None else int(prepared.repaint.any(axis=1).argmax())
@@ -93,8 +112,7 @@ class ImageRequest:
                     yield await self._partial(prepared, item, place)
                 else:
                     reply = await self._reply(prepared, item)
-        for event in completed_events(reply):
-            yield event
+        yield reply
 
     async def _prepare(self) -> _Prepared:
         canvas = repaint = fixed_codes = None
@@ -104,7 +122,9 @@ class ImageRequest:
         if canvas is not None and not self._prompt.strip():
             self._prompt = await self._model.pipeline.tell(canvas.image, timeout_s=self._time_left_s())
         negative = self._request.negative_prompt if self._sampling.is_guided else None
-        encoded = await self._model.pipeline.encode_prompt(self._prompt, negative, timeout_s=self._time_left_s())
+        encoded = await self._model.pipeline.encode_prompt(
+            self._prompt, negative, timeout_s=self._time_left_s(), may_keep=self._may_keep
+        )
         if canvas is not None:
             codes = await self._model.pipeline.encode_image(canvas.image, timeout_s=self._time_left_s())
             assert isinstance(self._request, EditRequest | VariationRequest)
@@ -121,6 +141,7 @@ class ImageRequest:
             "timeout_s": self._time_left_s(),
             "fixed_codes": prepared.fixed_codes,
             "diversity": self._request.diversity,
+            "is_batch": self._is_batch,
         }
 
     def _time_left_s(self) -> float:
@@ -141,8 +162,8 @@ class ImageRequest:
             reply["ignored_images"] = len(self._upload.images) - 1
         if warnings := list(self._warnings(prepared.encoded, drawn)):
             reply["warning"] = " ".join(warnings)
-        if identifier := self._request.safety_identifier or self._request.user:
-            reply["safety_identifier"] = identifier
+        unranked = self._model.ranks_images and any(image.score is None for image in drawn)
+        self.is_complete = not (unranked or self._lacks_notes)
         return reply
 
     def _warnings(self, text: EncodedPrompt, drawn: Sequence[RankedImage]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from deployments.config import ModelConfig
+from deployments.errors import InvalidSettings
 from deployments.flow.calls import finite, result, retried
 from deployments.flow.pipeline import StagePipeline
 from model_core import bundles, codecs, families
@@ -22,21 +23,27 @@ class ServedModel:
 
     Attributes:
       decoding_uploads: to be held while an upload is decoded.
+      sampling: how its images are drawn where a request does not say; may be replaced by another.
 
     Args:
       images_in_flight: how many images of one request are in the stages at a time.
+      prompts_max_bytes: how much the encoded prompts that are kept may take.
 
     Raises:
       ModelNotFound, CorruptCheckpoint: its files are not there, or not whole.
+      InvalidSettings: its `sampling` makes no sense.
     """
 
-    def __init__(self, config: ModelConfig, stages: Mapping[str, Any], images_in_flight: int):
+    def __init__(
+        self, config: ModelConfig, stages: Mapping[str, Any], images_in_flight: int, prompts_max_bytes: int = 0
+    ):
         self.id = config.id
         self.bundle = bundles.resolve(config.location)
         try:
             Sampling(**self.bundle.sampling)
         except InvalidValue as error:  # else every request that leaves it to the model would be called wrong
             raise CorruptCheckpoint(f"{config.location}: of the sampling in its model.json, {error}") from error
+        self.sampling = self.sampling_with(config.sampling)
         drawn, decoded = families.read_config(self.bundle.sampler).grid, codecs.read_config(self.bundle.codec).grid
         self.grid = common_grid(config.id, drawn, decoded)
         self.pipeline = StagePipeline(
@@ -46,9 +53,30 @@ class ServedModel:
             config.id,
             sleepy=[name for name, stage in config.stages.items() if stage.min_replicas == 0],
             unranked_if_scorer_down=config.unranked_if_scorer_down,
+            prompts_max_bytes=prompts_max_bytes,
+            batch_images=config.token_sampler.batch_images * config.token_sampler.max_replicas,
         )
         self.decoding_uploads = asyncio.Semaphore(DECODERS)
+        self._fingerprint = f"{config.model_dump_json(exclude={'sampling'})} {_files_of(self.bundle)}"
         self._scorer = stages.get("clip_scorer")
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for what draws the same pictures: its settings, and its files as they were at the start."""
+        return f"{self._fingerprint} {self.sampling}"
+
+    def sampling_with(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What `sampling` is with these settings in place of model.json's.
+
+        Raises:
+          InvalidSettings: there is no such parameter, or no such value of it.
+        """
+        sampling = self.bundle.sampling | dict(settings)
+        try:
+            Sampling(**sampling)
+        except (InvalidValue, TypeError) as error:
+            raise InvalidSettings(f"sampling of {self.id}: {error}") from None
+        return sampling
 
     @property
     def side(self) -> int:
@@ -87,5 +115,12 @@ class ServedModel:
             "description": self.bundle.description,
             "ranks_images": self.ranks_images,
             "example_prompts": list(self.bundle.example_prompts),
-            "sampling": dict(self.bundle.sampling),
+            "sampling": dict(self.sampling),
         }
+
+
+def _files_of(bundle: bundles.Bundle) -> list[tuple[str, int, int]]:
+    """Name, size and time of each file of a model: one that is replaced in its place is another model."""
+    folders = {folder for folder in (bundle.text, bundle.sampler, bundle.codec, bundle.scorer) if folder}
+    found = [(path, path.stat()) for folder in sorted(folders) for path in sorted(folder.rglob("*")) if path.is_file()]
+    return [(path.name, stat.st_size, stat.st_mtime_ns) for path, stat in found]

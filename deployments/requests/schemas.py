@@ -72,6 +72,10 @@ class DrawingRequest(BaseModel):
         default=None, ge=0, lt=2**31, description="Guide the first so many codes of an image alone; 0 all."
     )
 
+    priority: Literal["interactive", "batch"] | None = Field(
+        default=None, description="`batch` is drawn where nobody waits for the room; else as the API key says."
+    )
+
     # Of OpenAI's fields those that change no image here: there is one quality and nothing is transparent.
     quality: Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd", ""] = Field(
         default="auto", description="Comes back in the reply; there is one quality."

@@ -1,13 +1,13 @@
 """The stage that draws image codes: a shim over `model_core.sampler.engine.Engine`, which draws many images at once."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 
 import numpy as np
 
 from deployments.config import TokenSamplerConfig
-from deployments.errors import DeadlineExceeded
+from deployments.errors import DeadlineExceeded, NoRoomForBatch
 from deployments.scaling.autoscaling import SamplerLoad
 from deployments.telemetry import energy
 from deployments.telemetry.metrics import SamplerMetrics, SlotCounts
@@ -40,6 +40,7 @@ class TokenSamplerDeployment:
             window=None if config.window == "auto" else config.window,
             usual_window=bundle.window,
         )
+        self._max_batch, self._num_batch = config.batch_images, 0
         self._columns = grid.columns
         self._is_deterministic = stage.rows.is_deterministic
         self._metrics = SamplerMetrics()
@@ -58,6 +59,7 @@ class TokenSamplerDeployment:
         shown: np.ndarray | None = None,
         fixed_codes: np.ndarray | None = None,
         request_id: str = "",
+        is_batch: bool = False,
         timeout_s: float | None = None,
     ) -> AsyncGenerator[np.ndarray, None]:
         """Draws the codes of one image, and shows them on the way.
@@ -70,6 +72,7 @@ class TokenSamplerDeployment:
             is; or, where a seed means the same bits, drawn again, so that what follows is the same as well.
           fixed_codes: int32 [N], what the image has to have; -1 where codes are drawn.
           request_id: images of one request share its turns, so that a large one leaves room for others.
+          is_batch: it takes what is free, and gives it to others that come.
           timeout_s: how long it may take from now on.
 
         Yields:
@@ -77,6 +80,7 @@ class TokenSamplerDeployment:
 
         Raises:
           InvalidValue: the image cannot be drawn.
+          NoRoomForBatch: it is batch work, of which there is enough here.
           DeadlineExceeded: it took longer than `timeout_s`.
           EngineFailed: the replica is about to be replaced; another can draw the image.
         """
@@ -89,8 +93,10 @@ class TokenSamplerDeployment:
         )
         watched = [row * self._columns for row in rows or (1,)]  # so that the time to the first row is measured
         stops = tuple(stop for stop in watched if stop > num_shown)
-        with self._metrics.image() as first_row:
-            drawing = self._engine.stream(sequence, request_id=request_id, timeout_s=timeout_s, stops=stops)
+        with self._place(is_batch), self._metrics.image() as first_row:
+            drawing = self._engine.stream(
+                sequence, request_id=request_id, is_batch=is_batch, timeout_s=timeout_s, stops=stops
+            )
             is_first = True
             try:
                 async with aclosing(drawing):
@@ -122,9 +128,23 @@ class TokenSamplerDeployment:
             codes_tried=stats.codes_tried,
             steps=stats.steps,
             window=stats.window,
+            batch_active=stats.batch_rows / ROWS_OF_SLOT,
+            batch_waiting=stats.batch_waiting,
+            times_given_way=stats.times_given_way,
         )
         self._metrics.publish(counts)
         return self._load.stats(counts)
+
+    @contextmanager
+    def _place(self, is_batch: bool) -> Iterator[None]:
+        """Counts batch work, and refuses what is too much of it: it must not take the places of other calls."""
+        if is_batch and self._num_batch >= self._max_batch:
+            raise NoRoomForBatch("The replica has as much batch work as it accepts.")
+        self._num_batch += is_batch
+        try:
+            yield
+        finally:
+            self._num_batch -= is_batch
 
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)  # the constructor may have failed

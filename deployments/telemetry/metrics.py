@@ -50,6 +50,8 @@ class MeasuredRequest:
 
     Attributes:
       model: its id, once it is known to be one of ours: a label must not be for the caller to choose.
+      key: the name of the caller's key; "" without keys.
+      cache: how a request with a seed got its images: `hit`, `joined` or `miss`; "" where nothing was looked up.
     """
 
     stream: bool
@@ -57,6 +59,8 @@ class MeasuredRequest:
     model: str = ""
     num_drawn: int = 0
     num_returned: int = 0
+    cache: str = ""
+    key: str = ""
 
 
 class RequestMetrics:
@@ -73,6 +77,10 @@ class RequestMetrics:
         )
         self._drawn = Counter(f"{PREFIX}images_drawn", "Images drawn, those that best_of dropped too.", ("model",))
         self._returned = Counter(f"{PREFIX}images_returned", "Images in replies.", ("model",))
+        found: Any = ("model", "outcome")
+        self._cache = Counter(f"{PREFIX}result_cache", "Images of requests with seeds: hit, joined, miss.", found)
+        of_key: Any = ("key", "model")
+        self._of_key = Counter(f"{PREFIX}key_images_drawn", "Images drawn for each API key, by its name.", of_key)
         self._pending = Gauge(f"{PREFIX}pending_images", "Images asked for and not drawn yet.")
         self._degraded = Gauge(f"{PREFIX}degraded", "1 for each by-product that fails, 0 where it works.", ("what",))
 
@@ -99,8 +107,13 @@ class RequestMetrics:
             labels = {"model": request.model, "stream": str(request.stream).lower()}
             _record(self._requests.inc, 1, labels | {"outcome": outcome})
             if outcome == "ok":
-                _record(self._seconds.observe, self._clock() - started, labels)
+                if request.cache != "hit":  # else the times would tell nothing of drawing
+                    _record(self._seconds.observe, self._clock() - started, labels)
+                if request.cache:
+                    _add(self._cache, request.num_returned, {"model": request.model, "outcome": request.cache})
                 _add(self._drawn, request.num_drawn, {"model": request.model})
+                if request.key:
+                    _add(self._of_key, request.num_drawn, {"key": request.key, "model": request.model})
                 _add(self._returned, request.num_returned, {"model": request.model})
 
     def pending(self, num_images: int) -> None:
@@ -126,11 +139,17 @@ class PipelineMetrics:
         self._unranked = Counter(
             f"{PREFIX}unranked_requests", "Requests answered without scores, the scorer being down.", ("model",)
         )
+        found: Any = ("model", "outcome")
+        self._prompts = Counter(f"{PREFIX}prompt_cache", "Prompts looked up among those encoded: hit, miss.", found)
         self._scores = Histogram(f"{PREFIX}clip_score", "CLIP scores of the images drawn.", SCORES, ("model",))
 
     def retried(self, stage: str) -> None:
         """Counts a call made again because the stage's replica died under it."""
         _record(self._retries.inc, 1, self._model | {"stage": stage})
+
+    def prompt_looked_up(self, found: bool) -> None:
+        """Counts a prompt that was looked for among those that are kept."""
+        _record(self._prompts.inc, 1, self._model | {"outcome": "hit" if found else "miss"})
 
     def unranked(self) -> None:
         """Counts a request whose images could not be scored, and were returned all the same."""
@@ -155,6 +174,9 @@ class SlotCounts:
       codes_tried: those that were thrown away counted too.
       steps: taken, those of each image counted.
       window: codes that a step tries to draw just now.
+      batch_active: slots taken by batch work; it is among `active`.
+      batch_waiting: the same among those that wait, what gave way included.
+      times_given_way: images of batch work that gave their rows to others, since the start.
     """
 
     slots: float
@@ -165,6 +187,9 @@ class SlotCounts:
     codes_tried: int = 0
     steps: int = 0
     window: int = 1
+    batch_active: float = 0
+    batch_waiting: int = 0
+    times_given_way: int = 0
 
 
 class SamplerMetrics:
@@ -180,6 +205,9 @@ class SamplerMetrics:
         self._tried = Counter(f"{PREFIX}sampler_codes_tried", "Codes that steps tried to draw, right or not.")
         self._steps = Counter(f"{PREFIX}sampler_steps", "Steps, those of each image counted.")
         self._window = Gauge(f"{PREFIX}sampler_window", "Codes that a step tries to draw.")
+        self._batch_active = Gauge(f"{PREFIX}sampler_batch_slots", "Slots taken by batch work.")
+        self._batch_waiting = Gauge(f"{PREFIX}sampler_batch_waiting_images", "Batch images that wait for a slot.")
+        self._given_way = Counter(f"{PREFIX}sampler_given_way", "Batch images that gave their slot to others.")
         self._images = Counter(f"{PREFIX}sampler_images", "Images that have ended, by how.", ("outcome",))
         self._seconds = Histogram(f"{PREFIX}sampler_image_seconds", "Time of an image in the sampler.", SECONDS)
         self._row_seconds = Histogram(
@@ -193,6 +221,9 @@ class SamplerMetrics:
         _record(self._active.set, counts.active)
         _record(self._waiting.set, counts.waiting)
         _record(self._window.set, counts.window)
+        _record(self._batch_active.set, counts.batch_active)
+        _record(self._batch_waiting.set, counts.batch_waiting)
+        _add(self._given_way, counts.times_given_way - self._seen.times_given_way)
         _add(self._codes, counts.codes_drawn - self._seen.codes_drawn)
         _add(self._near_ties, counts.near_ties - self._seen.near_ties)
         _add(self._tried, counts.codes_tried - self._seen.codes_tried)

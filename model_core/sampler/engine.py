@@ -1,7 +1,7 @@
 """Continuous batching: one thread draws many images at once; sequences come and go between turns.
 
 `submit` and `cancel` may be called from any thread, `stream` from any event loop; the engine's thread alone touches the
-device. Which waiting sequence is next is for `fair_queue.py` to say, what happens on the device for `rows.py`.
+device. Which waiting sequence is next is for `waiting.py` to say, what happens on the device for `rows.py`.
 A step that fails ends the engine: its sequences end with `EngineFailed`, and so does whoever asks from then on.
 """
 
@@ -19,8 +19,8 @@ from jaxtyping import Int32
 
 from model_core.errors import EngineFailed, NotFinite
 from model_core.families.conditions import FREE
-from model_core.sampler.fair_queue import FairQueue
 from model_core.sampler.sequence import Sequence
+from model_core.sampler.waiting import Waiting
 
 if TYPE_CHECKING:
     from model_core.sampler.rows import Rows
@@ -41,6 +41,9 @@ class EngineStats:
       codes_tried: those that were drawn and thrown away counted too.
       steps: taken, those of each image counted.
       window: so many codes a step tries to draw just now.
+      batch_rows: of those taken, by sequences that give way to others.
+      batch_waiting: of those waiting, the same.
+      times_given_way: so far.
     """
 
     rows: int
@@ -51,6 +54,9 @@ class EngineStats:
     codes_tried: int
     steps: int
     window: int
+    batch_rows: int = 0
+    batch_waiting: int = 0
+    times_given_way: int = 0
 
 
 class Engine:
@@ -77,7 +83,8 @@ class Engine:
         self._max_stall_s = max_stall_s
         self._clock = clock
         self._changed = threading.Condition()  # its lock guards all below
-        self._queue: FairQueue[Sequence] = FairQueue()
+        self._queue = Waiting()
+        self._times_given_way = 0
         self._running: list[Sequence] = []  # joined, and not yet told their end
         self._codes_since_pause = 0
         self._codes_drawn = 0
@@ -106,6 +113,7 @@ class Engine:
         listener: Callable[[Any], None],
         *,
         request_id: str = "",
+        is_batch: bool = False,
         timeout_s: float | None = None,
         stops: tuple[int, ...] = (),
     ) -> None:
@@ -116,6 +124,8 @@ class Engine:
             int32 [N], or with an error: `TimeoutError`, `EngineFailed`. Before, at the stops, with the codes so far, -1
             for those to come.
           request_id: sequences of one request share its turns with each other, not with other requests.
+          is_batch: it is drawn where rows are free, and by the next turn gives them to others that want them; what is
+            drawn of it stays.
           timeout_s: how long it may take from now on, waiting included.
           stops: numbers of codes; where one turn passes several, they are one call.
 
@@ -124,14 +134,14 @@ class Engine:
           EngineFailed: nothing can.
         """
         self._rows.check(sequence)
-        sequence.listener, sequence.request_id = listener, request_id
+        sequence.listener, sequence.request_id, sequence.is_batch = listener, request_id, is_batch
         sequence.stops = tuple(stop for stop in stops if stop > sequence.position)
         sequence.expires = math.inf if timeout_s is None else self._clock() + timeout_s
         with self._changed:
             if self._failure or self._is_closed:
                 raise EngineFailed("The engine draws no more; its replica is being replaced.")
             if (sequence.codes == FREE).any():
-                self._queue.add(request_id, sequence)
+                self._queue.add(sequence)
                 self._changed.notify()
                 return
         sequence.is_over = True  # nothing is left to draw
@@ -141,12 +151,18 @@ class Engine:
         """Gives a sequence up, waiting, running or over; its rows are free from the next turn on."""
         with self._changed:
             if not sequence.is_over and sequence not in self._running:
-                self._queue.remove(sequence.request_id, sequence)
+                self._queue.remove(sequence)
             sequence.is_over = True
             self._changed.notify()
 
     async def stream(
-        self, sequence: Sequence, *, request_id: str = "", timeout_s: float | None = None, stops: tuple[int, ...] = ()
+        self,
+        sequence: Sequence,
+        *,
+        request_id: str = "",
+        is_batch: bool = False,
+        timeout_s: float | None = None,
+        stops: tuple[int, ...] = (),
     ) -> AsyncGenerator[Int32[np.ndarray, " N"], None]:
         """Submits a sequence and yields what its listener would be called with; closing it early gives it up.
 
@@ -162,7 +178,7 @@ class Engine:
         def listen(event: Any) -> None:
             loop.call_soon_threadsafe(events.put_nowait, event)
 
-        self.submit(sequence, listen, request_id=request_id, timeout_s=timeout_s, stops=stops)
+        self.submit(sequence, listen, request_id=request_id, is_batch=is_batch, timeout_s=timeout_s, stops=stops)
         try:
             is_last = False
             while not is_last:
@@ -186,6 +202,9 @@ class Engine:
                 codes_tried=self._rows.num_tried,
                 steps=self._rows.num_steps,
                 window=self._rows.window,
+                batch_rows=sum(len(one.conditions) for one in self._batch_with_rows()),
+                batch_waiting=self._queue.num_batch,
+                times_given_way=self._times_given_way,
             )
 
     def check_health(self) -> None:
@@ -219,18 +238,25 @@ class Engine:
         try:
             for sequence in self._expire():
                 self._notify(sequence, TimeoutError("The image took longer than it may, and was given up."))
+            if self._would_give_way():
+                while self._rows.num_turns:  # so that all that was begun of it is known
+                    self._read()
             is_drawing = self._admit()
             if is_drawing:
                 self._rows.advance(self._next_codes())
             if self._rows.num_turns > (is_drawing and self._rows.runs_ahead):
-                for sequence in self._collect(self._rows.read()):
-                    self._notify(sequence, sequence.codes)
+                self._read()
         except Exception as error:
             logger.exception("the engine failed")
             with self._changed:
                 self._failure = error
             why = str(error) if isinstance(error, NotFinite) else "A step of the engine failed."
             self._end_all(f"{why} The replica is being replaced.")
+
+    def _read(self) -> None:
+        """Reads the oldest turn, and tells who is to be told."""
+        for sequence in self._collect(self._rows.read()):
+            self._notify(sequence, sequence.codes)
 
     def _expire(self) -> list[Sequence]:
         """Frees the rows of sequences that were given up or have expired; returns the expired ones."""
@@ -239,7 +265,7 @@ class Engine:
             expired = [one for one in (*self._queue, *self._running) if now > one.expires and not one.is_over]
             for sequence in expired:
                 if sequence not in self._running:
-                    self._queue.remove(sequence.request_id, sequence)
+                    self._queue.remove(sequence)
                 sequence.is_over = True
             self._free_rows()
             return expired
@@ -247,12 +273,34 @@ class Engine:
     def _admit(self) -> bool:
         """Fills the rows with sequences whose turn it is; whether there is anything to draw."""
         with self._changed:
-            while (sequence := self._queue.next()) and self._rows.has_room(sequence):
+            while (sequence := self._queue.next()) and self._make_room(sequence):
                 self._queue.start()
                 self._rows.join(sequence)
                 self._running.append(sequence)
             self._advancing_since = self._clock() if self._running else None
             return self._rows.num_taken > 0
+
+    def _would_give_way(self) -> bool:
+        """Whether batch work has rows for which somebody waits, and these are enough for him."""
+        with self._changed:
+            sequence = self._queue.next()
+            if sequence is None or sequence.is_batch or self._rows.has_room(sequence):
+                return False
+            free = self._rows.max_rows - self._rows.num_taken
+            return free + sum(len(one.conditions) for one in self._batch_with_rows()) >= len(sequence.conditions)
+
+    def _make_room(self, sequence: Sequence) -> bool:
+        """Whether there is room for the sequence, or batch work could give it some; what is least far does so first."""
+        while self._rows.num_turns == 0 and self._would_give_way():
+            leaver = min(self._batch_with_rows(), key=lambda one: one.position)
+            self._rows.park(leaver)
+            self._running.remove(leaver)
+            self._queue.give_way(leaver)
+            self._times_given_way += 1
+        return self._rows.has_room(sequence)
+
+    def _batch_with_rows(self) -> list[Sequence]:
+        return [one for one in self._running if one.is_batch and one.slot is not None and not one.is_over]
 
     def _next_codes(self) -> int:
         """`codes_per_advance`; the first so many after a pause in turns of 1, 1, 2, 4, …, so that rows end as ever."""
@@ -282,7 +330,7 @@ class Engine:
         for sequence in self._running:
             if sequence.is_over:
                 self._rows.leave(sequence)
-                self._queue.end(sequence.request_id)
+                self._queue.end(sequence)
         self._running = [sequence for sequence in self._running if not sequence.is_over]
         if not self._running and not len(self._queue):
             self._codes_since_pause = 0
@@ -290,7 +338,7 @@ class Engine:
     def _end_all(self, reason: str) -> None:
         with self._changed:
             ended = [sequence for sequence in (*self._running, *self._queue) if not sequence.is_over]
-            self._queue, self._running, self._advancing_since = FairQueue(), [], None
+            self._queue, self._running, self._advancing_since = Waiting(), [], None
             for sequence in ended:
                 sequence.is_over = True
         for sequence in ended:

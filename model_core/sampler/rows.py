@@ -142,6 +142,17 @@ class Rows:
             self._running.remove(sequence)
             sequence.slot = None
 
+    def park(self, sequence: Sequence) -> None:
+        """Takes a sequence off its rows in the middle of it; when it joins again, it goes on. No turn may be unread.
+
+        Where no bit may depend on others, its rows are kept for it, in the host's memory. Else they are made again of
+        its codes, as they would be of codes that are given.
+        """
+        assert not self._turns
+        if self.is_deterministic:
+            sequence.parked = [self._on_host(self._drawing, row) for row in _slot(sequence).rows]
+        self.leave(sequence)
+
     @property
     def window(self) -> int:
         """So many codes the steps of the last turn tried to draw."""
@@ -221,6 +232,8 @@ class Rows:
                         packed.block_until_ready()
                         seconds.append(time.perf_counter() - began)
                     self._windows.set_price(count, window, min(seconds))  # in the end, that of all positions
+            if self.is_deterministic:
+                _put(drawing, np.int32(0), self._back_on_device(self._on_host(drawing, 0)))
         for before, after in permutations(self._counts, 2):
             _take(self._blank(before), np.zeros(after, np.int32))
 
@@ -241,12 +254,28 @@ class Rows:
             slot = _slot(sequence)
             if not slot.rows:
                 slot.rows = tuple(next(free) for _ in sequence.conditions)
-                for row, condition in zip(slot.rows, sequence.conditions, strict=True):
-                    one = self._row(self._text(condition), sequence.codes, sequence.position)
+                for row, one in zip(slot.rows, self._rows_of(sequence), strict=True):
                     self._drawing = _put(self._drawing, np.int32(row), one)
+                sequence.parked = []
         pictured = count, [(sequence, _slot(sequence).rows) for sequence in self._running]
         if pictured != self._pictured:
             self._images, self._pictured = self._images_of(count, self._running), pictured
+
+    def _rows_of(self, sequence: Sequence) -> Iterator[Drawing]:
+        """What goes into the rows of one that has joined: what they were when it gave way, or made of its codes."""
+        for one in sequence.parked:
+            yield self._back_on_device(one)
+        if not sequence.parked:
+            for condition in sequence.conditions:
+                yield self._row(self._text(condition), sequence.codes, sequence.position)
+
+    def _on_host(self, drawing: Drawing, row: int) -> list[np.ndarray]:
+        """The arrays of one row."""
+        return [np.asarray(leaf) for leaf in jax.tree.leaves(_take(drawing, np.array([row], np.int32)))]
+
+    def _back_on_device(self, parked: list[np.ndarray]) -> Drawing:
+        one = jax.tree.unflatten(jax.tree.structure(self._drawing), _to_device(parked))
+        return place_rows(self._mesh, one)
 
     def _resize(self, count: int) -> None:
         """Makes the rows that sequences have the first of `count`."""

@@ -90,8 +90,10 @@ class Sequence:
       position: so many codes are known from the first on.
       near_ties: which of those drawn won by less than `sampling.NEAR_TIE`.
       slot: its place, while it has one.
+      parked: what each of its rows was when it gave way, where that is kept for it.
       listener: called with `codes` when a stop is passed and at the end, or with an exception.
       request_id: images of one request share its turns.
+      is_batch: nobody waits for it in person, so that it gives way to those for which somebody does.
       stops: positions that the listener wants to hear of.
       expires: by the engine's clock.
       is_over: nobody waits for it any more.
@@ -108,9 +110,11 @@ class Sequence:
     position: int = field(init=False)
     near_ties: Bool[np.ndarray, " N"] = field(init=False)
     slot: Slot | None = field(init=False, default=None)
+    parked: list[list[np.ndarray]] = field(init=False, default_factory=list)
 
     listener: Callable[[Any], None] = field(init=False)
     request_id: str = field(init=False, default="")
+    is_batch: bool = field(init=False, default=False)
     stops: tuple[int, ...] = field(init=False, default=())
     expires: float = field(init=False, default=math.inf)
     is_over: bool = field(init=False, default=False)

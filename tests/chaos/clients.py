@@ -20,6 +20,9 @@ PATIENCE_S = 180.0
 RETRY_PAUSE_S = 0.5
 
 
+NO_STORE = {"cache-control": "no-store"}  # each picture is to be drawn
+
+
 def fields_of(seed: int) -> dict[str, Any]:
     return {"prompt": "an avocado", "seed": seed, "n": IMAGES}
 
@@ -29,7 +32,7 @@ class Sketchbook(dict[int, str]):
 
     @classmethod
     def draw(cls, url: str) -> Self:
-        with httpx.Client(base_url=url, timeout=PATIENCE_S) as http:
+        with httpx.Client(base_url=url, timeout=PATIENCE_S, headers=NO_STORE) as http:
             replies = {seed: http.post(GENERATIONS, json=fields_of(seed)) for seed in SEEDS}
         return cls({seed: reply.raise_for_status().json()["data"][0]["b64_json"] for seed, reply in replies.items()})
 
@@ -98,7 +101,7 @@ class Load:
 
     def _use(self, kind: str, place: int) -> None:
         turn = 0
-        with httpx.Client(base_url=self.url, timeout=PATIENCE_S) as http:
+        with httpx.Client(base_url=self.url, timeout=PATIENCE_S, headers=NO_STORE) as http:
             while not self._stopping.is_set():
                 answer = Answer(seed=SEEDS[(5 * place + turn) % len(SEEDS)], kind=kind, began=time.monotonic())
                 self._ask_until_answered(http, answer)

@@ -11,7 +11,7 @@ from ray import serve
 
 from deployments.config import APP_NAME
 from deployments.local import LocalService
-from tests.chaos.clients import GENERATIONS, PATIENCE_S, Load, Sketchbook, fields_of
+from tests.chaos.clients import GENERATIONS, NO_STORE, PATIENCE_S, Load, Sketchbook, fields_of
 from tests.serve.processes import replica
 
 LEAVERS = int(os.environ.get("CHAOS_LEAVERS", "200"))
@@ -46,7 +46,10 @@ async def leave_in_the_middle(url: str, leavers: int = LEAVERS) -> None:
             except (TimeoutError, httpx.TransportError):
                 pass
 
-    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as http, asyncio.TaskGroup() as group:
+    async with (
+        httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, headers=NO_STORE) as http,
+        asyncio.TaskGroup() as group,
+    ):
         for place in range(leavers):
             group.create_task(ask_and_leave(http, place))
 
@@ -80,7 +83,7 @@ def test_a_slow_reader_holds_up_nobody(service: LocalService, sketchbook: Sketch
     seed = next(iter(sketchbook))
     fields = fields_of(seed) | {"stream": True, "partial_images": 3}
     with (
-        httpx.Client(base_url=service.url, timeout=PATIENCE_S) as http,
+        httpx.Client(base_url=service.url, timeout=PATIENCE_S, headers=NO_STORE) as http,
         http.stream("POST", GENERATIONS, json=fields) as slow,
     ):
         assert slow.status_code == 200

@@ -15,7 +15,7 @@ import pytest
 
 from deployments.config import AppConfig
 from deployments.local import LocalService
-from tests.chaos.clients import GENERATIONS, IMAGES, PATIENCE_S, SEEDS, Load, Sketchbook, fields_of
+from tests.chaos.clients import GENERATIONS, IMAGES, NO_STORE, PATIENCE_S, SEEDS, Load, Sketchbook, fields_of
 from tests.serve.processes import replica
 
 TIMES_CAPACITY = 5
@@ -50,7 +50,10 @@ async def flood(url: str, rate: float, seconds: float) -> list[tuple[int, float,
             found.append((0, time.monotonic() - began, None))
 
     limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, limits=limits) as http, asyncio.TaskGroup() as group:
+    async with (
+        httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, headers=NO_STORE, limits=limits) as http,
+        asyncio.TaskGroup() as group,
+    ):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             group.create_task(ask(http))
@@ -61,7 +64,7 @@ async def flood(url: str, rate: float, seconds: float) -> list[tuple[int, float,
 def typical_seconds(url: str, sketchbook: Sketchbook) -> float:
     """The median time of every seed's picture, drawn one after another; each is looked at."""
     found = []
-    with httpx.Client(base_url=url, timeout=PATIENCE_S) as http:
+    with httpx.Client(base_url=url, timeout=PATIENCE_S, headers=NO_STORE) as http:
         for seed, picture in sketchbook.items():
             began = time.monotonic()
             reply = http.post(GENERATIONS, json=fields_of(seed))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import httpx
 
 from deployments.local import LocalService
-from tests.chaos.clients import GENERATIONS, PATIENCE_S, Answer, Sketchbook, draw, fields_of, stream
+from tests.chaos.clients import GENERATIONS, NO_STORE, PATIENCE_S, Answer, Sketchbook, draw, fields_of, stream
 
 USERS = 6
 
@@ -23,7 +23,7 @@ def test_what_was_accepted_is_drawn_before_the_end(
     statuses: list[str] = []
 
     def ask(answer: Answer, how: Callable[[httpx.Client, Answer], str]) -> None:
-        with httpx.Client(base_url=service.url, timeout=PATIENCE_S) as http:
+        with httpx.Client(base_url=service.url, timeout=PATIENCE_S, headers=NO_STORE) as http:
             statuses.append(how(http, answer))
 
     users = [threading.Thread(target=ask, args=(answer, (draw, stream)[i % 2])) for i, answer in enumerate(answers)]
@@ -35,7 +35,7 @@ def test_what_was_accepted_is_drawn_before_the_end(
     stopping = threading.Event()
 
     def come_late() -> None:
-        with httpx.Client(base_url=service.url, timeout=PATIENCE_S) as http:
+        with httpx.Client(base_url=service.url, timeout=PATIENCE_S, headers=NO_STORE) as http:
             while not stopping.wait(0.1):
                 try:
                     reply = http.post(GENERATIONS, json=fields_of(0))

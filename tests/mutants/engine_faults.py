@@ -6,19 +6,24 @@ ENGINE, ROWS, LOOP = (f"{SAMPLER}/{name}.py" for name in ("engine", "rows", "dec
 of_engine = (f"{UNIT}/model_core/sampler/test_engine.py", "-k", "not real_rows")
 of_loop = (f"{UNIT}/model_core/sampler/test_decode_loop.py",)
 of_rows = (f"{UNIT}/model_core/sampler/test_rows.py", "-k", "not_finite")
+of_giving_way = (f"{UNIT}/model_core/sampler/test_rows.py", "-k", "gave_way or gives_way")
 of_drawing = tuple(
     f"{UNIT}/model_core/sampler/test_generate.py::test_{name}"
     for name in ("greedy_codes_are_the_likeliest_of_the_guided_logits", "a_seed_is_the_noise_of_its_positions")
 )
 
 ENGINE_FAULTS = [
-    Fault(ENGINE, "remove(sequence.request_id, sequence)\n            sequence.is_over = True",
-          "remove(sequence.request_id, sequence)\n                sequence.is_over = True", of_engine),
+    Fault(ENGINE, "remove(sequence)\n            sequence.is_over = True",
+          "remove(sequence)\n                sequence.is_over = True", of_engine),
     Fault(ENGINE, "finally:\n            self.cancel(sequence)", "finally:\n            pass", of_engine),
     Fault(ENGINE, "self._rows.leave(sequence)", "pass", of_engine),
-    Fault(ENGINE, "self._queue.end(sequence.request_id)", "pass", of_engine),
+    Fault(ENGINE, "self._queue.end(sequence)", "pass", of_engine),
     Fault(ENGINE, "if now > one.expires", "if now >= one.expires", of_engine),
-    Fault(ENGINE, "and self._rows.has_room(sequence):", "and True:", of_engine),
+    Fault(ENGINE, "        return self._rows.has_room(sequence)\n", "        return True\n", of_engine),
+    Fault(ENGINE, "while self._rows.num_turns:  # so", "while False:  # so", of_engine),
+    Fault(ENGINE, "leaver = min(", "leaver = max(", of_engine),
+    Fault(ENGINE, "if sequence is None or sequence.is_batch or", "if sequence is None or", of_engine),
+    Fault(ENGINE, ">= len(sequence.conditions)", ">= 0", of_engine),
     Fault(ENGINE, "min(max(done, 1), whole - done)", "whole", of_engine),
     Fault(ENGINE, "self._codes_drawn += drawn", "pass", of_engine),
     Fault(ENGINE, "for stop in before if stop > sequence", "for stop in before if stop >= sequence", of_engine),
@@ -32,6 +37,8 @@ ENGINE_FAULTS = [
     Fault(ROWS, "if (codes[row, before:position] == NOT_FINITE).any():", "if False:", of_rows),
     Fault(ROWS, '"uncond": np.array([of_image[-1]', '"uncond": np.array([of_image[0]', of_drawing),
     Fault(ROWS, '"seed": np.array([sequence.seed for', '"seed": np.array([0 for', of_drawing),
+    Fault(ROWS, "for one in sequence.parked:", "for one in []:", of_giving_way),
+    Fault(ROWS, "sequence.parked = []", "pass", of_giving_way),
     Fault(LOOP, "drawn = jnp.where(jnp.isnan(margin), NOT_FINITE, drawn)", "drawn = drawn", of_rows),
     Fault(LOOP, "jnp.where(is_free, drawn, given)", "drawn", of_loop),
     Fault(LOOP, "is_free & (margin < NEAR_TIE)", "is_free", of_loop),

@@ -22,12 +22,20 @@ SAMPLING, LIKELIEST = f"{SAMPLER}/sampling.py", f"{SAMPLER}/top_k_top_p.py"
 PIPELINE, CALLS = "deployments/flow/pipeline.py", "deployments/flow/calls.py"
 CIRCUIT, PREVIEWS = "deployments/flow/circuit.py", "deployments/flow/previews.py"
 ERRORS, KEYS = "deployments/api/errors.py", "deployments/api/keys.py"
+LEDGER, QUOTAS, CALLER, RESULTS = (
+    f"deployments/gateway/{name}.py" for name in ("ledger", "quotas", "caller", "results")
+)
+FLIGHT, WAITING = "deployments/flow/single_flight.py", f"{SAMPLER}/waiting.py"
 of_queue = (f"{UNIT}/model_core/sampler/test_fair_queue.py",)
 of_sampling = (f"{UNIT}/model_core/sampler/test_sampling.py",)
 of_likeliest = (f"{UNIT}/model_core/sampler/test_top_k_top_p.py", *of_sampling)
 of_flow = (f"{UNIT}/deployments/flow",)
 of_api = (f"{UNIT}/deployments/api/test_routes.py", f"{UNIT}/deployments/gateway/test_gateway.py")
 of_keys = (f"{UNIT}/deployments/api/test_keys.py", f"{UNIT}/deployments/api/test_by_products.py")
+of_budgets = tuple(f"{UNIT}/deployments/gateway/test_{name}.py" for name in ("ledger", "quotas", "usage", "caller"))
+of_flight = (f"{UNIT}/deployments/flow/test_single_flight.py",)
+of_results = (f"{UNIT}/deployments/gateway/test_results.py",)
+of_waiting = (f"{UNIT}/model_core/sampler/test_waiting.py",)
 
 FAULTS = [
     # Who is next
@@ -102,18 +110,40 @@ FAULTS = [
     Fault(ERRORS, 'if scope["type"] != "http" or begun:', "if True:", of_api),
     # Who may ask, and for how many images
     Fault(KEYS, "if hmac.compare_digest(key.digest, digest):", "if True:", of_keys),
-    Fault(KEYS, "len(words[0]) < MIN_KEY_CHARS", "False", of_keys),
+    Fault(KEYS, "len(key) < MIN_KEY_CHARS", "False", of_keys),
     Fault(KEYS, "if not keys and not may_be_empty:", "if False:", of_keys),
     Fault(KEYS, "self._config.allow_remote and not _is_this_machine(request)", "self._config.allow_remote and False",
           of_keys),
-    Fault(KEYS, "self._left -= num_images", "pass", of_keys),
-    Fault(KEYS, "self._left += num_images", "pass", of_keys),
-    Fault(KEYS, "budget = self._budgets[key.digest] = _Budget(", "budget = _Budget(", of_keys),
-    Fault(KEYS, "min(self.images_per_minute, self._left + (now - self._filled_at) * a_second)",
-          "self._left + (now - self._filled_at) * a_second", of_keys),
-    Fault(KEYS, "self._filled_at = now\n", "pass\n", of_keys),
-    Fault(KEYS, "except Exception:\n            self._budget", "except Overloaded:\n            self._budget", of_keys),
+    Fault(LEDGER, "max(0.0, self.left - num_images)", "self.left", of_budgets),
+    Fault(LEDGER, "min(self.images_per_minute, self.left + num_images)", "self.left", of_budgets),
+    Fault(LEDGER, "min(self.images_per_minute, self._left + came)", "self._left + came", of_budgets),
+    Fault(LEDGER, "self._filled_at = now\n", "pass\n", of_budgets),
+    Fault(LEDGER, "bucket = self._buckets[key] = Bucket(", "bucket = Bucket(", of_budgets),
+    Fault(LEDGER, "if needed > bucket.left:", "if False:", of_budgets),
+    Fault(LEDGER, "(bucket.left - needed) / 2", "bucket.left - needed", of_budgets),
+    Fault(LEDGER, ".update(counts)\n\n", ".setdefault('', counts)\n\n", of_budgets),
+    Fault(QUOTAS, "if num_images > self._own.left:", "if False:", of_budgets),
+    Fault(QUOTAS, "self._own.take(num_images)", "pass", of_budgets),
+    Fault(QUOTAS, "self._credit += num_images", "pass", of_budgets),
+    Fault(QUOTAS, "await self._commons.give_back(self._key, unused)", "pass", of_budgets),
+    Fault(QUOTAS, "self._credit < self._spare // 2 and", "False and", of_budgets),
+    Fault(CALLER, "except Exception:", "except Overloaded:", of_keys),
+    Fault(CALLER, "self._charged += num_images", "pass", of_budgets),
+    Fault(CALLER, 'said & {"no-cache", "max-age=0"}', "set()", of_budgets),
+    Fault(CALLER, "return is_batch or priority ==", "return priority ==", of_budgets),
+    # What is drawn once
+    Fault(FLIGHT, "self._waiting -= 1", "pass", of_flight),
+    Fault(FLIGHT, "if not self._waiting and", "if", of_flight),
+    Fault(FLIGHT, "self._on_end(self)  # who comes", "pass  # who comes", of_flight),
+    Fault(FLIGHT, "_internal_request_id=str(uuid.uuid4()), ", "", of_flight),
+    Fault(RESULTS, '"scope": "" if config.cache.results_across_keys else scope', '"scope": ""', of_results),
+    Fault(RESULTS, "else _digest(upload.mask)", 'else ""', of_results),
+    Fault(RESULTS, '"kind": type(request).__name__,', "", of_results),
+    # Whose work waits
+    Fault(WAITING, "self._gave_way.popleft() if self._gave_way else", "", of_waiting),
+    Fault(WAITING, "self._gave_way.remove(sequence)\n            self.end(sequence)", "self._gave_way.remove(sequence)",
+          of_waiting),
     Fault(KEYS, "return password or user", "return password", of_keys),
     Fault(KEYS, " or Keys(access).keys:", ":", of_keys),
-    Fault(KEYS, "key.images_per_minute or self._config", "self._config", of_keys),
+    Fault(KEYS, "found.images_per_minute or self._config", "self._config", of_keys),
 ]  # fmt: skip

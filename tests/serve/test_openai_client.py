@@ -16,14 +16,15 @@ from deployments.api.reply_schemas import ImagesReply
 from deployments.local import LocalService
 from tests.serve.conftest import kill
 from tests.serve.processes import replica, stopped
-from tests.serve.test_service import GENERATIONS, LARGEST, SAMPLER, in_background, pending_images, wait_until
+from tests.serve.test_service import GENERATIONS, LARGEST, NO_STORE, SAMPLER, in_background, pending_images, wait_until
 
 MAGIC = {"png": b"\x89PNG", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
 
 
 @pytest.fixture
 def client(service: LocalService) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{service.url}/v1", api_key="none", max_retries=0, timeout=120) as client:
+    options: Any = {"api_key": "none", "max_retries": 0, "timeout": 120, "default_headers": NO_STORE}
+    with openai.OpenAI(base_url=f"{service.url}/v1", **options) as client:
         yield client
 
 
@@ -208,7 +209,7 @@ def test_a_client_that_leaves_a_stream_ends_the_work(service: LocalService, http
     with stopped(replica(SAMPLER)):
         timeout = httpx.Timeout(10, read=1)
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(service.url + GENERATIONS, json=fields, timeout=timeout)
+            httpx.post(service.url + GENERATIONS, json=fields, timeout=timeout, headers=NO_STORE)
         wait_until(lambda: pending_images(http) == 0, "the place of the client that left is free")
 
 

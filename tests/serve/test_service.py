@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,11 +25,13 @@ GENERATIONS = "/v1/images/generations"
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SAMPLER = "token_sampler"  # Ray writes more before and after it, and not always the same
 LARGEST = {"prompt": "a rocket", "n": 2, "best_of": 64, "seed": 11, "response_format": "b64_json"}
+NO_STORE = {"cache-control": "no-store"}  # each is to be drawn
 PATIENCE_S = 240.0
 
 
 def draw(http: httpx.Client, **fields: Any) -> list[dict[str, Any]]:
-    reply = http.post(GENERATIONS, json={"prompt": "an avocado", "response_format": "b64_json"} | fields)
+    wish = {"prompt": "an avocado", "response_format": "b64_json"} | fields
+    reply = http.post(GENERATIONS, json=wish, headers=NO_STORE)
     assert reply.status_code == 200, reply.text
     return reply.json()["data"]
 
@@ -47,7 +50,7 @@ def pending_images(http: httpx.Client) -> int:
 def in_background(service: LocalService, fields: dict[str, Any]) -> "Future[httpx.Response]":
     """Asks in a thread of its own, which ends with the answer."""
     pool = ThreadPoolExecutor(1)
-    answer = pool.submit(httpx.post, service.url + GENERATIONS, json=fields, timeout=PATIENCE_S)
+    answer = pool.submit(httpx.post, service.url + GENERATIONS, json=fields, timeout=PATIENCE_S, headers=NO_STORE)
     pool.shutdown(wait=False)
     return answer
 
@@ -107,6 +110,56 @@ def test_a_seed_means_the_same_image_whatever_is_drawn_beside_it(http: httpx.Cli
     assert len({image["b64_json"] for image in together}) == 5
 
 
+def test_what_was_drawn_for_a_seed_is_not_drawn_again(http: httpx.Client):
+    fields = {"prompt": "an avocado", "seed": 5, "n": 2, "response_format": "b64_json"}
+    first, second = (http.post(GENERATIONS, json=fields) for _ in range(2))
+    assert [reply.headers["x-dalle-serve-cache"] for reply in (first, second)] == ["miss", "hit"]
+    assert first.json() == second.json()
+    assert first.json()["data"] == draw(http, seed=5, n=2)
+
+
+def test_who_waits_for_a_drawing_gets_it_though_the_one_who_began_it_leaves(http: httpx.Client, service: LocalService):
+    """Serve cancels the calls of a request whose client leaves; these are no longer its own."""
+    fields = {"prompt": "an avocado", "seed": 123, "n": 3, "response_format": "b64_json"}
+    with stopped(replica(SAMPLER)), ThreadPoolExecutor(2) as pool:
+        impatient = httpx.Timeout(10, read=1.5)
+        first = pool.submit(httpx.post, service.url + GENERATIONS, json=fields, timeout=impatient)
+        wait_until(lambda: pending_images(http) == 3, "it is being drawn")
+        second = pool.submit(httpx.post, service.url + GENERATIONS, json=fields, timeout=PATIENCE_S)
+        with pytest.raises(httpx.ReadTimeout):
+            first.result()
+        time.sleep(0.5)  # for all that is cancelled to be cancelled
+        assert pending_images(http) == 3
+        os.kill(replica(SAMPLER), signal.SIGCONT)
+        reply = second.result()
+    assert (reply.status_code, reply.headers["x-dalle-serve-cache"]) == (200, "joined")
+    assert reply.json()["data"] == draw(http, **fields)
+
+
+def test_changed_settings_take_effect_in_the_gateway_that_is_there(http: httpx.Client, service: LocalService):
+    """As where Serve is told of another `user_config`."""
+    from ray import serve
+
+    gateway = serve.get_deployment_handle("gateway", APP_NAME)
+
+    def max_n() -> int:
+        return http.get("/v1/models").json()["data"][0]["max_n"]
+
+    with stopped(replica(SAMPLER)):
+        drawing = in_background(service, {"prompt": "x", "n": 5})
+        wait_until(lambda: pending_images(http) == 5, "it is let in")
+        gateway.reconfigure.remote({"limits": {"max_n": 3}}).result(timeout_s=PATIENCE_S)
+    try:
+        assert max_n() == 3
+        assert http.post(GENERATIONS, json={"prompt": "x", "n": 4}).status_code == 400
+        gateway.reconfigure.remote({"limits": {"max_n": 0}}).result(timeout_s=PATIENCE_S)
+        assert max_n() == 3 and "user_config" in http.get("/ready").json()["warnings"][0]
+    finally:
+        gateway.reconfigure.remote({}).result(timeout_s=PATIENCE_S)
+    assert max_n() == service._config.limits.max_n
+    assert len(drawing.result().json()["data"]) == 5
+
+
 def test_a_handle_in_another_process_draws_what_http_draws(http: httpx.Client, tmp_path: Path):
     import ray
 
@@ -163,7 +216,7 @@ def test_too_much_is_refused_with_a_time_to_come_back(http: httpx.Client, servic
 def test_a_client_that_leaves_frees_its_place(http: httpx.Client, service: LocalService):
     with stopped(replica(SAMPLER)):  # so that nothing can be drawn to its end
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(service.url + GENERATIONS, json=LARGEST, timeout=httpx.Timeout(10, read=1))
+            httpx.post(service.url + GENERATIONS, json=LARGEST, timeout=httpx.Timeout(10, read=1), headers=NO_STORE)
         wait_until(lambda: pending_images(http) == 0, "the place of the client that left is free")
     assert draw(http, seed=3)
 

@@ -1,3 +1,6 @@
+from typing import Any
+
+import pytest
 from ray.serve._private.build_app import build_app as graph_of  # the only way to look into a bound graph
 
 from deployments.app import build_app
@@ -27,3 +30,19 @@ def test_a_stages_settings_reach_its_deployment():
     assert sampler._deployment_config.autoscaling_config.max_replicas == 3
     assert sampler.ray_actor_options["num_gpus"] == 1
     assert sampler.init_args == ("emoji", model.token_sampler)
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_there"),
+    [({}, False), ({"gateway": {"max_replicas": 2}}, True), ({"access": {"keys_file": "keys"}}, True)],
+)
+def test_what_gateways_share_is_a_deployment_where_something_is_shared(settings: dict[str, Any], is_there: bool):
+    built = graph_of(build_app(settings), name="dalle-serve")
+    assert ("commons" in {deployment.name for deployment in built.deployments}) == is_there
+
+
+def test_a_serve_file_may_give_the_gateway_settings_that_change_while_it_runs():
+    """Serve calls `reconfigure` where there is a `user_config`, at the start too, when a wrong one is refused."""
+    built = graph_of(build_app({}), name="dalle-serve")
+    (gateway,) = [deployment for deployment in built.deployments if deployment.name == "gateway"]
+    assert gateway.user_config == {}

@@ -36,6 +36,7 @@ class Service(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.script = ["ok"]
         self.asked: list[dict[str, Any]] = []
+        self.cache_controls: set[str | None] = set()
         self.lock = threading.Lock()
         self.under_way = self.most_under_way = 0
 
@@ -59,6 +60,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Service
 
     def do_POST(self) -> None:
+        self.server.cache_controls.add(self.headers["cache-control"])
         body = self.rfile.read(int(self.headers["content-length"]))
         if self.headers["content-type"] == "application/json":
             fields = json.loads(body)
@@ -77,7 +79,8 @@ class Handler(BaseHTTPRequestHandler):
             self.stream({"type": "image_generation.completed"} if turn == "ok" else {"error": {"message": "broken"}})
         else:
             time.sleep(STEP_S)
-            self.reply(200, {"data": [{"b64_json": PICTURE}] * fields.get("n", 1)})
+            found = {"x-dalle-serve-cache": "hit"} if "seed" in fields else None
+            self.reply(200, {"data": [{"b64_json": PICTURE}] * fields.get("n", 1)}, found)
 
     def stream(self, last: dict[str, Any]) -> None:
         self.send_response(200)
@@ -166,6 +169,7 @@ def test_a_closed_loop_asks_in_every_way_and_counts_refusals_apart(service: Serv
     assert {(fields["n"], fields["partial_images"]) for fields in streamed} == {(1, 3)}
     assert {(fields["n"], fields["best_of"]) for fields in best} == {(1, 8)}
     assert {fields["model"] for fields in others} == {"a", "b"}
+    assert service.cache_controls == {"no-store"} and "cache" not in report
 
 
 def test_errors_in_a_status_and_in_a_stream_fail_the_run(service: Service):
@@ -176,8 +180,12 @@ def test_errors_in_a_status_and_in_a_stream_fail_the_run(service: Service):
 
 
 def test_an_open_loop_does_not_wait_for_answers(service: Service):
-    status, _ = load(service, 40, "--users=1", "--rate=200", "--best-of=4")
+    """Here with a trace, of which the service may keep what it draws."""
+    trace = ["--trace=zipf", "--trace-size=3", "--ways", "json"]
+    status, report = load(service, 40, "--users=1", "--rate=200", *trace)
     assert status == 0
+    assert {fields["seed"] for fields in service.asked} <= {0, 1, 2} and service.cache_controls == {None}
+    assert report["cache"].startswith("100% hit of ")
     assert service.most_under_way > 3  # of one user
 
 

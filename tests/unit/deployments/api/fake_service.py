@@ -6,7 +6,7 @@ An image is a PNG of 2×2 pixels, all of its seed mod 256; image i has the seed 
 import asyncio
 import io
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,12 @@ from PIL import Image
 
 from deployments.api.routes import build_api
 from deployments.config import AppConfig
+from deployments.gateway.caller import Caller
+from deployments.gateway.commons import CommonsClient
 from deployments.gateway.image_store import ImageStore
+from deployments.gateway.quotas import Quotas
 from deployments.gateway.replies import Event, completed_events, usage
+from deployments.gateway.usage import USAGE_COUNTS
 from deployments.requests.schemas import DrawingRequest, Upload
 from model_core.errors import ModelNotFound
 from model_core.pictures import images
@@ -36,6 +40,7 @@ class FakeService:
     def __init__(self, config: AppConfig | None = None, url_folder: Path | None = None):
         self.config = config or AppConfig()
         self.images = None if url_folder is None else ImageStore(url_folder, 60.0, 10**6)
+        self.quotas = Quotas(CommonsClient(None, self.config.cache))
         self.error: Exception | None = None
         self.is_ready = True
         self.request: DrawingRequest | None = None
@@ -43,12 +48,18 @@ class FakeService:
         self.num_closed = 0
         self.api = build_api(self)
 
-    async def draw(self, request: DrawingRequest, upload: Upload | None = None) -> dict[str, Any]:
+    async def draw(
+        self, request: DrawingRequest, upload: Upload | None = None, caller: Caller | None = None
+    ) -> dict[str, Any]:
+        await (caller or Caller()).charge(request.num_drawn)
         if self.error:
             raise self.error
         return self._reply(request, upload)
 
-    async def stream(self, request: DrawingRequest, upload: Upload | None = None) -> AsyncGenerator[Event, None]:
+    async def stream(
+        self, request: DrawingRequest, upload: Upload | None = None, caller: Caller | None = None
+    ) -> AsyncGenerator[Event, None]:
+        await (caller or Caller()).charge(request.num_drawn)
         try:
             if self.error and not request.partial_images:
                 raise self.error
@@ -80,6 +91,14 @@ class FakeService:
         }
         limits = {"max_n": 10, "max_best_of": 128}
         return {"id": name, "object": "model", "created": 1, "owned_by": "dalle-serve"} | about | limits
+
+    def on_change(self, listener: Callable[[AppConfig], None]) -> None:
+        """Nothing changes here."""
+
+    async def usage(self, caller: Caller) -> dict[str, Any]:
+        counts = dict.fromkeys(USAGE_COUNTS, 1)
+        about = {"object": "usage", "key": caller.name or None, "since": 1, "rate_limit": None}
+        return about | counts | {"models": {"fake/one": counts}}
 
     async def readiness(self) -> dict[str, Any]:
         return {"ready": self.is_ready, "model": "fake/one", "stages": {}, "pending_images": 0}

@@ -9,11 +9,14 @@ import pytest
 from fastapi import Request
 
 from deployments.api.keys import KEYS_VARIABLE, Keys, check_exposure, read_keys
+from deployments.api.reply_schemas import KeyUsage
 from deployments.cli.serve import curl_line
-from deployments.config import AccessConfig, AppConfig
+from deployments.config import AccessConfig, AppConfig, CacheConfig
 from deployments.errors import AccessDenied, InvalidKey, Overloaded
+from deployments.gateway.commons import CommonsClient
+from deployments.gateway.quotas import Quotas
 from model_core.errors import DalleServeError, InvalidValue
-from tests.unit.deployments.api.fake_service import FakeService, ask
+from tests.unit.deployments.api.fake_service import GENERATIONS, FakeService, ask
 
 KEY, OTHER = "first-key-of-many-letters", "second-key-of-many-letters"
 
@@ -35,7 +38,9 @@ def admit(keys: Keys, authorization: str | None = None, client: tuple[str, int] 
 def with_file(tmp_path: Path, text: str, clock: Clock | None = None, **access: Any) -> tuple[Keys, Path]:
     file = tmp_path / "keys"
     file.write_text(text)
-    return Keys(AccessConfig(keys_file=str(file), **access), clock or Clock()), file
+    clock = clock or Clock()
+    quotas = Quotas(CommonsClient(None, CacheConfig(), clock), clock)
+    return Keys(AccessConfig(keys_file=str(file), **access), quotas, clock), file
 
 
 def test_a_key_comes_as_a_bearers_or_as_http_basic(tmp_path: Path):
@@ -70,7 +75,17 @@ def test_keys_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch):
     assert admit(keys, f"Bearer {OTHER}")
 
 
-@pytest.mark.parametrize("text", ["", "# none\n", "short\n", f"{KEY} five\n", f"{KEY} 0\n", f"{KEY} 1 2\n"])
+def test_a_line_says_what_a_key_may_in_any_order():
+    first, second, third = read_keys(f"{KEY} batch 5 name=night-shift\n{OTHER} name=a.b interactive\n{KEY[::-1]}")
+    assert (first.name, first.images_per_minute, first.is_batch) == ("night-shift", 5, True)
+    assert (second.name, second.images_per_minute, second.is_batch) == ("a.b", None, False)
+    assert third.name == third.digest.hex()[:8] and not third.is_batch
+
+
+BROKEN_WORDS = ["five", "0", "1 2", "bulk", "batch batch", "batch interactive", "name=", "name=a/b", "name=a name=b"]
+
+
+@pytest.mark.parametrize("text", ["", "# none\n", "short\n", *(f"{KEY} {words}\n" for words in BROKEN_WORDS)])
 def test_a_file_that_is_no_list_of_keys_is_refused_without_showing_it(tmp_path: Path, text: str):
     with pytest.raises(DalleServeError) as raised:
         with_file(tmp_path, text)
@@ -84,25 +99,26 @@ def test_nothing_of_a_key_is_kept():
     assert KEY not in repr(key)
 
 
+def charge(caller: Any, num_images: int) -> None:
+    asyncio.run(caller.charge(num_images))
+
+
 def test_a_budget_counts_images_and_fills_up(tmp_path: Path):
     clock = Clock()
     keys, _ = with_file(tmp_path, f"{KEY} 60\n{OTHER}\n", clock, images_per_minute=6)
     mine = admit(keys, f"Bearer {KEY}")
-    with mine.charged(50):
-        pass
+    charge(mine, 50)
     said = "60 images drawn in a minute; there is room for 10 now, and this request wants 20. Try again in 10 s"
-    with pytest.raises(Overloaded, match=said) as refused, admit(keys, f"Bearer {KEY}").charged(20):
-        pass
+    with pytest.raises(Overloaded, match=said) as refused:
+        charge(admit(keys, f"Bearer {KEY}"), 20)
     assert refused.value.retry_after_s == 10  # ten are missing, one comes in a second
     clock.now += 10
-    with mine.charged(20):
-        pass
-    with pytest.raises(InvalidValue, match="60 images"), mine.charged(61):
-        pass
-    with admit(keys, f"Bearer {OTHER}").charged(6):  # has its own, of the size that the settings say
-        pass
-    with pytest.raises(Overloaded) as refused, admit(keys, f"Bearer {OTHER}").charged(6):
-        pass
+    charge(mine, 20)
+    with pytest.raises(InvalidValue, match="60 images"):
+        charge(mine, 61)
+    charge(admit(keys, f"Bearer {OTHER}"), 6)  # has its own, of the size that the settings say
+    with pytest.raises(Overloaded) as refused:
+        charge(admit(keys, f"Bearer {OTHER}"), 6)
     assert refused.value.retry_after_s == 30  # a minute it would take, but nobody is told more than this
 
 
@@ -111,25 +127,21 @@ def test_a_budget_holds_a_minute_and_no_more(tmp_path: Path):
     keys, _ = with_file(tmp_path, f"{KEY} 4", clock)
     caller = admit(keys, f"Bearer {KEY}")
     clock.now += 3600
-    with caller.charged(4):
-        pass
-    with pytest.raises(Overloaded), caller.charged(1):
-        pass
+    charge(caller, 4)
+    with pytest.raises(Overloaded):
+        charge(caller, 1)
     clock.now += 15  # one image
-    with caller.charged(1):
-        pass
-    with pytest.raises(Overloaded), caller.charged(1):
-        pass
+    charge(caller, 1)
+    with pytest.raises(Overloaded):
+        charge(caller, 1)
 
 
-def test_what_is_refused_costs_nothing(tmp_path: Path):
-    keys, _ = with_file(tmp_path, f"{KEY} 4")
-    caller = admit(keys, f"Bearer {KEY}")
-    for error in (Overloaded("busy", 1), InvalidValue("no", "n")):
-        with pytest.raises(type(error)), caller.charged(4):
-            raise error
-    with caller.charged(4):
-        pass
+def test_each_key_is_a_scope_of_its_own(tmp_path: Path):
+    keys, _ = with_file(tmp_path, f"{KEY}\n{OTHER}")
+    scopes = {admit(keys, f"Bearer {key}").scope for key in (KEY, OTHER, KEY)}
+    assert len(scopes) == 2 and "" not in scopes
+    assert not any(KEY in scope for scope in scopes)
+    assert admit(Keys(AccessConfig())).scope == ""
 
 
 def test_without_keys_only_this_machine_is_let_in():
@@ -161,3 +173,25 @@ def test_what_a_ready_service_says_to_type_is_answered(tmp_path: Path, needs_key
     assert ("Authorization" in headers) == needs_key
     reply = ask(FakeService(AppConfig(access=access)), "POST", words[1], headers=headers, content=words[-1])
     assert reply.status_code == 200
+
+
+def test_replies_tell_a_key_its_limit(tmp_path: Path):
+    (tmp_path / "keys").write_text(f"{KEY} 4 name=mine\n{OTHER}")
+    service = FakeService(AppConfig(access=AccessConfig(keys_file=str(tmp_path / "keys"))))
+
+    def asked(key: str, **fields: Any) -> Any:
+        headers = {"authorization": f"Bearer {key}"}
+        return ask(service, "POST", GENERATIONS, headers=headers, json={"prompt": "an avocado"} | fields)
+
+    def limits(reply: Any) -> list[str]:
+        return [reply.headers.get(f"x-ratelimit-{what}-images") for what in ("limit", "remaining", "reset")]
+
+    assert limits(asked(KEY, n=3)) == ["4", "1", "45s"]
+    refused = asked(KEY, n=3)
+    assert refused.status_code == 429 and limits(refused) == ["4", "1", "45s"]
+    assert limits(asked(KEY, n=1, stream=True))[:2] == ["4", "0"]
+    assert limits(asked(KEY, n=0))[:2] == ["4", "0"]  # 400: nothing comes of it
+    assert limits(asked(OTHER)) == [None] * 3
+    usage = ask(service, "GET", "/v1/usage", headers={"authorization": f"Bearer {KEY}"})
+    assert KeyUsage.model_validate(usage.json()).key == "mine" and limits(usage)[0] == "4"
+    assert ask(service, "GET", "/v1/usage").status_code == 401

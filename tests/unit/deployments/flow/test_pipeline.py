@@ -10,7 +10,14 @@ from ray.exceptions import ActorDiedError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from deployments.api.errors import answer_to
-from deployments.errors import DeadlineExceeded, Overloaded, StageFailed, StageUnavailable, UnknownParameter
+from deployments.errors import (
+    DeadlineExceeded,
+    NoRoomForBatch,
+    Overloaded,
+    StageFailed,
+    StageUnavailable,
+    UnknownParameter,
+)
 from deployments.flow import pipeline as pipeline_module
 from deployments.flow.calls import MAX_ATTEMPTS
 from deployments.flow.pipeline import StagePipeline
@@ -53,6 +60,55 @@ def test_an_image_comes_from_prompt_negative_prompt_and_seed():
     assert len(stages["text_encoder"].responses) == 1  # both prompts in one call
     assert (drawn.image == 7).all()
     assert (drawn.seed, drawn.score) == (7, 7.0)
+
+
+def test_a_prompt_that_is_asked_for_again_is_not_encoded_again():
+    """Unless nothing may be kept of it; what was used longest ago makes room."""
+
+    async def check() -> None:
+        stages = fake_stages()
+        pipeline = StagePipeline(stages, GRID, 8, prompts_max_bytes=2500)  # two of them
+
+        async def calls(*texts: str, **given: Any) -> int:
+            before = len(stages["text_encoder"].responses)
+            for text in texts:
+                found = await pipeline.encode_prompt(text, "", timeout_s=60, **given)
+                assert found.words == text
+                assert found.condition.values[0, 0] == len(text)
+            return len(stages["text_encoder"].responses) - before
+
+        assert await calls("a", "b", "a", "a") == 2
+        assert await calls("c", "a") == 1
+        assert await calls("b") == 1
+        assert await calls("b", "b", may_keep=False) == 2
+        assert await calls("d", may_keep=False) == 1 and await calls("d") == 1
+        await pipeline.encode_prompt("d", None, timeout_s=60)
+        assert len(stages["text_encoder"].responses) == 9
+
+    asyncio.run(check())
+
+
+def test_batch_work_waits_here_rather_than_in_others_way(monkeypatch: pytest.MonkeyPatch):
+    """Never more of it is in the sampler than it takes; a replica that has enough is asked again."""
+    monkeypatch.setattr(pipeline_module, "BATCH_DELAYS_S", (0.001, 0.002))
+
+    async def check() -> None:
+        stages = fake_stages()
+        sampler = stages["token_sampler"]
+        sampler.delay_s = 0.001
+        sampler.row_errors = [(0, NoRoomForBatch("enough"))] * 5
+        pipeline = StagePipeline(stages, GRID, 8, batch_images=3)
+        bulk = [draw_with(pipeline, best_of=6, n=6, is_batch=True) for _ in range(2)]
+        first, second = await asyncio.gather(*bulk)
+        assert sampler.most_running == 3 and len(sampler.responses) == 12 + 5
+        assert [image.seed for image in first] == [image.seed for image in second] == [5, 4, 3, 2, 1, 0]
+        await draw_with(pipeline, best_of=8)
+        assert sampler.most_running == 8  # what is not batch work is not held up
+        with pytest.raises(DeadlineExceeded):
+            sampler.row_errors = [(0, NoRoomForBatch("enough"))] * 1000
+            await draw_with(pipeline, is_batch=True, timeout_s=0.05)
+
+    asyncio.run(check())
 
 
 def test_without_guidance_only_the_prompt_is_encoded():

@@ -5,18 +5,23 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from ray import serve
 
 from deployments import errors
+from deployments.api.reply_schemas import KeyUsage
 from deployments.api.routes import build_api
 from deployments.config import AppConfig, FilesConfig, GatewayConfig, Limits, ModelConfig, SafetyConfig
 from deployments.errors import DeadlineExceeded, MissingParameter, Overloaded, ShuttingDown, UnknownParameter
+from deployments.gateway.caller import CACHE_HEADER, Caller, Key
 from deployments.gateway.gateway import Gateway
+from deployments.gateway.usage import USAGE_COUNTS
+from deployments.requests.schemas import GenerationRequest
 from deployments.telemetry import degraded
 from deployments.telemetry.metrics import RequestMetrics
-from model_core.errors import CorruptCheckpoint, InvalidValue, ModelNotFound, NotFinite
+from model_core.errors import CorruptCheckpoint, DalleServeError, InvalidValue, ModelNotFound, NotFinite
 from model_core.pictures.images import read_image
 from tests.unit.deployments.api.fake_service import GENERATIONS, ask
 from tests.unit.deployments.fakes import FakeStage, fake_stages
@@ -50,6 +55,257 @@ def test_an_image_is_drawn_again_by_its_seed(model_folder: Path):
     gateway = make_gateway(model_folder)
     best = generate(gateway, n=1, best_of=5)["data"][0]
     assert generate(gateway, seed=best["seed"])["data"] == [best]
+
+
+KEY = Key(digest=b"key", name="one")
+
+
+def num_drawn(stages: dict[str, FakeStage]) -> int:
+    return len(stages["token_sampler"].responses)
+
+
+def test_images_with_seeds_are_found_again_and_others_are_drawn(model_folder: Path):
+    async def check() -> None:
+        stages = fake_stages()
+        gateway = make_gateway(model_folder, stages)
+
+        async def ask_for(caller: Caller, **fields: Any) -> tuple[str, int, Any]:
+            before = num_drawn(stages)
+            reply = await gateway.draw(GenerationRequest(prompt="avocado", **fields), None, caller)
+            return caller.cache, num_drawn(stages) - before, reply
+
+        how, drawn, first = await ask_for(Caller(), seed=3, n=2, user="me")
+        assert (how, drawn, first["safety_identifier"]) == ("miss", 2, "me")
+        how, drawn, again = await ask_for(Caller(), seed=3, n=2)
+        assert (how, drawn) == ("hit", 0)
+        assert again == {name: value for name, value in first.items() if name != "safety_identifier"}
+        for caller, fields, expected in (
+            (Caller(), {"seed": 3, "n": 1}, "miss"),
+            (Caller(KEY), {"seed": 3, "n": 2}, "miss"),
+            (Caller(KEY), {"seed": 3, "n": 2}, "hit"),
+            (Caller(cache_control="no-store"), {"seed": 3, "n": 2}, ""),
+            (Caller(cache_control="no-cache"), {"seed": 3, "n": 2}, "miss"),
+            (Caller(cache_control="no-store"), {"seed": 9}, ""),
+            (Caller(), {"seed": 9}, "miss"),  # nothing of the one before was kept
+            (Caller(), {}, ""),
+        ):
+            how, drawn, _ = await ask_for(caller, **fields)
+            assert (how, drawn > 0) == (expected, expected != "hit")
+
+    asyncio.run(check())
+
+
+def test_a_stream_is_answered_with_what_was_drawn_without_one(model_folder: Path):
+    async def check() -> None:
+        stages = fake_stages()
+        gateway = make_gateway(model_folder, stages)
+        reply = await gateway.generate({"prompt": "avocado", "seed": 3})
+        caller = Caller()
+        request = GenerationRequest(prompt="avocado", seed=3, stream=True, partial_images=1)
+        (event,) = [event async for event in gateway.stream(request, None, caller)]
+        assert (caller.cache, event["type"], num_drawn(stages)) == ("hit", "completed", 1)
+        assert event["image"] == reply["data"][0]["image"]
+
+    asyncio.run(check())
+
+
+def test_who_asks_for_the_same_at_the_same_time_shares_the_drawing_and_one_place(model_folder: Path):
+    """Also where the one who began it leaves; a prompt that the policy refuses joins nothing."""
+
+    async def check() -> None:
+        stages = fake_stages()
+        stages["token_sampler"].delay_s = 0.02
+        gateway = make_gateway(model_folder, stages)
+        request = GenerationRequest(prompt="avocado", seed=3, n=2)
+        callers = [Caller() for _ in range(4)]
+        asking = [asyncio.create_task(gateway.draw(request, None, caller)) for caller in callers]
+        await asyncio.sleep(0.01)
+        assert gateway._admission.pending_images == 2
+        asking[0].cancel()
+        replies = await asyncio.gather(*asking[1:])
+        assert [caller.cache for caller in callers] == ["miss", "joined", "joined", "joined"]
+        assert num_drawn(stages) == 2 and replies[0] == replies[1] == replies[2]
+        assert not any(response.cancelled for response in stages["token_sampler"].responses)
+        assert gateway._admission.pending_images == 0
+
+    asyncio.run(check())
+
+
+def test_where_nobody_waits_any_more_nothing_is_drawn(model_folder: Path):
+    async def check() -> None:
+        stages = fake_stages()
+        stages["token_sampler"].delay_s = 600
+        gateway = make_gateway(model_folder, stages)
+        request = GenerationRequest(prompt="avocado", seed=3)
+        asking = [asyncio.create_task(gateway.draw(request, None, Caller())) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+        assert all(response.cancelled for response in stages["token_sampler"].responses)
+        assert gateway._admission.pending_images == 0 and not gateway._answers._flights._flights
+
+    asyncio.run(check())
+
+
+def test_who_has_time_left_draws_what_another_had_none_left_for(model_folder: Path):
+    async def check() -> None:
+        stages = fake_stages()
+        stages["token_sampler"].delay_s = 600
+        gateway = make_gateway(model_folder, stages, request_timeout_s=0.2)
+        request = GenerationRequest(prompt="avocado", seed=3)
+        first = asyncio.create_task(gateway.draw(request, None, Caller()))
+        await asyncio.sleep(0.1)
+        late = Caller()
+        second = asyncio.create_task(gateway.draw(request, None, late))
+        await asyncio.sleep(0)
+        stages["token_sampler"].delay_s = 0.0
+        with pytest.raises(DeadlineExceeded):
+            await first
+        assert (await second)["data"] and late.cache == "miss"
+
+    asyncio.run(check())
+
+
+def test_what_was_done_without_something_is_not_kept(model_folder: Path):
+    """Images that could not be ranked, for one: the next time they may be."""
+
+    async def check() -> None:
+        stages = fake_stages()
+        config = AppConfig(models=[ModelConfig(id="fake", source=str(model_folder), unranked_if_scorer_down=True)])
+        gateway = Gateway(config, {"fake": stages}, build_api)
+        stages["clip_scorer"].errors = [ValueError("broken")]
+        first = await gateway.generate({"prompt": "avocado", "seed": 3})
+        second = await gateway.generate({"prompt": "avocado", "seed": 3})
+        assert [reply["data"][0]["clip_score"] for reply in (first, second)] == [None, 3.0]
+
+    asyncio.run(check())
+
+
+def test_a_model_that_is_replaced_in_its_place_is_another_one(model_folder: Path):
+    first = make_gateway(model_folder)._model(None).fingerprint
+    assert make_gateway(model_folder)._model(None).fingerprint == first
+    (model_folder / "vqgan" / "more.json").write_text("{}")
+    assert make_gateway(model_folder)._model(None).fingerprint != first
+
+
+def test_batch_work_is_batch_work_on_all_its_way(model_folder: Path):
+    async def check() -> None:
+        stages = fake_stages()
+        stages["token_sampler"].delay_s = 0.01
+        gateway = make_gateway(model_folder, stages, max_pending_images=40, max_pending_batch_images=1)
+        nightly = Caller(Key(digest=b"2", name="nightly", is_batch=True))
+        bulk = GenerationRequest(prompt="avocado", n=10, best_of=40, seed=3)
+        mine = bulk.model_copy(update={"priority": "batch"})
+        drawing = [asyncio.create_task(gateway.draw(bulk, None, nightly)), asyncio.create_task(gateway.draw(bulk))]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match="batch images"):
+            await gateway.draw(mine)  # does not join who is not of its class
+        with pytest.raises(InvalidValue, match="batch work"):
+            await gateway.draw(bulk.model_copy(update={"priority": "interactive"}), None, nightly)
+        await asyncio.gather(*drawing)
+        given = [options["is_batch"] for options in stages["token_sampler"].options_given]
+        assert sorted(given) == [False] * 40 + [True] * 40
+
+    asyncio.run(check())
+
+
+def test_a_key_is_told_what_it_has_had(model_folder: Path):
+    async def check() -> None:
+        gateway = make_gateway(model_folder)
+        for caller, fields in (
+            (Caller(KEY), {"seed": 3, "n": 2, "best_of": 5}),
+            (Caller(KEY), {"seed": 3, "n": 2, "best_of": 5}),
+            (Caller(KEY, cache_control="no-store"), {"seed": 3}),
+            (Caller(), {"seed": 3}),
+        ):
+            await gateway.draw(GenerationRequest(prompt="avocado", **fields), None, caller)
+        await gateway.record_autoscaling_stats()
+        usage = await gateway.usage(Caller(KEY))
+        assert KeyUsage.model_validate(usage).key == "one" and usage["rate_limit"] is None
+        counts = {"requests": 3, "images_drawn": 6, "images_returned": 5, "images_not_drawn_again": 2}
+        assert counts.items() <= usage.items() and usage["models"] == {"fake": {k: usage[k] for k in USAGE_COUNTS}}
+        assert usage["output_tokens"] == 6 * 64
+        assert (await gateway.usage(Caller(Key(digest=b"3", name="new"))))["requests"] == 0
+
+    asyncio.run(check())
+
+
+def test_settings_change_under_requests_and_lose_none(model_folder: Path):
+    keys, rules = model_folder / "keys", model_folder / "rules.txt"
+    keys.write_text("a-key-of-many-letters")
+    rules.write_text("bad")
+
+    async def check() -> None:
+        stages = fake_stages()
+        stages["token_sampler"].delay_s = 0.02
+        gateway = make_gateway(model_folder, stages)
+        api = build_api(gateway)
+        await gateway.reconfigure({})
+        drawing = asyncio.create_task(gateway.generate({"prompt": "bad avocado", "n": 5}))
+        await asyncio.sleep(0)
+        await gateway.reconfigure(
+            {
+                "limits": {"max_n": 2},
+                "access": {"keys_file": str(keys)},
+                "safety": {"prompt_policy_file": str(rules)},
+                "gateway": {"max_pending_images": 44, "request_timeout_s": 7},
+                "sampling": {"fake": {"top_k": 3}},
+            }
+        )
+        with pytest.raises(Overloaded, match="5 images are waiting to be drawn, and 44 may"):
+            await gateway.generate({"prompt": "avocado", "best_of": 40})
+        assert len((await drawing)["data"]) == 5
+        with pytest.raises(InvalidValue, match="between 1 and 2"):
+            await gateway.generate({"prompt": "avocado", "n": 5})
+        with pytest.raises(errors.ContentRefused):
+            await gateway.generate({"prompt": "bad avocado"})
+        await gateway.generate({"prompt": "avocado"})
+        assert stages["token_sampler"].args_given[-1][2].top_k == 3
+        assert gateway.describe_model("fake")["sampling"]["top_k"] == 3
+        transport = httpx.ASGITransport(api)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as http:
+            assert (await http.get("/v1/models")).status_code == 401
+            await gateway.reconfigure({})  # all as it was
+            assert (await http.get("/v1/models")).json()["data"][0]["max_n"] == 10
+
+    asyncio.run(check())
+
+
+def test_settings_that_are_wrong_change_nothing_later_and_are_refused_at_the_start(model_folder: Path):
+    wrong: list[dict[str, Any]] = [
+        {"limits": {"max_n": 3}, "access": {"keys_file": "/proc/none"}},
+        {"limits": {"max_n": 3}, "safety": {"prompt_policy_file": "/proc/none"}},
+        {"limits": {"max_n": 3}, "sampling": {"fake": {"top_p": 3}}},
+        {"limits": {"max_n": 3}, "sampling": {"fake": {"cold": 3}}},
+        {"limits": {"max_n": 0}},
+    ]
+
+    async def check() -> None:
+        gateway = make_gateway(model_folder)
+        build_api(gateway)
+        for user_config in wrong:
+            with pytest.raises(DalleServeError):
+                await gateway.reconfigure(user_config)
+        await gateway.reconfigure({"limits": {"max_n": 4}})
+        for user_config in wrong:
+            await gateway.reconfigure(user_config)
+            assert gateway.config.limits.max_n == 4
+            assert [warning.split(":")[0] for warning in degraded.warnings()] == ["user_config"]
+        await gateway.reconfigure({"limits": {"max_n": 5}})
+        assert not degraded.warnings()
+
+    asyncio.run(check())
+
+
+def test_the_head_of_a_reply_says_how_it_came(model_folder: Path):
+    gateway = make_gateway(model_folder)
+    gateway.api = build_api(gateway)  # type: ignore[attr-defined]
+    fields = {"prompt": "avocado", "seed": 3}
+    heads = [ask(gateway, "POST", GENERATIONS, json=fields).headers.get(CACHE_HEADER) for _ in range(2)]
+    heads.append(ask(gateway, "POST", GENERATIONS, json=fields | {"stream": True}).headers.get(CACHE_HEADER))
+    heads.append(ask(gateway, "POST", GENERATIONS, json={"prompt": "avocado"}).headers.get(CACHE_HEADER))
+    assert heads == ["miss", "hit", "hit", None]
 
 
 def test_what_is_not_given_is_the_models_default(model_folder: Path):

@@ -16,6 +16,7 @@ from deployments.config import AppConfig, FilesConfig, ModelConfig, SafetyConfig
 from deployments.errors import ContentRefused
 from deployments.flow.previews import Preview
 from deployments.gateway.image_request import ImageRequest, preview_rows
+from deployments.gateway.replies import completed_events
 from deployments.gateway.served_model import ServedModel
 from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, Upload, VariationRequest
 from model_core.errors import InvalidValue
@@ -40,7 +41,7 @@ class FakePipeline:
         self.encoded: np.ndarray | None = None
         self.num_closed = 0
 
-    async def encode_prompt(self, prompt: str, negative_prompt: str | None, *, timeout_s: float) -> EncodedPrompt:
+    async def encode_prompt(self, prompt: str, negative_prompt: str | None, **_: Any) -> EncodedPrompt:
         self.negative = negative_prompt
         return encoded(prompt, negative_prompt)
 
@@ -94,7 +95,8 @@ def draw(model: ServedModel, request: DrawingRequest, upload: Upload | None = No
 
 def events(model: ServedModel, request: DrawingRequest, upload: Upload | None = None, **config: Any) -> list[Any]:
     async def collect() -> list[Any]:
-        return [event async for event in ImageRequest(request, upload, model, AppConfig(**config)).stream()]
+        *previews, reply = [item async for item in ImageRequest(request, upload, model, AppConfig(**config)).stream()]
+        return previews + completed_events(reply)
 
     return asyncio.run(collect())
 
@@ -153,7 +155,7 @@ def test_a_negative_prompt_that_does_nothing_is_said(model: ServedModel):
 
 
 def test_a_prompt_that_is_cut_is_said(model: ServedModel, monkeypatch: pytest.MonkeyPatch):
-    async def cut(prompt: str, negative: str | None, *, timeout_s: float) -> EncodedPrompt:
+    async def cut(prompt: str, negative: str | None, **_: Any) -> EncodedPrompt:
         unread = {"num_unread": max(0, len(prompt) - 9), "num_negative_unread": max(0, len(negative or "") - 9)}
         return dataclasses.replace(encoded(prompt[:9], (negative or "")[:9]), **unread)
 

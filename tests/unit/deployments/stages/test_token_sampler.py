@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from deployments.config import TokenSamplerConfig
-from deployments.errors import DeadlineExceeded
+from deployments.errors import DeadlineExceeded, NoRoomForBatch
 from deployments.stages.token_sampler import TokenSamplerDeployment
 from model_core.errors import CheckpointMismatch, EngineFailed, InvalidValue
 from model_core.families import read_config
@@ -81,6 +81,24 @@ def test_a_stream_shows_the_rows_asked_for_and_ends_with_what_sample_returns(
         np.testing.assert_array_equal(codes[: num_rows * ROW], whole[: num_rows * ROW])
         assert (codes[num_rows * ROW :] == -1).all()
     np.testing.assert_array_equal(last, whole)
+
+
+def test_batch_work_draws_the_same_and_what_is_too_much_of_it_is_refused(sampler: TokenSamplerDeployment, texts: Any):
+    """While others are drawn in its place."""
+    seeds = range(3)  # as many as are accepted
+
+    async def draw_all() -> list[np.ndarray]:
+        bulk = [asyncio.create_task(whole_of(sampler, texts, seed, is_batch=True)) for seed in seeds]
+        while not (await sampler.record_autoscaling_stats())["active_slots"]:
+            await asyncio.sleep(0.001)
+        with pytest.raises(NoRoomForBatch):
+            await whole_of(sampler, texts, is_batch=True)
+        mine = await whole_of(sampler, texts, 10)
+        return [*await asyncio.gather(*bulk), mine]
+
+    for seed, codes in zip([*seeds, 10], run(draw_all()), strict=True):
+        np.testing.assert_array_equal(codes, run(whole_of(sampler, texts, seed)))
+    assert sampler._num_batch == 0
 
 
 def test_many_calls_share_the_slots_and_change_nothing(sampler: TokenSamplerDeployment, texts: Any):

@@ -59,6 +59,7 @@ class FakeRows:
         self.turns: deque[list[tuple[Sequence, int, int, int]]] = deque()
         self.positions: dict[Sequence, int] = {}
         self.joined: list[int] = []
+        self.parked: list[int] = []
         self.faults: list[Exception] = []
         self.gate = threading.Event()
         self.gate.set()
@@ -87,6 +88,11 @@ class FakeRows:
         self.sequences.append(sequence)
         self.positions[sequence] = sequence.position
         self.joined.append(sequence.seed)
+
+    def park(self, sequence: Sequence) -> None:
+        assert not self.turns and self.positions[sequence] == sequence.position
+        self.parked.append(sequence.seed)
+        self.leave(sequence)
 
     def leave(self, sequence: Sequence) -> None:
         if sequence.slot is not None:
@@ -172,6 +178,7 @@ moves = st.one_of(
         st.sampled_from([1, 2]),
         st.sampled_from([0, 0, 3, 4, LENGTH]),
         st.sampled_from([None, 2.0, 5.0]),
+        st.booleans(),
     ),
     st.tuples(st.just("cancel"), st.integers(0, 30)),
     st.tuples(st.just("turn"), st.integers(1, 5)),
@@ -198,13 +205,13 @@ def test_whatever_comes_no_row_is_lost_no_sequence_is_lost_and_no_code_is_wrong(
     has_failed = False
     for move, *details in moves:
         if move == "submit":
-            request_id, num_rows, fixed, timeout_s = details
+            request_id, num_rows, fixed, timeout_s, is_batch = details
             listener = Told(Wish(len(told), num_rows, fixed))
             if has_failed:
                 with pytest.raises(EngineFailed):
-                    submit(engine, listener, request_id, timeout_s)
+                    submit(engine, listener, request_id, timeout_s, is_batch)
             else:
-                submit(engine, listener, request_id, timeout_s)
+                submit(engine, listener, request_id, timeout_s, is_batch)
                 told.append(listener)
         elif move == "cancel" and told:
             listener = told[details[0] % len(told)]
@@ -220,7 +227,9 @@ def test_whatever_comes_no_row_is_lost_no_sequence_is_lost_and_no_code_is_wrong(
             has_failed = not rows.faults
             rows.faults.clear()
         assert rows.num_taken <= rows.max_rows
-    take_turns(engine, LENGTH * len(told) + 2)
+        begun = [one for one in (*engine._running, *engine._queue._gave_way) if one.is_batch and not one.is_over]
+        assert sum(len(one.conditions) for one in begun if one.slot or one in engine._queue._gave_way) <= rows.max_rows
+    take_turns(engine, 2 * LENGTH * len(told) + 2)
     stats = engine.stats()
     assert (len(engine._running), stats.waiting) == (0, 0)
     assert has_failed or stats.rows_taken == rows.num_turns == 0
@@ -233,8 +242,11 @@ def test_whatever_comes_no_row_is_lost_no_sequence_is_lost_and_no_code_is_wrong(
             assert has_failed
 
 
-def submit(engine: Engine, listener: Told, request_id: str = "", timeout_s: float | None = None) -> None:
-    engine.submit(listener.sequence, listener, request_id=request_id, timeout_s=timeout_s, stops=STOPS)
+def submit(
+    engine: Engine, listener: Told, request_id: str = "", timeout_s: float | None = None, is_batch: bool = False
+) -> None:
+    sequence = listener.sequence
+    engine.submit(sequence, listener, request_id=request_id, is_batch=is_batch, timeout_s=timeout_s, stops=STOPS)
 
 
 def take_turns(engine: Engine, count: int) -> None:
@@ -260,6 +272,88 @@ def test_a_small_request_does_not_wait_for_a_large_one():
     take_turns(engine, 7)  # four for what is left of the first four images, three for its own
     assert rows.joined[:5] == [0, 1, 2, 3, 1000]
     assert small.is_over
+
+
+def test_batch_work_fills_what_is_free_and_gives_way_by_the_next_turn(runs_ahead: bool):
+    """The image that is least far goes; it goes on from there, before others of its class begin."""
+    rows = FakeRows(max_rows=4, runs_ahead=runs_ahead)
+    engine = Engine(rows, codes_per_advance=4)
+    batch = [Told(Wish(seed)) for seed in range(4)]
+    submit(engine, batch[0], "bulk", is_batch=True)
+    engine._turn()
+    for told in batch[1:]:
+        submit(engine, told, "bulk", is_batch=True)
+    take_turns(engine, 2)
+    assert rows.joined == [0, 1]
+    submit(engine, mine := Told(Wish(10)), "mine")
+    engine._turn()
+    assert rows.joined == [0, 1, 10] and rows.parked == [1]
+    assert (engine.stats().batch_rows, engine.stats().batch_waiting, engine.stats().times_given_way) == (2, 3, 1)
+    take_turns(engine, 12)
+    assert rows.joined == [0, 1, 10, 1, 2, 3]
+    assert mine.is_over and all(told.is_over for told in batch)
+
+
+def test_an_image_waits_no_longer_than_in_an_idle_service_whatever_is_drawn_in_bulk(runs_ahead: bool):
+    """Counted in turns, whenever it comes: it has its rows by the first, and is drawn in no more of them."""
+
+    def turns_for_two_images(bulk: int, turns_before: int) -> int:
+        rows = FakeRows(max_rows=4, runs_ahead=runs_ahead)
+        engine = Engine(rows, codes_per_advance=4)
+        for seed in range(bulk):
+            submit(engine, Told(Wish(seed)), f"bulk{seed % 3}", is_batch=True)
+        take_turns(engine, turns_before)
+        before = len(rows.joined)
+        mine = [Told(Wish(100 + place)) for place in range(2)]
+        for told in mine:
+            submit(engine, told, "mine")
+        turns = 0
+        while not all(told.is_over for told in mine):
+            engine._turn()
+            turns += 1
+            assert rows.joined[before : before + 2] == [100, 101]
+        return turns
+
+    idle = turns_for_two_images(0, 0)
+    assert all(turns_for_two_images(50, before) <= idle for before in range(12))
+
+
+def test_batch_work_goes_on_where_giving_way_would_help_nobody():
+    """One row is free of four, and the image needs two: the other three are not for batch work to give."""
+    rows = FakeRows(max_rows=4)
+    engine = Engine(rows, codes_per_advance=1)
+    submit(engine, Told(Wish(1, num_rows=2)), "first")
+    submit(engine, Told(Wish(2, num_rows=1)), "first")
+    submit(engine, Told(Wish(3, num_rows=1)), "bulk", is_batch=True)
+    engine._turn()
+    submit(engine, Told(Wish(4, num_rows=1)), "bulk", is_batch=True)
+    submit(engine, waiting := Told(Wish(5, num_rows=2)), "second")
+    take_turns(engine, 3)
+    assert rows.joined == [1, 2, 3] and not rows.parked
+    take_turns(engine, 2 * LENGTH)
+    assert waiting.is_over
+
+
+def test_batch_work_that_gave_way_may_be_given_up_and_may_expire():
+    rows, clock = FakeRows(max_rows=2), Clock()
+    engine = Engine(rows, codes_per_advance=1, clock=clock)
+    submit(engine, late := Told(Wish(1)), "bulk", timeout_s=3.0, is_batch=True)
+    engine._turn()
+    submit(engine, mine := Told(Wish(2)), "mine")
+    engine._turn()
+    assert rows.parked == [1] and list(engine._queue) == [late.sequence]
+    clock.now = 4.0
+    engine._turn()
+    assert isinstance(late.events[-1], TimeoutError) and not len(engine._queue)
+    take_turns(engine, LENGTH)
+    submit(engine, left := Told(Wish(3)), "bulk", is_batch=True)
+    engine._turn()
+    submit(engine, Told(Wish(4)), "mine")
+    engine._turn()
+    engine.cancel(left.sequence)
+    left.may_be_told = False
+    take_turns(engine, LENGTH)
+    assert mine.is_over and (len(engine._running), len(engine._queue)) == (0, 0)
 
 
 def test_what_is_drawn_no_longer_counts_against_a_request():

@@ -96,6 +96,61 @@ def test_rows_are_given_on_at_once_and_turns_are_read_in_their_order(sampler_row
     np.testing.assert_array_equal([first.codes, second.codes], alone[:2])
 
 
+@settings(max_examples=10, deadline=None)
+@given(which=st.integers(0, 5), stays=st.lists(st.integers(1, 4), max_size=3), others=st.integers(0, 1))
+def test_who_gives_way_draws_what_it_draws_alone(sampler_rows, sequences, alone, which, stays, others):
+    """It comes back to other rows, or after others have had its own."""
+    rows = sampler_rows
+    mine = replace(sequences[which])
+    rows.check(mine)
+    for stay in stays:
+        if mine.position < 9:
+            rows.join(mine)
+            rows.advance(stay)
+            while rows.num_turns:
+                rows.read()
+        if mine.slot is not None:
+            rows.park(mine)
+            assert bool(mine.parked) == rows.is_deterministic
+            between = [join(rows, sequence) for sequence in sequences[: 2 - others]]
+            finish(rows)
+            np.testing.assert_array_equal([one.codes for one in between], alone[: 2 - others])
+            if others and mine.position < 9:  # somebody sits where it sat
+                stranger = join(rows, sequences[3])
+                rows.advance(1)
+                rows.read()
+                rows.join(mine)
+                finish(rows)
+                np.testing.assert_array_equal(stranger.codes, alone[3])
+    if mine.position < 9:
+        rows.join(mine)
+        finish(rows)
+    np.testing.assert_array_equal(mine.codes, alone[which])
+    assert rows.num_taken == rows.compiles.count == 0 and not mine.parked
+
+
+@pytest.mark.parametrize("window", [1, 4])
+def test_the_rows_of_who_gave_way_are_the_same_bits(make_rows, sequences, window):
+    def state_after(stays: list[int]) -> list[np.ndarray]:
+        rows = make_rows("all rows", window=window)
+        mine = join(rows, sequences[0])
+        for place, codes in enumerate(stays):
+            if place:
+                rows.park(mine)
+                other = join(rows, sequences[1])
+                rows.advance(2)
+                rows.read()
+                rows.join(mine)
+                rows.leave(other)
+            rows.advance(codes)
+            rows.read()
+        row = mine.slot.rows[0]
+        return [np.asarray(leaf[row]) for leaf in jax.tree.leaves(rows._drawing)]
+
+    for leaf, undisturbed in zip(state_after([2, 2, 2]), state_after([6]), strict=True):
+        np.testing.assert_array_equal(leaf, undisturbed)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     visits=st.lists(st.tuples(st.integers(0, 5), st.integers(1, 9)), min_size=1, max_size=8),

@@ -336,8 +336,10 @@ class AppConfig(Settings):
         default=None, description="Id of the model for requests that name none; else the first."
     )
     default_model_aliases: list[str] = Field(
-        default=["dall-e-2", "dall-e-3", "gpt-image-1"], description="Other names of the default model."
+        default=["dall-e-*", "gpt-image-*", "chatgpt-image-*"],
+        description="Other names of the default model; `*` stands for any letters.",
     )
+    strict_models: bool = Field(default=False, description="Take models by their ids alone, by no other name.")
     gateway: GatewayConfig = GatewayConfig()
     limits: Limits = Limits()
     access: AccessConfig = AccessConfig()

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -192,12 +193,17 @@ class Gateway:
         return ImageRequest(request, upload, model, self.config)
 
     def _model(self, name: str | None) -> ServedModel:
-        if not name or name in self.config.default_model_aliases:
+        if not name or (name not in self._models and self._is_alias(name)):
             name = self.config.default_model_id
         if name not in self._models:
             known = ", ".join(self._models)
             raise ModelNotFound(f"There is no model {name[:60]!a} here. Known are: {known}.")
         return self._models[name]
+
+    def _is_alias(self, name: str) -> bool:
+        if self.config.strict_models:
+            return False
+        return any(fnmatchcase(name, pattern) for pattern in self.config.default_model_aliases)
 
     def _with_files(self, kind: type[DrawingRequest], request: dict[str, Any]) -> tuple[Any, Upload]:
         fields = dict(request)

@@ -60,9 +60,41 @@ def test_what_is_not_given_is_the_models_default(model_folder: Path):
     assert (sampling.guidance_scale, sampling.temperature, sampling.top_k, sampling.top_p) == (4.0, 1.0, 7, 1.0)
 
 
-@pytest.mark.parametrize("name", [None, "", "fake", "dall-e-2", "dall-e-3", "gpt-image-1"])
+TODAYS_NAMES = ["dall-e-2", "dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2-2026-04-21",
+                "gpt-image-2.5-sunburst", "gpt-image-2.6-flare", "chatgpt-image-latest"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [None, "", "fake", *TODAYS_NAMES])
 def test_names_of_the_default_model(model_folder: Path, name: str | None):
     assert generate(make_gateway(model_folder), model=name)["data"]
+
+
+def aliased(folder: Path, **settings: Any) -> Gateway:
+    models = [ModelConfig(id=name, source=str(folder)) for name in ("fake", "gpt-image-of-our-own")]
+    return Gateway(AppConfig(models=models, **settings), {model.id: fake_stages() for model in models}, build_api)
+
+
+def test_a_models_own_id_goes_before_any_alias(model_folder: Path):
+    gateway = aliased(model_folder)
+    assert gateway.describe_model("gpt-image-of-our-own")["id"] == "gpt-image-of-our-own"
+    assert gateway.describe_model("gpt-image-2")["id"] == "fake"
+    with pytest.raises(ModelNotFound):
+        gateway.describe_model("my-gpt-image-2")
+
+
+def test_aliases_are_the_operators(model_folder: Path):
+    gateway = aliased(model_folder, default_model_aliases=["sd*"])
+    assert gateway.describe_model("sdxl")["id"] == "fake"
+    with pytest.raises(ModelNotFound):
+        gateway.describe_model("dall-e-2")
+
+
+def test_strict_models_have_no_aliases(model_folder: Path):
+    gateway = aliased(model_folder, strict_models=True)
+    assert gateway.describe_model("gpt-image-of-our-own") and gateway.describe_model("fake")
+    for name in TODAYS_NAMES:
+        with pytest.raises(ModelNotFound, match="Known are: fake, gpt-image-of-our-own"):
+            gateway.describe_model(name)
 
 
 @pytest.mark.parametrize(
@@ -277,6 +309,7 @@ def test_defaults_of_a_model_that_make_no_sense_are_refused_at_the_start(model_f
         errors.StageUnavailable("down"),
         errors.StageFailed("broken"),
         errors.UrlsUnavailable("full"),
+        errors.ContentRefused("no", "prompt", "output"),
         NotFinite("NaN"),
         UnknownParameter("steps?", "steps"),
         MissingParameter("prompt?", "prompt"),

@@ -197,6 +197,68 @@ def test_sizes_are_exact_and_said(model: ServedModel):
         assert (reply["size"], reply["native_size"]) == (f"{expected[0]}x{expected[1]}", "32x32")
 
 
+def on_plain_ground(model: ServedModel, monkeypatch: pytest.MonkeyPatch, *, but: tuple[int, ...] = ()) -> None:
+    """Has the model draw a red square on white, but on no plain ground where the seed is one of `but`."""
+    plain = np.full((SIDE, SIDE, 3), 255, np.uint8)
+    plain[8:24, 8:24] = (200, 0, 0)
+    mixed = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+
+    async def generate(prompt: str, text: EncodedPrompt, **options: Any) -> list[RankedImage]:
+        codes = np.arange(64, dtype=np.int32)
+        return [RankedImage(image=mixed if seed in but else plain, codes=codes, seed=seed, score=1.0)
+                for seed in options["seeds"]]  # fmt: skip
+
+    monkeypatch.setattr(model.pipeline, "generate", generate)
+    model.bundle = dataclasses.replace(model.bundle, plain_ground=True)
+
+
+def alpha_of(file: bytes) -> np.ndarray | None:
+    with Image.open(io.BytesIO(file)) as image:
+        return np.array(image.getchannel("A")) if image.mode == "RGBA" else None
+
+
+@pytest.mark.parametrize("output_format", ["png", "webp"])
+def test_a_plain_ground_is_cleared_where_that_is_asked_for(
+    model: ServedModel, monkeypatch: pytest.MonkeyPatch, output_format: Any
+):
+    on_plain_ground(model, monkeypatch)
+    request = {"prompt": "a", "output_format": output_format, "size": "64x64"}
+    reply = draw(model, GenerationRequest(background="transparent", **request))
+    alpha = alpha_of(reply["data"][0]["image"])
+    assert alpha is not None and not alpha[:8].any() and (alpha[24:40, 24:40] == 255).all()
+    assert reply["background"] == "transparent" and "warning" not in reply
+    assert read_notes(reply["data"][0]["image"])["seed"]
+    for background in ("auto", "opaque", ""):
+        reply = draw(model, GenerationRequest(background=background, **request))
+        assert alpha_of(reply["data"][0]["image"]) is None and reply["background"] == "opaque"
+
+
+def test_a_ground_that_is_not_plain_stays_and_is_told(model: ServedModel, monkeypatch: pytest.MonkeyPatch):
+    on_plain_ground(model, monkeypatch, but=(6,))
+    reply = draw(model, GenerationRequest(prompt="a", n=2, seed=5, background="transparent"))
+    assert [alpha_of(image["image"]) is None for image in reply["data"]] == [False, True]
+    assert reply["background"] == "transparent" and "seed 6" in reply["warning"]
+    reply = draw(model, GenerationRequest(prompt="a", seed=6, background="transparent"))
+    assert reply["background"] == "opaque"
+
+
+def test_previews_keep_their_ground(model: ServedModel, monkeypatch: pytest.MonkeyPatch):
+    on_plain_ground(model, monkeypatch)
+    request = GenerationRequest(prompt="a", stream=True, partial_images=1, background="transparent")
+    partial, completed = events(model, request)
+    assert alpha_of(partial["image"]) is None and alpha_of(completed["image"]) is not None
+    assert (partial["background"], completed["background"]) == ("opaque", "transparent")
+
+
+def test_a_model_without_a_plain_ground_has_nothing_transparent(model: ServedModel):
+    with pytest.raises(InvalidValue, match="fake does not draw on a plain ground") as refused:
+        draw(model, GenerationRequest(prompt="a", background="transparent"))
+    assert refused.value.param == "background"
+    assert model.describe(1, "me")["backgrounds"] == ["opaque"]
+    model.bundle = dataclasses.replace(model.bundle, plain_ground=True)
+    assert model.describe(1, "me")["backgrounds"] == ["opaque", "transparent"]
+
+
 def test_files_say_what_draws_this_very_image_again(model: ServedModel):
     request = GenerationRequest(prompt="a secret", n=1, best_of=3, seed=5, top_k=9, output_format="webp")
     best = draw(model, request)["data"][0]

@@ -14,6 +14,7 @@ PLAIN_SHARE = 0.6  # of the border that is of one colour where a ground is plain
 NEAR = 24.0  # the distance in RGB up to which a colour is the ground's: a decoder's pixels waver
 RISE = 4.0  # less than this is no way further into the drawing
 MIXED_SHARE = 1 / 40  # of a picture's side, how deep an outline may be mixed with the ground
+SPECK = 1 / 2000  # of a picture's pixels: a piece that is smaller is no drawing
 
 
 def clear_ground(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 4"] | None:
@@ -39,16 +40,31 @@ def _border(shape: tuple[int, ...]) -> Bool[np.ndarray, "height width"]:
     return border
 
 
+def _reach(shape: tuple[int, ...]) -> int:
+    """How many pixels deep an outline may be mixed with the ground."""
+    return max(2, round(min(shape) * MIXED_SHARE))
+
+
 def _outside(is_near: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
     """What is near the ground's colour and hangs together with the border, by ways of three pixels at least.
 
-    Narrower ones are gaps in an outline, by which a white drawing would be emptied.
+    Narrower ones are gaps in an outline, by which a white drawing would be emptied; they are cleared as far as an
+    outline is deep. So is what is too small to be a drawing: a decoder's corners often are off.
     """
     wide = ndimage.binary_erosion(is_near, np.ones((3, 3)), border_value=1)
-    pieces, _ = ndimage.label(wide)
+    pieces = _pieces(wide)
     at_border = np.unique(pieces[_border(is_near.shape)])
     outside = np.isin(pieces, at_border[at_border > 0])
-    return ndimage.binary_dilation(outside, np.ones((3, 3))) & is_near
+    outside = ndimage.binary_dilation(outside, np.ones((3, 3)), iterations=1 + _reach(outside.shape), mask=is_near)
+    pieces = _pieces(~outside)
+    return outside | (np.bincount(pieces.ravel()) < SPECK * is_near.size)[pieces]
+
+
+def _pieces(mask: Bool[np.ndarray, "height width"]) -> Int[np.ndarray, "height width"]:
+    """A number for each piece that hangs together, at corners too; 0 where there is none."""
+    numbers = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, np.ones((3, 3)), output=numbers)
+    return numbers
 
 
 def _way_in(
@@ -62,7 +78,7 @@ def _way_in(
     depth = ndimage.distance_transform_edt(~outside)
     assert isinstance(depth, np.ndarray)
     here = np.arange(height * width).reshape(height, width)
-    reach = max(2, round(min(height, width) * MIXED_SHARE))
+    reach = _reach((height, width))
     best, following = np.where(depth <= reach, distance + RISE, np.inf), here.copy()
     for down in (-1, 0, 1):
         for right in (-1, 0, 1):

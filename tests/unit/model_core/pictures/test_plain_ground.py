@@ -80,3 +80,9 @@ def test_files_and_other_sizes_keep_what_is_clear(output_format: str):
     read, alpha = images.read_with_alpha(images.encode(fitted, output_format, 90, {"seed": "7"}), "image", 10**6)
     assert alpha is not None and read.shape == (100, 200, 3)
     assert not alpha[:, :50].any() and not alpha[:, 150:].any() and alpha[50, 100] == 255
+
+
+def test_a_pixel_that_is_off_is_no_drawing():
+    picture = laid_on(disc(), WHITE)
+    picture[0, 0] = picture[5, 60] = (180, 190, 200)
+    assert not cleared(picture)[:10, :, 3].any()

@@ -55,7 +55,8 @@ def _outside(is_near: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "hei
     pieces = _pieces(wide)
     at_border = np.unique(pieces[_border(is_near.shape)])
     outside = np.isin(pieces, at_border[at_border > 0])
-    outside = ndimage.binary_dilation(outside, np.ones((3, 3)), iterations=1 + _reach(outside.shape), mask=is_near)
+    steps = 1 + _reach(is_near.shape)
+    outside = np.asarray(ndimage.binary_dilation(outside, np.ones((3, 3)), iterations=steps, mask=is_near), bool)
     pieces = _pieces(~outside)
     return outside | (np.bincount(pieces.ravel()) < SPECK * is_near.size)[pieces]
 

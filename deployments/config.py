@@ -303,6 +303,21 @@ class FilesConfig(Settings):
         description="Where clients reach the service; else the address that each of them called.",
     )
     prompt_in_metadata: bool = Field(default=False, description="Write prompts into the image files.")
+    c2pa_certificates: str | None = Field(
+        default=None, description="PEM file of the certificate that images are signed with, and those up to the root."
+    )
+    c2pa_key: str | None = Field(default=None, description="PEM file of its private key, without a password.")
+    c2pa_timestamp_url: str | None = Field(
+        default=None, description="RFC 3161 authority, asked for the time of each signature; else nobody is."
+    )
+
+    @model_validator(mode="after")
+    def _can_sign_or_not(self) -> "FilesConfig":
+        if (self.c2pa_certificates is None) != (self.c2pa_key is None):
+            raise ValueError("c2pa_certificates and c2pa_key go together: one of them is missing")
+        if self.c2pa_timestamp_url is not None and self.c2pa_key is None:
+            raise ValueError("c2pa_timestamp_url does nothing without c2pa_certificates and c2pa_key")
+        return self
 
 
 class GatewayConfig(DeploymentConfig):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 INSTRUCTIONS = (
-    "Draws small pictures with a text-to-image model of the user's own. Models know few things: call list_models first, "
+    "Draws small pictures with the user's own text-to-image model. Models know few things: call list_models first, "
     "and word prompts as its example_prompts are. The same prompt and seed draw the same picture."
 )
 

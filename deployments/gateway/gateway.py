@@ -29,6 +29,7 @@ from deployments.telemetry import degraded
 from deployments.telemetry.metrics import MeasuredRequest, RequestMetrics
 from model_core.cache import cache_folder
 from model_core.errors import InvalidValue, ModelNotFound
+from model_core.pictures.content_credentials import CredentialSigner
 
 logger = logging.getLogger("ray.serve")
 
@@ -44,7 +45,7 @@ class Gateway:
       build_api: makes the ASGI app that answers HTTP.
 
     Raises:
-      DalleServeError: a model's files or the prompt policy cannot be read.
+      DalleServeError: a model's files or the prompt policy cannot be read, or nothing can be signed.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Gateway:
         self.config = config
         self._build_api = build_api
         self.images = _image_store(config)
+        self._signer = _signer(config)
         self._policy = PromptPolicy(config.safety.prompt_policy_file)
         self._models = {
             model.id: ServedModel(model, stages[model.id], config.gateway.images_in_flight) for model in config.models
@@ -190,7 +192,7 @@ class Gateway:
         if request.num_drawn > request.n and not model.ranks_images:
             raise InvalidValue(f"{model.id} is served without a scorer to choose by: leave best_of out.", "best_of")
         self._policy.check(request.prompt)
-        return ImageRequest(request, upload, model, self.config)
+        return ImageRequest(request, upload, model, self.config, self._signer)
 
     def _model(self, name: str | None) -> ServedModel:
         if not name or (name not in self._models and self._is_alias(name)):
@@ -213,6 +215,15 @@ class Gateway:
             if not isinstance(file, bytes):
                 raise InvalidValue(f"{name} must be the bytes of a picture file, got {type(file).__name__}.", name)
         return parse(kind, fields, self.config.limits), Upload(images=pictures, mask=mask)
+
+
+def _signer(config: AppConfig) -> CredentialSigner | None:
+    """What signs the files, where the operator has a certificate."""
+    files = config.files
+    if files.c2pa_certificates is None or files.c2pa_key is None:
+        return None
+    certificates, key = Path(files.c2pa_certificates).expanduser(), Path(files.c2pa_key).expanduser()
+    return CredentialSigner(certificates, key, files.c2pa_timestamp_url)
 
 
 def _image_store(config: AppConfig) -> ImageStore | None:

@@ -22,15 +22,18 @@ from deployments.gateway.replies import Event, completed_events, usage
 from deployments.gateway.served_model import ServedModel
 from deployments.requests.parsing import parse_size
 from deployments.requests.schemas import DrawingRequest, EditRequest, Upload, VariationRequest
+from deployments.telemetry import degraded
 from model_core.errors import InvalidValue
 from model_core.families.conditions import EncodedPrompt
 from model_core.pictures import editing, images
+from model_core.pictures.content_credentials import CredentialSigner
 from model_core.pictures.plain_ground import clear_ground
 from model_core.sampler.sequence import SEEDS, Sampling
 from model_core.scorers.ranking import RankedImage
 
 logger = logging.getLogger("ray.serve")
 
+SIGNATURES = "content_credentials"  # their name where they fail
 NOTED_CHARS = 2000  # of a prompt in an image file: EXIF has room for 64 KB
 
 
@@ -51,7 +54,14 @@ class ImageRequest:
       InvalidValue: the size or the background cannot be had.
     """
 
-    def __init__(self, request: DrawingRequest, upload: Upload | None, model: ServedModel, config: AppConfig):
+    def __init__(
+        self,
+        request: DrawingRequest,
+        upload: Upload | None,
+        model: ServedModel,
+        config: AppConfig,
+        signer: CredentialSigner | None = None,
+    ):
         self._request = request
         self._prompt = request.prompt  # what a picture without words shows is told by the scorer
         self._upload = upload
@@ -71,7 +81,8 @@ class ImageRequest:
         given = {name: value for name, value in given.items() if value is not None}
         self._sampling = Sampling(**model.bundle.sampling | given)
         self._check = ImageCheck(model.score, config.safety)
-        self._lacks_notes = False
+        self._signer = signer
+        self._lacks_notes = self._lacks_signature = False
         self._deadline = time.monotonic() + config.gateway.request_timeout_s
 
     async def draw(self) -> dict[str, Any]:
@@ -174,6 +185,8 @@ class ImageRequest:
             yield f"The ground is not plain, and stays, in the image of seed {seeds}: ask for one thing, on one colour."
         if self._lacks_notes:
             yield "The files could not be made to say how they were drawn."
+        if self._lacks_signature:
+            yield "The files could not be signed, and have no C2PA manifest."
 
     async def _look_at(self, drawn: Sequence[RankedImage]) -> None:
         if not self._check.is_on:
@@ -212,7 +225,7 @@ class ImageRequest:
                 self._kept_grounds.append(seed)
             else:
                 image = cleared
-        return self._write(image, seed)
+        return self._signed(self._write(image, seed))
 
     def _with_kept_pixels(self, prepared: _Prepared, image: np.ndarray) -> np.ndarray:
         if not isinstance(self._request, EditRequest) or self._request.input_fidelity == "low":
@@ -230,6 +243,21 @@ class ImageRequest:
             logger.exception("a file cannot say how it was drawn")
             self._lacks_notes = True
             return file
+
+    def _signed(self, file: bytes) -> bytes:
+        """The last of all writes: a signature is over everything else in the file."""
+        if self._signer is None:
+            return file
+        try:
+            signed = self._signer.sign(
+                file, self._request.file_format, self._model.id, is_edit=self._upload is not None
+            )
+        except Exception as error:
+            degraded.failed(SIGNATURES, "files cannot be signed, and are delivered without", repr(error))
+            self._lacks_signature = True
+            return file
+        degraded.works(SIGNATURES)
+        return signed
 
     def _notes(self, seed: int) -> dict[str, str]:
         """What the file says of itself: what draws this very image again, so neither n nor best_of."""

@@ -16,7 +16,7 @@ from deployments.errors import DeadlineExceeded, MissingParameter, Overloaded, S
 from deployments.gateway.gateway import Gateway
 from deployments.telemetry import degraded
 from deployments.telemetry.metrics import RequestMetrics
-from model_core.errors import CorruptCheckpoint, InvalidValue, ModelNotFound, NotFinite
+from model_core.errors import CorruptCheckpoint, DalleServeError, InvalidValue, ModelNotFound, NotFinite
 from model_core.pictures.images import read_image
 from tests.unit.deployments.api.fake_service import GENERATIONS, ask
 from tests.unit.deployments.fakes import FakeStage, fake_stages
@@ -319,3 +319,13 @@ def test_defaults_of_a_model_that_make_no_sense_are_refused_at_the_start(model_f
 def test_errors_survive_the_way_to_a_python_caller(error: Exception):
     arrived = copy.copy(error)  # taken apart and put together as between processes
     assert (type(arrived), str(arrived), vars(arrived)) == (type(error), str(error), vars(error))
+
+
+def test_what_cannot_sign_ends_the_start(model_folder: Path):
+    model = ModelConfig(id="fake", source=str(model_folder))
+    for settings in ({"c2pa_key": "key.pem"}, {"c2pa_timestamp_url": "http://time.example"}):
+        with pytest.raises(ValueError, match="c2pa_certificates and c2pa_key"):
+            FilesConfig.model_validate(settings)
+    missing = FilesConfig(c2pa_certificates=str(model_folder / "chain.pem"), c2pa_key=str(model_folder / "key.pem"))
+    with pytest.raises(DalleServeError, match=r"chain\.pem cannot be read"):
+        Gateway(AppConfig(models=[model], files=missing), {"fake": fake_stages()}, build_api)

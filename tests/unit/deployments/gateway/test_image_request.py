@@ -18,6 +18,7 @@ from deployments.flow.previews import Preview
 from deployments.gateway.image_request import ImageRequest, preview_rows
 from deployments.gateway.served_model import ServedModel
 from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, Upload, VariationRequest
+from deployments.telemetry import degraded
 from model_core.errors import InvalidValue
 from model_core.families.conditions import EncodedPrompt
 from model_core.pictures import images
@@ -284,6 +285,47 @@ def test_files_that_cannot_say_what_drew_them_are_delivered_all_the_same(
     assert "how they were drawn" in reply["warning"]
     *_, completed = events(model, GenerationRequest(prompt="a", seed=5, stream=True, partial_images=1))
     assert "how they were drawn" in completed["warning"]
+
+
+class FakeSigner:
+    """Writes who signed at a file's end, and fails where it is told to."""
+
+    fails = False
+
+    def sign(self, file: bytes, output_format: str, model: str, is_edit: bool = False) -> bytes:
+        if self.fails:
+            raise RuntimeError("secret")
+        return file + f"{output_format} {model} {is_edit}".encode()
+
+
+def signed(model: ServedModel, signer: Any, request: DrawingRequest, upload: Upload | None = None) -> ImageRequest:
+    return ImageRequest(request, upload, model, AppConfig(), signer)
+
+
+def test_finished_files_are_signed_last_of_all(model: ServedModel):
+    reply = asyncio.run(signed(model, FakeSigner(), GenerationRequest(prompt="a", output_format="webp")).draw())
+    assert reply["data"][0]["image"].endswith(b"webp fake False") and read_notes(reply["data"][0]["image"])
+    reply = asyncio.run(signed(model, FakeSigner(), VariationRequest(), Upload(images=[png()])).draw())
+    assert reply["data"][0]["image"].endswith(b"png fake True")
+
+    async def streamed() -> list[Any]:
+        request = GenerationRequest(prompt="a", stream=True, partial_images=1)
+        return [event async for event in signed(model, FakeSigner(), request).stream()]
+
+    partial, completed = asyncio.run(streamed())
+    assert not partial["image"].endswith(b"False") and completed["image"].endswith(b"png fake False")
+
+
+def test_files_that_cannot_be_signed_are_delivered_and_told(model: ServedModel):
+    signer = FakeSigner()
+    signer.fails = True
+    reply = asyncio.run(signed(model, signer, GenerationRequest(prompt="a", seed=5)).draw())
+    assert (pixels(reply["data"][0]["image"]) == 5).all() and "could not be signed" in reply["warning"]
+    assert "secret" not in reply["warning"] + str(degraded.warnings())
+    assert any(warning.startswith("content_credentials") for warning in degraded.warnings())
+    signer.fails = False
+    assert "warning" not in asyncio.run(signed(model, signer, GenerationRequest(prompt="a")).draw())
+    assert not degraded.warnings()
 
 
 def test_an_edit_fixes_the_codes_that_the_mask_keeps(model: ServedModel):

@@ -341,6 +341,10 @@ class GatewayConfig(DeploymentConfig):
         default=10, ge=1, description="Images of one request that are in the stages at a time."
     )
     request_timeout_s: float = Field(default=300, gt=0, description="How long one request may take.")
+    translator: str | None = Field(
+        default=None, description="`module:function` that turns each prompt into words the model knows."
+    )
+    translator_timeout_s: float = Field(default=5, gt=0, description="How long that may take for one request.")
 
 
 class AppConfig(Settings):

@@ -23,6 +23,7 @@ from deployments.gateway.image_store import ImageStore
 from deployments.gateway.prompt_policy import PromptPolicy
 from deployments.gateway.replies import Event
 from deployments.gateway.served_model import ServedModel
+from deployments.gateway.translation import Translator
 from deployments.requests.parsing import parse
 from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, Upload, VariationRequest
 from deployments.telemetry import degraded
@@ -45,7 +46,8 @@ class Gateway:
       build_api: makes the ASGI app that answers HTTP.
 
     Raises:
-      DalleServeError: a model's files or the prompt policy cannot be read, or nothing can be signed.
+      DalleServeError: a model's files or the prompt policy cannot be read, nothing can be signed, or there
+        is no such translator.
     """
 
     def __init__(
@@ -59,6 +61,9 @@ class Gateway:
         self.images = _image_store(config)
         self._signer = _signer(config)
         self._policy = PromptPolicy(config.safety.prompt_policy_file)
+        self._translator = Translator(
+            config.gateway.translator, config.gateway.translator_timeout_s, config.limits.max_prompt_chars
+        )
         self._models = {
             model.id: ServedModel(model, stages[model.id], config.gateway.images_in_flight) for model in config.models
         }
@@ -108,7 +113,7 @@ class Gateway:
     async def draw(self, request: DrawingRequest, upload: Upload | None = None) -> dict[str, Any]:
         """Draws what a checked request asks for; the reply and the errors are those of `generate`."""
         with self._measured(request) as (measured, model):
-            image_request = self._image_request(request, upload, model)
+            image_request = await self._image_request(request, upload, model)
             with self._admission.admit(request.num_drawn):
                 reply = await image_request.draw()
             measured.num_drawn, measured.num_returned = request.num_drawn, len(reply["data"])
@@ -117,7 +122,7 @@ class Gateway:
     async def stream(self, request: DrawingRequest, upload: Upload | None = None) -> AsyncGenerator[Event, None]:
         """Draws what a checked request asks for, and gives events while it does; see `ImageRequest.stream`."""
         with self._measured(request) as (measured, model):
-            image_request = self._image_request(request, upload, model)
+            image_request = await self._image_request(request, upload, model)
             with self._admission.admit(request.num_drawn):
                 async with aclosing(image_request.stream()) as events:
                     async for event in events:
@@ -188,11 +193,14 @@ class Gateway:
         facts = {"model": model.id, "num_drawn": request.num_drawn, "seconds": round(time.monotonic() - started, 3)}
         logger.info("drew images %s", facts, extra=facts)
 
-    def _image_request(self, request: DrawingRequest, upload: Upload | None, model: ServedModel) -> ImageRequest:
+    async def _image_request(self, request: DrawingRequest, upload: Upload | None, model: ServedModel) -> ImageRequest:
         if request.num_drawn > request.n and not model.ranks_images:
             raise InvalidValue(f"{model.id} is served without a scorer to choose by: leave best_of out.", "best_of")
         self._policy.check(request.prompt)
-        return ImageRequest(request, upload, model, self.config, self._signer)
+        translated, warning = await self._translator.translate(request)
+        if translated is not request:
+            self._policy.check(translated.prompt)
+        return ImageRequest(translated, upload, model, self.config, self._signer, warning)
 
     def _model(self, name: str | None) -> ServedModel:
         if not name or (name not in self._models and self._is_alias(name)):

@@ -61,6 +61,7 @@ class ImageRequest:
         model: ServedModel,
         config: AppConfig,
         signer: CredentialSigner | None = None,
+        warning: str = "",
     ):
         self._request = request
         self._prompt = request.prompt  # what a picture without words shows is told by the scorer
@@ -82,6 +83,7 @@ class ImageRequest:
         self._sampling = Sampling(**model.bundle.sampling | given)
         self._check = ImageCheck(model.score, config.safety)
         self._signer = signer
+        self._warning = warning
         self._lacks_notes = self._lacks_signature = False
         self._deadline = time.monotonic() + config.gateway.request_timeout_s
 
@@ -166,6 +168,8 @@ class ImageRequest:
         return reply
 
     def _warnings(self, text: EncodedPrompt, drawn: Sequence[RankedImage]) -> Iterator[str]:
+        if self._warning:
+            yield self._warning
         for name, read, unread in (
             ("prompt", text.num_tokens, text.num_unread),
             ("negative_prompt", text.num_negative_tokens, text.num_negative_unread),

@@ -1,8 +1,9 @@
 import asyncio
 import copy
 import json
+import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -190,6 +191,45 @@ def test_models_are_described_by_id_and_alias(model_folder: Path):
     assert gateway.describe_model("dall-e-2") == model
     with pytest.raises(ModelNotFound, match="Known are: fake"):
         gateway.describe_model("other")
+
+
+def translating(folder: Path, monkeypatch: pytest.MonkeyPatch, words: dict[str, str], **safety: Any) -> Gateway:
+    module = ModuleType("my_words")
+    module.to_english = words.__getitem__  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "my_words", module)
+    config = AppConfig(
+        models=[ModelConfig(id="fake", source=str(folder))],
+        gateway=GatewayConfig(translator="my_words:to_english"),
+        safety=SafetyConfig(**safety),
+    )
+    return Gateway(config, {"fake": fake_stages()}, build_api)
+
+
+def test_prompts_are_drawn_in_the_translators_words(model_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    gateway = translating(model_folder, monkeypatch, {"Ein Apfel": "An apple"})
+    (image,) = generate(gateway, prompt="Ein Apfel")["data"]
+    assert image["revised_prompt"] == "an apple"
+    reply = generate(gateway, prompt="Eine Birne")
+    assert reply["data"][0]["revised_prompt"] == "eine birne" and "could not be translated" in reply["warning"]
+
+
+def test_the_prompt_policy_sees_both_wordings(model_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    rules = model_folder / "rules.txt"
+    rules.write_text("bomb\nverboten\n")
+    asked: list[str] = []
+
+    class Words(dict[str, str]):
+        def __getitem__(self, text: str) -> str:
+            asked.append(text)
+            return super().__getitem__(text)
+
+    words = Words({"eine Bombe": "a bomb", "Apfel": "apple"})
+    gateway = translating(model_folder, monkeypatch, words, prompt_policy_file=str(rules))
+    for prompt in ("eine Bombe", "verboten"):
+        with pytest.raises(errors.ContentRefused):
+            generate(gateway, prompt=prompt)
+    assert generate(gateway, prompt="Apfel")["data"]
+    assert asked == ["eine Bombe", "Apfel"]  # what is refused as it comes is not shown to a translator
 
 
 def all_run(monkeypatch: pytest.MonkeyPatch) -> dict[str, SimpleNamespace]:

@@ -327,6 +327,21 @@ class FilesConfig(Settings):
         description="Where clients reach the service; else the address that each of them called.",
     )
     prompt_in_metadata: bool = Field(default=False, description="Write prompts into the image files.")
+    c2pa_certificates: str | None = Field(
+        default=None, description="PEM file of the certificate that images are signed with, and those up to the root."
+    )
+    c2pa_key: str | None = Field(default=None, description="PEM file of its private key, without a password.")
+    c2pa_timestamp_url: str | None = Field(
+        default=None, description="RFC 3161 authority, asked for the time of each signature; else nobody is."
+    )
+
+    @model_validator(mode="after")
+    def _can_sign_or_not(self) -> "FilesConfig":
+        if (self.c2pa_certificates is None) != (self.c2pa_key is None):
+            raise ValueError("c2pa_certificates and c2pa_key go together: one of them is missing")
+        if self.c2pa_timestamp_url is not None and self.c2pa_key is None:
+            raise ValueError("c2pa_timestamp_url does nothing without c2pa_certificates and c2pa_key")
+        return self
 
 
 class CacheConfig(Settings):
@@ -366,6 +381,10 @@ class GatewayConfig(DeploymentConfig):
         default=10, ge=1, description="Images of one request that are in the stages at a time."
     )
     request_timeout_s: float = Field(default=300, gt=0, description="How long one request may take.")
+    translator: str | None = Field(
+        default=None, description="`module:function` that turns each prompt into words the model knows."
+    )
+    translator_timeout_s: float = Field(default=5, gt=0, description="How long that may take for one request.")
 
 
 class AppConfig(Settings):
@@ -376,8 +395,10 @@ class AppConfig(Settings):
         default=None, description="Id of the model for requests that name none; else the first."
     )
     default_model_aliases: list[str] = Field(
-        default=["dall-e-2", "dall-e-3", "gpt-image-1"], description="Other names of the default model."
+        default=["dall-e-*", "gpt-image-*", "chatgpt-image-*"],
+        description="Other names of the default model; `*` stands for any letters.",
     )
+    strict_models: bool = Field(default=False, description="Take models by their ids alone, by no other name.")
     gateway: GatewayConfig = GatewayConfig()
     limits: Limits = Limits()
     access: AccessConfig = AccessConfig()

@@ -3,6 +3,8 @@
 Each survives pickling, for Python callers get them through a Serve handle. Messages are safe to show to a client.
 """
 
+from typing import Any
+
 from model_core.errors import DalleServeError, InvalidValue
 
 
@@ -15,7 +17,22 @@ class UnknownParameter(InvalidValue):
 
 
 class ContentRefused(InvalidValue):
-    """The operator's policy refuses the prompt or an image."""
+    """The operator's policy refuses the prompt or an image.
+
+    Attributes:
+      stage: `input`, the prompt was refused; `output`, what was drawn.
+    """
+
+    def __init__(self, message: str, param: str | None = None, stage: str = "input"):
+        super().__init__(message, param)
+        self.args = (message, param, stage)
+        self.stage = stage
+
+    @property
+    def moderation_details(self) -> dict[str, Any]:
+        """The same as OpenAI's clients read it; the category is the setting that refused."""
+        category = "prompt_policy" if self.stage == "input" else "refused_concepts"
+        return {"categories": [category], "moderation_stage": self.stage}
 
 
 class InvalidKey(DalleServeError):

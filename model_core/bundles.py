@@ -68,6 +68,8 @@ class Bundle:
       known_prompts: by which its scorer tells what a picture shows that comes without words; each of model.json's
         `known_things` in each of its `known_ways`, such as "{} on a red background". It may leave them out.
       window: so many codes a step tries to draw where that must be the same always; model.json may leave it out.
+      plain_ground: whether what it draws stands on a ground of one colour, which can be cleared; model.json may leave
+        it out.
     """
 
     id: str
@@ -82,6 +84,7 @@ class Bundle:
     example_prompts: tuple[str, ...] = ()
     known_prompts: tuple[str, ...] = ()
     window: int = 1
+    plain_ground: bool = False
 
     @property
     def parts(self) -> dict[str, Path]:
@@ -278,7 +281,7 @@ def _named_parts(folder: Path) -> dict[str, str]:
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
-    """Reads model.json: every key but window and the lists of prompts is needed; all have to be of the right type."""
+    """Reads model.json; window, plain_ground and the lists of prompts may be missing. All are of the right type."""
     card, path = read_json(folder, "model.json"), folder / "model.json"
     fields = {"id": str, "licence": str, "size": int, "sampling": dict, "description": str}
     _check_types(path, card, fields)
@@ -297,9 +300,12 @@ def _read_card(folder: Path) -> dict[str, Any]:
     window = card.get("window", 1)
     if type(window) is not int or window < 1:
         raise CorruptCheckpoint(f"{path}: window must be an integer from 1 on; got {window!r}.")
+    plain_ground = card.get("plain_ground", False)
+    if type(plain_ground) is not bool:
+        raise CorruptCheckpoint(f"{path}: plain_ground must be true or false; got {plain_ground!r}.")
     known = tuple(way.replace("{}", thing) for thing in lists["known_things"] for way in lists["known_ways"])
     found = {"example_prompts": tuple(lists["example_prompts"]), "known_prompts": known, "window": window}
-    return {key: card[key] for key in fields} | found
+    return {key: card[key] for key in fields} | found | {"plain_ground": plain_ground}
 
 
 def _check_types(path: Path, content: dict[str, Any], types: dict[str, type], prefix: str = "") -> None:

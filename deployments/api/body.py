@@ -40,18 +40,19 @@ def _refuse_constant(name: str) -> None:
     raise InvalidValue(f"The body is not JSON: {name} is no number there.")
 
 
-def check_media_type(request: Request, expected: str) -> None:
-    """Refuses a body that is said to be something else, or to be compressed.
+def check_media_type(request: Request, *expected: str) -> str:
+    """Refuses a body that is said to be something else, or to be compressed; gives the kind that it is.
 
     Raises:
       HTTPException: 415.
     """
     media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if media_type != expected:
+    if media_type not in expected:
         said = ascii(media_type[:60]) if media_type else "nothing"
-        raise HTTPException(415, f"The body must be {expected}: say so in Content-Type (it says {said}).")
+        raise HTTPException(415, f"The body must be {' or '.join(expected)}: say so in Content-Type (it says {said}).")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise HTTPException(415, "The body must not be compressed: leave out Content-Encoding.")
+    return media_type
 
 
 async def _read(request: Request, max_bytes: int) -> bytes:

@@ -62,7 +62,7 @@ def _type(field: Json) -> str:
         return " or ".join(_type(kind) for kind in field["anyOf"])
     if "enum" in field:
         return " | ".join(str(value) or "“”" for value in field["enum"])
-    return field.get("format") or field.get("type", "")
+    return field.get("format") or field.get("type") or ("object" if "$ref" in field else "")
 
 
 def _kinds(content: Json) -> str:

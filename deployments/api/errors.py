@@ -84,11 +84,13 @@ class Answer:
     code: str
     param: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    more: dict[str, Any] = field(default_factory=dict)
 
     @property
     def envelope(self) -> dict[str, Any]:
         """The error as OpenAI's clients read it."""
-        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
+        error = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
+        return {"error": error | self.more}
 
     def response(self) -> JSONResponse:
         """The same as a reply."""
@@ -102,7 +104,9 @@ def answer_to(error: Exception) -> Answer:
         if isinstance(error, exception):
             param = "model" if isinstance(error, ModelNotFound) else getattr(error, "param", None)
             headers = {"retry-after": str(error.retry_after_s)} if isinstance(error, Overloaded) else {}
-            return Answer(status, str(error), kind, code, param, headers)
+            refused = isinstance(error, ContentRefused)
+            more = {"moderation_details": error.moderation_details} if refused else {}
+            return Answer(status, str(error), kind, code, param, headers, more)
     if isinstance(error, HTTPException):
         return answer_with(error.status_code, error.detail, dict(error.headers or {}))
     return answer_with(500, "The service failed unexpectedly. Its log tells more.")

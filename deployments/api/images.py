@@ -9,7 +9,8 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from deployments.api.body import read_json_object
+from deployments.api.body import check_media_type, read_json_object
+from deployments.api.data_urls import take_pictures
 from deployments.api.errors import late_error
 from deployments.api.events import event_stream
 from deployments.api.keys import Caller, Keys
@@ -18,9 +19,17 @@ from deployments.gateway.gateway import Gateway
 from deployments.gateway.image_store import SUFFIXES
 from deployments.gateway.replies import Event, Publish, wire_event, wire_reply
 from deployments.requests.parsing import parse
-from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, Upload, VariationRequest
+from deployments.requests.schemas import (
+    DrawingRequest,
+    EditRequest,
+    GenerationRequest,
+    JsonEditRequest,
+    Upload,
+    VariationRequest,
+)
 from model_core.errors import InvalidValue
 
+JSON = "application/json"
 FILES = "/images"  # short-lived and open: the name is the key
 
 
@@ -38,8 +47,12 @@ def image_routes(service: Gateway, keys: Keys) -> APIRouter:
     @router.post("/v1/images/edits")
     async def edit_image(http: Request, caller: Annotated[Caller, Depends(keys)]) -> Response:
         limits = service.config.limits
-        texts, upload = await read_form(http, limits, may_mask=True)
-        request = parse(EditRequest, texts, limits, as_text=True)
+        if check_media_type(http, "multipart/form-data", JSON) == JSON:
+            fields = await read_json_object(http, limits.max_upload_bytes)
+            request, upload = take_pictures(parse(JsonEditRequest, fields, limits))
+        else:
+            texts, upload = await read_form(http, limits, may_mask=True)
+            request = parse(EditRequest, texts, limits, as_text=True)
         return await _answer(service, http, caller, request, upload, "image_edit")
 
     @router.post("/v1/images/variations")

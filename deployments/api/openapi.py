@@ -23,7 +23,13 @@ from deployments.api.reply_schemas import (
     Readiness,
 )
 from deployments.config import Limits
-from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, VariationRequest
+from deployments.requests.schemas import (
+    DrawingRequest,
+    EditRequest,
+    GenerationRequest,
+    JsonEditRequest,
+    VariationRequest,
+)
 
 Json = dict[str, Any]
 
@@ -32,6 +38,7 @@ REPLIES: tuple[type[BaseModel], ...] = (
     ImagesReply, PartialImage, Completed, ErrorReply, Model, ModelList, KeyUsage, Health, Readiness, DemoReply,
     DemoVersion,
 )  # fmt: skip
+JSON_KINDS = (GenerationRequest, JsonEditRequest)  # the others are forms
 REASONS = {
     400: "A field is wrong, or the content policy refuses",
     401: "No key, or a wrong one",
@@ -51,7 +58,7 @@ def document(limits: Limits, has_keys: bool) -> Json:
     schemas: Json = {}
     for reply in REPLIES:
         _add_schema(schemas, reply.__name__, reply.model_json_schema(mode="serialization", ref_template=_REF))
-    for kind in (GenerationRequest, EditRequest, VariationRequest):
+    for kind in (*JSON_KINDS, EditRequest, VariationRequest):
         _add_schema(schemas, kind.__name__, _request_schema(kind, limits))
     return {
         "openapi": "3.1.0",
@@ -80,7 +87,14 @@ def _paths() -> Json:
         "/v1/images/generations": {
             "post": _operation("Draw images of a prompt", _drawn(), drawing, body=_json(_ref(GenerationRequest)))
         },
-        "/v1/images/edits": {"post": _operation("Draw on a picture", _drawn(), drawing, body=_form(_ref(EditRequest)))},
+        "/v1/images/edits": {
+            "post": _operation(
+                "Draw on a picture",
+                _drawn(),
+                drawing,
+                body=_form(_ref(EditRequest)) | _json(_ref(JsonEditRequest)),
+            )
+        },
         "/v1/images/variations": {
             "post": _operation("Draw variations of a picture", _drawn(), drawing, body=_form(_ref(VariationRequest)))
         },
@@ -187,8 +201,8 @@ def _request_schema(kind: type[DrawingRequest], limits: Limits) -> Json:
     fields["best_of"]["maximum"] = limits.max_best_of
     for name, field in fields.items():
         if name not in schema.get("required", ()):
-            fields[name] = _with_null(field) if kind is GenerationRequest else _without_null(field)
-    if kind is GenerationRequest:
+            fields[name] = _with_null(field) if kind in JSON_KINDS else _without_null(field)
+    if kind in JSON_KINDS:
         return schema
     fields["image"] = FILE | {"description": "A PNG, JPEG or WebP file."}
     if kind is EditRequest:

@@ -56,7 +56,7 @@ class Effective(Exact):
 
     output_format: Literal["png", "jpeg", "webp"]
     size: str
-    background: Literal["opaque"]
+    background: Literal["opaque", "transparent"]
     quality: Literal["low", "medium", "high", "xhigh", "max", "standard", "hd"]
 
 
@@ -101,6 +101,13 @@ class Completed(Drawn, Told):
     created_at: int
 
 
+class ModerationDetails(Exact):
+    """What refused: the setting, and whether it looked at the prompt or at the images."""
+
+    categories: list[str]
+    moderation_stage: Literal["input", "output"]
+
+
 class ErrorDetails(Exact):
     """What is wrong."""
 
@@ -108,6 +115,7 @@ class ErrorDetails(Exact):
     type: str
     param: str | None
     code: str | None
+    moderation_details: ModerationDetails | None = Field(default=None, description="Of a content policy's refusal.")
 
 
 class ErrorReply(Exact):
@@ -127,6 +135,7 @@ class Model(Exact):
     licence: str
     description: str
     ranks_images: bool
+    backgrounds: list[Literal["opaque", "transparent"]] = Field(description="What a request may ask for.")
     example_prompts: list[str]
     sampling: dict[str, float]
     max_n: int

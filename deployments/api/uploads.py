@@ -14,10 +14,9 @@ from deployments.api.body import check_media_type
 from deployments.config import Limits
 from deployments.errors import MissingParameter, UnknownParameter
 from deployments.requests.parsing import plain
-from deployments.requests.schemas import Upload
+from deployments.requests.schemas import MAX_IMAGES, Upload
 from model_core.errors import InvalidValue
 
-MAX_IMAGES = 16
 MAX_TEXTS = 64
 _IMAGE = re.compile(r"image(\[[0-9]{0,2}\])?", re.ASCII)  # OpenAI's clients send a list as image[], others repeat image
 

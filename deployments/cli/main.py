@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import model_core.shipped.cli  # noqa: F401  adds its commands to those of training
-from deployments.cli import bench, convert, doctor, generate, models, plan, serve
+from deployments.cli import bench, convert, doctor, generate, mcp_server, models, plan, serve
 from deployments.cli.terminal import ExplainingGroup
 from model_core.shipped.evaluation.cli import evaluate
 from model_core.training.cli import app as train_app
@@ -43,6 +43,7 @@ app.command("demo")(serve.demo)
 app.command("convert")(convert.convert)
 app.command("doctor")(doctor.doctor)
 app.command("plan")(plan.plan)
+app.command("mcp")(mcp_server.mcp)
 app.command("eval")(evaluate)
 app.add_typer(models.app, name="models")
 app.add_typer(bench.app, name="bench")

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from deployments.gateway.quotas import Quotas
 from deployments.gateway.replies import Event, completed_events
 from deployments.gateway.served_model import ServedModel
 from deployments.gateway.settings import changed
+from deployments.gateway.translation import Translator
 from deployments.gateway.usage import USAGE_COUNTS, Usage
 from deployments.requests.parsing import parse
 from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, Upload, VariationRequest
@@ -36,6 +38,7 @@ from deployments.telemetry import degraded
 from deployments.telemetry.metrics import MeasuredRequest, RequestMetrics
 from model_core.cache import cache_folder
 from model_core.errors import DalleServeError, InvalidValue, ModelNotFound
+from model_core.pictures.content_credentials import CredentialSigner
 
 logger = logging.getLogger("ray.serve")
 
@@ -52,7 +55,8 @@ class Gateway:
       commons: handle of what gateways share; None where there is but one gateway.
 
     Raises:
-      DalleServeError: a model's files or the prompt policy cannot be read.
+      DalleServeError: a model's files or the prompt policy cannot be read, nothing can be signed, or there
+        is no such translator.
     """
 
     def __init__(
@@ -65,7 +69,11 @@ class Gateway:
         self.config = config
         self._build_api = build_api
         self.images = _image_store(config)
+        self._signer = _signer(config)
         self._policy = PromptPolicy(config.safety.prompt_policy_file)
+        self._translator = Translator(
+            config.gateway.translator, config.gateway.translator_timeout_s, config.limits.max_prompt_chars
+        )
         self._models = {
             model.id: ServedModel(
                 model, stages[model.id], config.gateway.images_in_flight, config.cache.prompts_max_bytes
@@ -269,7 +277,7 @@ class Gateway:
     ) -> AsyncGenerator[Event, None]:
         """Previews, where they are asked for, and at the end the reply."""
         with self._measured(request, caller) as (measured, model):
-            asked = self._asked(request, upload, model, caller)
+            asked = await self._asked(request, upload, model, caller)
             async with aclosing(self._answers.to(asked)) as items:
                 async for item in items:
                     if is_reply(item):
@@ -296,14 +304,26 @@ class Gateway:
             output_tokens=tokens["output_tokens"] if drawn else 0,
         )
 
-    def _asked(self, request: DrawingRequest, upload: Upload | None, model: ServedModel, caller: Caller) -> Asked:
+    async def _asked(self, request: DrawingRequest, upload: Upload | None, model: ServedModel, caller: Caller) -> Asked:
         if request.num_drawn > request.n and not model.ranks_images:
             raise InvalidValue(f"{model.id} is served without a scorer to choose by: leave best_of out.", "best_of")
         self._policy.check(request.prompt)
+        translated, warning = await self._translator.translate(request)
+        if translated is not request:
+            self._policy.check(translated.prompt)
         is_batch = caller.asks_for_batch(request.priority)
-        image_request = ImageRequest(request, upload, model, self.config, may_keep=caller.may_keep, is_batch=is_batch)
+        image_request = ImageRequest(
+            translated,
+            upload,
+            model,
+            self.config,
+            self._signer,
+            warning,
+            may_keep=caller.may_keep,
+            is_batch=is_batch,
+        )
         return Asked(
-            request=request,
+            request=translated,
             upload=upload,
             image_request=image_request,
             caller=caller,
@@ -313,12 +333,17 @@ class Gateway:
         )
 
     def _model(self, name: str | None) -> ServedModel:
-        if not name or name in self.config.default_model_aliases:
+        if not name or (name not in self._models and self._is_alias(name)):
             name = self.config.default_model_id
         if name not in self._models:
             known = ", ".join(self._models)
             raise ModelNotFound(f"There is no model {name[:60]!a} here. Known are: {known}.")
         return self._models[name]
+
+    def _is_alias(self, name: str) -> bool:
+        if self.config.strict_models:
+            return False
+        return any(fnmatchcase(name, pattern) for pattern in self.config.default_model_aliases)
 
     def _with_files(self, kind: type[DrawingRequest], request: dict[str, Any]) -> tuple[Any, Upload]:
         fields = dict(request)
@@ -333,6 +358,15 @@ class Gateway:
 def _bounds(config: AppConfig) -> tuple[int, int]:
     """How many images may be pending, and how many of batch work: the largest request among them."""
     return config.gateway.max_pending_images, max(config.gateway.max_pending_batch_images, config.limits.max_best_of)
+
+
+def _signer(config: AppConfig) -> CredentialSigner | None:
+    """What signs the files, where the operator has a certificate."""
+    files = config.files
+    if files.c2pa_certificates is None or files.c2pa_key is None:
+        return None
+    certificates, key = Path(files.c2pa_certificates).expanduser(), Path(files.c2pa_key).expanduser()
+    return CredentialSigner(certificates, key, files.c2pa_timestamp_url)
 
 
 def _image_store(config: AppConfig) -> ImageStore | None:

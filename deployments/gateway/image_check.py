@@ -46,6 +46,7 @@ class ImageCheck:
                 f"{len(refused)} of {len(images)} images were refused by this service's content policy (seed "
                 f"{', '.join(refused)}). Another seed or prompt may do.",
                 "prompt",
+                "output",
             )
         return found
 

@@ -22,13 +22,18 @@ from deployments.gateway.replies import Event, usage
 from deployments.gateway.served_model import ServedModel
 from deployments.requests.parsing import parse_size
 from deployments.requests.schemas import DrawingRequest, EditRequest, Upload, VariationRequest
+from deployments.telemetry import degraded
+from model_core.errors import InvalidValue
 from model_core.families.conditions import EncodedPrompt
 from model_core.pictures import editing, images
+from model_core.pictures.content_credentials import CredentialSigner
+from model_core.pictures.plain_ground import clear_ground
 from model_core.sampler.sequence import SEEDS, Sampling
 from model_core.scorers.ranking import RankedImage
 
 logger = logging.getLogger("ray.serve")
 
+SIGNATURES = "content_credentials"  # their name where they fail
 NOTED_CHARS = 2000  # of a prompt in an image file: EXIF has room for 64 KB
 
 
@@ -53,7 +58,7 @@ class ImageRequest:
       is_batch: whether it is drawn only where there is room.
 
     Raises:
-      InvalidValue: the size cannot be had.
+      InvalidValue: the size or the background cannot be had.
     """
 
     def __init__(
@@ -62,6 +67,8 @@ class ImageRequest:
         upload: Upload | None,
         model: ServedModel,
         config: AppConfig,
+        signer: CredentialSigner | None = None,
+        warning: str = "",
         *,
         may_keep: bool = True,
         is_batch: bool = False,
@@ -74,13 +81,22 @@ class ImageRequest:
         self._model = model
         self._config = config
         self._width, self._height = parse_size(request.size, model.side, config.limits)
+        self._clears_ground = request.background == "transparent"
+        if self._clears_ground and not model.bundle.plain_ground:
+            raise InvalidValue(
+                f"{model.id} does not draw on a plain ground, which alone could be cleared: leave background out.",
+                "background",
+            )
+        self._kept_grounds: list[int] = []  # seeds of images whose ground is not plain after all
         first = request.seed if request.seed is not None else secrets.randbelow(SEEDS)
         self._seeds = [(first + i) % SEEDS for i in range(request.num_drawn)]
         given = {field.name: getattr(request, field.name) for field in fields(Sampling)}
         given = {name: value for name, value in given.items() if value is not None}
         self._sampling = Sampling(**model.sampling | given)
         self._check = ImageCheck(model.score, config.safety)
-        self._lacks_notes = False
+        self._signer = signer
+        self._warning = warning
+        self._lacks_notes = self._lacks_signature = False
         self.is_complete = True
         self._deadline = time.monotonic() + config.gateway.request_timeout_s
 
@@ -156,17 +172,20 @@ class ImageRequest:
             {"image": file, "seed": image.seed, "clip_score": image.score, "revised_prompt": prepared.encoded.words}
             for image, file in zip(drawn, files, strict=True)
         ]
-        reply = {"created": int(time.time()), "data": data, "usage": self._usage(prepared), **self._effective()}
+        is_clear = self._clears_ground and len(self._kept_grounds) < len(data)
+        reply = {"created": int(time.time()), "data": data, "usage": self._usage(prepared), **self._effective(is_clear)}
         reply |= {"model": self._model.id, "native_size": self._model.size}
         if self._upload is not None and len(self._upload.images) > 1:
             reply["ignored_images"] = len(self._upload.images) - 1
         if warnings := list(self._warnings(prepared.encoded, drawn)):
             reply["warning"] = " ".join(warnings)
         unranked = self._model.ranks_images and any(image.score is None for image in drawn)
-        self.is_complete = not (unranked or self._lacks_notes)
+        self.is_complete = not (unranked or self._lacks_notes or self._lacks_signature or self._warning)
         return reply
 
     def _warnings(self, text: EncodedPrompt, drawn: Sequence[RankedImage]) -> Iterator[str]:
+        if self._warning:
+            yield self._warning
         for name, read, unread in (
             ("prompt", text.num_tokens, text.num_unread),
             ("negative_prompt", text.num_negative_tokens, text.num_negative_unread),
@@ -181,8 +200,13 @@ class ImageRequest:
             yield "The scorer is down: images are not ranked, and have no clip_score."
         if self._request.negative_prompt and not self._sampling.is_guided:
             yield "negative_prompt does nothing at guidance_scale 1, where nothing is led away from; try 1.5."
+        if self._kept_grounds:
+            seeds = ", ".join(map(str, sorted(self._kept_grounds)))
+            yield f"The ground is not plain, and stays, in the image of seed {seeds}: ask for one thing, on one colour."
         if self._lacks_notes:
             yield "The files could not be made to say how they were drawn."
+        if self._lacks_signature:
+            yield "The files could not be signed, and have no C2PA manifest."
 
     async def _look_at(self, drawn: Sequence[RankedImage]) -> None:
         if not self._check.is_on:
@@ -211,12 +235,25 @@ class ImageRequest:
         veiled = images.veil(image, int(image.shape[0] * drawn_share))
         if prepared.repaint is not None:  # what stays is there from the beginning
             veiled = editing.keep_pixels(veiled, image, prepared.repaint)
-        return self._finish(prepared, veiled, seed)
+        return self._write(self._with_kept_pixels(prepared, veiled), seed)
 
     def _finish(self, prepared: _Prepared, image: np.ndarray, seed: int) -> bytes:
-        if isinstance(self._request, EditRequest) and self._request.input_fidelity == "high":
-            assert prepared.canvas is not None and prepared.repaint is not None
-            image = editing.keep_pixels(image, prepared.canvas.image, prepared.repaint)
+        image = self._with_kept_pixels(prepared, image)
+        if self._clears_ground:
+            cleared = clear_ground(image)
+            if cleared is None:
+                self._kept_grounds.append(seed)
+            else:
+                image = cleared
+        return self._signed(self._write(image, seed))
+
+    def _with_kept_pixels(self, prepared: _Prepared, image: np.ndarray) -> np.ndarray:
+        if not isinstance(self._request, EditRequest) or self._request.input_fidelity == "low":
+            return image
+        assert prepared.canvas is not None and prepared.repaint is not None
+        return editing.keep_pixels(image, prepared.canvas.image, prepared.repaint)
+
+    def _write(self, image: np.ndarray, seed: int) -> bytes:
         sized = images.fit(image, self._width, self._height)
         encode = partial(images.encode, sized, self._request.file_format, self._request.output_compression)
         try:
@@ -227,6 +264,21 @@ class ImageRequest:
             self._lacks_notes = True
             return file
 
+    def _signed(self, file: bytes) -> bytes:
+        """The last of all writes: a signature is over everything else in the file."""
+        if self._signer is None:
+            return file
+        try:
+            signed = self._signer.sign(
+                file, self._request.file_format, self._model.id, is_edit=self._upload is not None
+            )
+        except Exception as error:
+            degraded.failed(SIGNATURES, "files cannot be signed, and are delivered without", repr(error))
+            self._lacks_signature = True
+            return file
+        degraded.works(SIGNATURES)
+        return signed
+
     def _notes(self, seed: int) -> dict[str, str]:
         """What the file says of itself: what draws this very image again, so neither n nor best_of."""
         notes = {"model": self._model.id, "seed": str(seed), "parameters": json.dumps(asdict(self._sampling))}
@@ -236,12 +288,12 @@ class ImageRequest:
                 notes["negative_prompt"] = self._request.negative_prompt[:NOTED_CHARS]
         return notes
 
-    def _effective(self) -> dict[str, str]:
+    def _effective(self, is_clear: bool = False) -> dict[str, str]:
         """What OpenAI's replies and events say of their images: what was done; of the quality, what was asked for."""
         return {
             "output_format": self._request.file_format,
             "size": f"{self._width}x{self._height}",
-            "background": "opaque",
+            "background": "transparent" if is_clear else "opaque",
             "quality": self._request.quality
             if self._request.quality not in ("", "auto")
             else "high",  # there is but one

@@ -114,6 +114,7 @@ class ServedModel:
             "licence": self.bundle.licence,
             "description": self.bundle.description,
             "ranks_images": self.ranks_images,
+            "backgrounds": ["opaque", *(["transparent"] if self.bundle.plain_ground else [])],
             "example_prompts": list(self.bundle.example_prompts),
             "sampling": dict(self.sampling),
         }

@@ -49,6 +49,8 @@ def parse(kind: type[Request], fields: Any, limits: Limits, *, as_text: bool = F
     _check_stream(request)
     if request.output_compression < 100 and request.file_format == "png":
         raise InvalidValue("output_compression below 100 goes with output_format jpeg or webp.", "output_compression")
+    if request.background == "transparent" and request.file_format == "jpeg":
+        raise InvalidValue("background transparent goes with output_format png or webp.", "background")
     return request
 
 
@@ -142,6 +144,7 @@ def _explained(error: ValidationError, kind: type[DrawingRequest], limits: Limit
     if problem["type"] == "missing":
         return MissingParameter(f"Missing required parameter: '{name}'.", name)
     message = problem["msg"].replace("Input should", "must", 1).replace("String should", "must", 1)
+    message = message.replace("List should", "must", 1).replace(" after validation", "", 1)
     if problem["type"].startswith(("greater_than", "less_than")):
         message = _range(kind, name, limits)
     if name == "size":

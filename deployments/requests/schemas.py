@@ -18,6 +18,7 @@ Size = Annotated[str, StringConstraints(pattern=r"^(auto|[1-9][0-9]{0,4}x[1-9][0
 Name = Annotated[str, StringConstraints(max_length=512)]
 
 MAX_PARTIAL_IMAGES = 3
+MAX_IMAGES = 16  # uploads of an edit
 
 
 class DrawingRequest(BaseModel):
@@ -76,11 +77,15 @@ class DrawingRequest(BaseModel):
         default=None, description="`batch` is drawn where nobody waits for the room; else as the API key says."
     )
 
-    # Of OpenAI's fields those that change no image here: there is one quality and nothing is transparent.
+    background: Literal["auto", "opaque", "transparent", ""] = Field(
+        default="auto",
+        description="`transparent` clears the ground, in PNG and WebP, of models whose `backgrounds` say so.",
+    )
+
+    # Of OpenAI's fields those that change no image here: there is one quality.
     quality: Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd", ""] = Field(
         default="auto", description="Comes back in the reply; there is one quality."
     )
-    background: Literal["auto", "opaque", ""] = Field(default="auto", description="Images are opaque.")
     complexity: Literal["low", "medium", "high"] | None = Field(default=None, description="Accepted; changes nothing.")
     safety_identifier: Name | None = Field(default=None, description="Who asks; comes back in the reply.")
     user: Name | None = Field(default=None, description="The older name of safety_identifier.")
@@ -96,14 +101,17 @@ class DrawingRequest(BaseModel):
         return self.output_format or "png"
 
 
+Moderation = Annotated[
+    Literal["auto", "low", ""], Field(description="Accepted; what is refused is the operator's to say.")
+]
+
+
 class GenerationRequest(DrawingRequest):
     """The body of `POST /v1/images/generations`."""
 
     prompt: Annotated[str, StringConstraints(min_length=1)] = Field(description="What to draw.")
     style: Literal["vivid", "natural", ""] | None = Field(default=None, description="Accepted; changes nothing.")
-    moderation: Literal["auto", "low", ""] = Field(
-        default="auto", description="Accepted; what is refused is the operator's to say."
-    )
+    moderation: Moderation = "auto"
 
 
 class EditRequest(DrawingRequest):
@@ -115,6 +123,29 @@ class EditRequest(DrawingRequest):
     )
     keep: float = Field(
         default=0.5, ge=0, lt=1, description="Without a mask: the share of the picture, from the top, that stays."
+    )
+    moderation: Moderation = "auto"
+
+
+class PictureReference(BaseModel):
+    """A picture in a JSON body."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    image_url: str | None = Field(
+        default=None, description="`data:image/png;base64,…`: PNG, JPEG or WebP. No other URL is taken."
+    )
+    file_id: str | None = Field(default=None, description="Refused: uploaded files cannot be drawn on.")
+
+
+class JsonEditRequest(EditRequest):
+    """The same as JSON, with its pictures."""
+
+    images: list[PictureReference] = Field(
+        min_length=1, max_length=MAX_IMAGES, description="The first is drawn on; the others are only checked."
+    )
+    mask: PictureReference | None = Field(
+        default=None, description="A picture of the image's size; alpha 0 marks what to repaint."
     )
 
 

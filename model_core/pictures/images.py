@@ -47,7 +47,7 @@ def encode_png(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
 
 
 def encode(
-    image: UInt8[np.ndarray, "height width 3"],
+    image: UInt8[np.ndarray, "height width channels"],
     output_format: str,
     compression: int = 100,
     notes: Mapping[str, str] | None = None,
@@ -55,6 +55,7 @@ def encode(
     """Turns an image into the bytes of a picture file; the same arguments give the same bytes.
 
     Args:
+      image: with a fourth channel, alpha, for `png` and `webp` alone.
       output_format: `png`, `jpeg` or `webp`.
       compression: 0 (smallest) to 100 (best), as OpenAI's `output_compression`; PNG loses nothing and ignores it.
       notes: what the file is to say of itself, see `provenance.py`; None says nothing.
@@ -66,15 +67,22 @@ def encode(
     return buffer.getvalue()
 
 
-def fit(image: UInt8[np.ndarray, "h w 3"], width: int, height: int) -> UInt8[np.ndarray, "height width 3"]:
-    """Scales an image to fit into width × height (Lanczos); what stays free takes the colour of the border it meets."""
+def fit(
+    image: UInt8[np.ndarray, "h w channels"], width: int, height: int
+) -> UInt8[np.ndarray, "height width channels"]:
+    """Scales an image to fit into width × height (Lanczos); what stays free takes the colour of the border it meets.
+
+    With a fourth channel, alpha, what stays free is clear.
+    """
     if image.shape[:2] == (height, width):
         return image
     scale = min(width / image.shape[1], height / image.shape[0])
     inner_width, inner_height = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
     scaled = Image.fromarray(image).resize((inner_width, inner_height), Image.Resampling.LANCZOS)
-    fitted = np.empty((height, width, 3), np.uint8)
-    if inner_width < width:
+    fitted = np.zeros((height, width, image.shape[2]), np.uint8)
+    if image.shape[2] == 4:
+        pass
+    elif inner_width < width:
         fitted[:, : width // 2] = np.median(image[:, 0], axis=0)
         fitted[:, width // 2 :] = np.median(image[:, -1], axis=0)
     else:

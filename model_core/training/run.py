@@ -154,7 +154,7 @@ class TrainingRun:
         }
         if (self.model / "model.json").exists():
             before = read_json(self.model, "model.json")
-            told |= {key: before[key] for key in (*told, "window") if key in before}
+            told |= {key: before[key] for key in (*told, "window", "plain_ground") if key in before}
         measured = {
             "size": side,
             "sampling": self.preset.sampling,

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from openai.types import ImagesResponse
 from PIL import Image
 
 from deployments.api.reply_schemas import ImagesReply
@@ -131,6 +132,27 @@ def test_an_edit_keeps_what_it_is_told_to(client: openai.OpenAI):
         original = Image.open(io.BytesIO(picture(32, 32))).crop((0, 0, 32, 16))
         difference = max(abs(a - b) for a, b in zip(upper.tobytes(), original.tobytes(), strict=True))
         assert difference <= distance
+
+
+def test_todays_names_and_an_edit_as_json(client: openai.OpenAI):
+    """What applications hard-code, and what gateways in between make of an edit."""
+    drawn = client.images.generate(
+        prompt="an avocado", model="gpt-image-2.6-flare", size="1024x1024", quality="standard", style="vivid",
+        moderation="low", background="opaque", extra_query={"api-version": "2026-10-01"},
+    )  # fmt: skip
+    assert drawn.data and decoded(drawn.data[0]).size == (1024, 1024) and drawn.quality == "standard"
+    assert drawn.model_extra and drawn.model_extra["model"] == "tiny" == client.models.retrieve("dall-e-3").id
+    files = (base64.b64encode(picture(alpha=alpha)).decode() for alpha in (None, 0))
+    image, mask = ({"image_url": f"data:image/png;base64,{file}"} for file in files)
+    body = {"prompt": "an avocado", "images": [image], "mask": mask, "moderation": "auto"}
+    edited = client.post("/images/edits", body=body, cast_to=ImagesResponse)
+    assert edited.usage and edited.usage.output_tokens == 32
+    with pytest.raises(openai.BadRequestError, match="nothing is fetched") as refused:
+        client.post("/images/edits", body=body | {"images": [{"image_url": "http://a/b"}]}, cast_to=ImagesResponse)
+    assert refused.value.param == "images[0].image_url"
+    with pytest.raises(openai.BadRequestError, match="plain ground") as opaque:
+        client.images.generate(prompt="an avocado", background="transparent")
+    assert opaque.value.param == "background"
 
 
 def test_edits_stream(client: openai.OpenAI):

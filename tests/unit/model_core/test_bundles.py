@@ -92,6 +92,15 @@ def test_a_card_may_say_what_the_model_knows(folder):
             bundles.resolve(folder)
 
 
+def test_a_card_may_say_that_the_model_draws_on_a_plain_ground(folder):
+    assert bundles.resolve(folder).plain_ground is False
+    assert bundles.resolve("emoji").plain_ground is True
+    for wrong in ("white", 1, None):
+        (folder / "model.json").write_text(json.dumps(CARD | {"plain_ground": wrong}))
+        with pytest.raises(CorruptCheckpoint, match="plain_ground must be true or false"):
+            bundles.resolve(folder)
+
+
 def test_a_card_may_say_how_many_codes_a_step_should_try(folder):
     assert bundles.resolve(folder).window == 1
     (folder / "model.json").write_text(json.dumps(CARD | {"window": 8}))

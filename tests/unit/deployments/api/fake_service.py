@@ -4,6 +4,7 @@ An image is a PNG of 2×2 pixels, all of its seed mod 256; image i has the seed 
 """
 
 import asyncio
+import base64
 import io
 import json
 from collections.abc import AsyncGenerator, Callable
@@ -86,6 +87,7 @@ class FakeService:
             "licence": "none",
             "description": "",
             "ranks_images": True,
+            "backgrounds": ["opaque"],
             "example_prompts": [],
             "sampling": {"top_k": 0},
         }
@@ -140,6 +142,10 @@ def png(width: int = 4, height: int = 4, mode: str = "RGB", colour: Any = 128) -
     return buffer.getvalue()
 
 
+def data_url(file: bytes, kind: str = "image/png") -> str:
+    return f"data:{kind};base64,{base64.b64encode(file).decode()}"
+
+
 def events_of(reply: httpx.Response) -> list[dict[str, Any]]:
     """The events of a stream; each one's name is its type."""
     found = []
@@ -157,7 +163,8 @@ def events_of(reply: httpx.Response) -> list[dict[str, Any]]:
 def assert_envelope(reply: httpx.Response, status: int, code: str) -> None:
     assert reply.status_code == status, reply.text
     error = reply.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
+    refused = {"moderation_details"} if code == "content_policy_violation" else set()
+    assert set(error) == {"message", "type", "param", "code"} | refused
     assert error["code"] == code
     assert error["message"] and error["type"]
     assert "Traceback" not in reply.text and len(reply.text) < 2000

@@ -192,7 +192,9 @@ def test_a_broken_or_large_form_is_refused():
         assert ask(service, "POST", EDITS, content=body, headers=multipart).status_code == 400
     assert_envelope(ask(service, "POST", EDITS, content=b"", headers={"content-type": "multipart/form-data"}), 400,
                     "invalid_value")  # fmt: skip
-    assert_envelope(ask(service, "POST", EDITS, json={"prompt": "a"}), 415, "unsupported_media_type")
+    assert_envelope(ask(service, "POST", EDITS, content=b"a", headers={"content-type": "text/plain"}), 415,
+                    "unsupported_media_type")  # fmt: skip
+    assert_envelope(ask(service, "POST", VARIATIONS, json={}), 415, "unsupported_media_type")
     reply = post_form(EDITS, [("image", ("a", bytes(5000)))], service, prompt="a")
     assert_envelope(reply, 413, "body_too_large")
 

@@ -62,6 +62,6 @@ def test_the_documentation_fetches_nothing_from_elsewhere(path: str):
 def test_the_page_names_every_field():
     page = docs_page(document(Limits(), False))
     schemas = document(Limits(), False)["components"]["schemas"]
-    for kind in ("GenerationRequest", "EditRequest", "VariationRequest"):
+    for kind in ("GenerationRequest", "EditRequest", "JsonEditRequest", "VariationRequest"):
         assert all(f"<code>{name}</code>" in page for name in schemas[kind]["properties"])
     assert json.dumps(schemas)

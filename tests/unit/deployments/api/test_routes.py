@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from deployments.api.errors import STATUSES, TABLE
-from deployments.api.reply_schemas import Health, Model, ModelList, Readiness
+from deployments.api.reply_schemas import ErrorReply, Health, Model, ModelList, Readiness
 from deployments.config import AccessConfig, AppConfig, Limits
-from deployments.errors import Overloaded
+from deployments.errors import ContentRefused, Overloaded
 from model_core.errors import InvalidValue
-from tests.unit.deployments.api.fake_service import GENERATIONS, FakeService, ask, assert_envelope
+from tests.unit.deployments.api.fake_service import GENERATIONS, FakeService, ask, assert_envelope, events_of
 
 DOCS = Path(__file__).parents[4] / "docs"
 
@@ -94,6 +94,19 @@ def test_the_table_is_the_documented_one():
     assert {(line[1], line[3]) for line in TABLE} <= documented
     known = {line[3] for line in TABLE} | {code for _, code in STATUSES.values()}
     assert {code for _, code in documented} <= known
+
+
+@pytest.mark.parametrize(("stage", "category"), [("input", "prompt_policy"), ("output", "refused_concepts")])
+def test_a_refusal_says_who_refused_and_when(stage: str, category: str):
+    """Clients tell a refusal by its code or by these details."""
+    service = FakeService()
+    service.error = ContentRefused("not here", "prompt", stage)
+    for fields in ({}, {"stream": True}, {"stream": True, "partial_images": 1}):
+        reply = ask(service, "POST", GENERATIONS, json={"prompt": "a"} | fields)
+        error = events_of(reply)[-1]["error"] if "partial_images" in fields else reply.json()["error"]
+        ErrorReply.model_validate({"error": error})
+        assert (error["type"], error["code"]) == ("invalid_request_error", "content_policy_violation")
+        assert error["moderation_details"] == {"categories": [category], "moderation_stage": stage}
 
 
 @pytest.mark.parametrize("partial_images", [0, 2])

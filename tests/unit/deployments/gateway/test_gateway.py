@@ -1,8 +1,9 @@
 import asyncio
 import copy
 import json
+import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import httpx
@@ -316,9 +317,41 @@ def test_what_is_not_given_is_the_models_default(model_folder: Path):
     assert (sampling.guidance_scale, sampling.temperature, sampling.top_k, sampling.top_p) == (4.0, 1.0, 7, 1.0)
 
 
-@pytest.mark.parametrize("name", [None, "", "fake", "dall-e-2", "dall-e-3", "gpt-image-1"])
+TODAYS_NAMES = ["dall-e-2", "dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2-2026-04-21",
+                "gpt-image-2.5-sunburst", "gpt-image-2.6-flare", "chatgpt-image-latest"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [None, "", "fake", *TODAYS_NAMES])
 def test_names_of_the_default_model(model_folder: Path, name: str | None):
     assert generate(make_gateway(model_folder), model=name)["data"]
+
+
+def aliased(folder: Path, **settings: Any) -> Gateway:
+    models = [ModelConfig(id=name, source=str(folder)) for name in ("fake", "gpt-image-of-our-own")]
+    return Gateway(AppConfig(models=models, **settings), {model.id: fake_stages() for model in models}, build_api)
+
+
+def test_a_models_own_id_goes_before_any_alias(model_folder: Path):
+    gateway = aliased(model_folder)
+    assert gateway.describe_model("gpt-image-of-our-own")["id"] == "gpt-image-of-our-own"
+    assert gateway.describe_model("gpt-image-2")["id"] == "fake"
+    with pytest.raises(ModelNotFound):
+        gateway.describe_model("my-gpt-image-2")
+
+
+def test_aliases_are_the_operators(model_folder: Path):
+    gateway = aliased(model_folder, default_model_aliases=["sd*"])
+    assert gateway.describe_model("sdxl")["id"] == "fake"
+    with pytest.raises(ModelNotFound):
+        gateway.describe_model("dall-e-2")
+
+
+def test_strict_models_have_no_aliases(model_folder: Path):
+    gateway = aliased(model_folder, strict_models=True)
+    assert gateway.describe_model("gpt-image-of-our-own") and gateway.describe_model("fake")
+    for name in TODAYS_NAMES:
+        with pytest.raises(ModelNotFound, match="Known are: fake, gpt-image-of-our-own"):
+            gateway.describe_model(name)
 
 
 @pytest.mark.parametrize(
@@ -414,6 +447,45 @@ def test_models_are_described_by_id_and_alias(model_folder: Path):
     assert gateway.describe_model("dall-e-2") == model
     with pytest.raises(ModelNotFound, match="Known are: fake"):
         gateway.describe_model("other")
+
+
+def translating(folder: Path, monkeypatch: pytest.MonkeyPatch, words: dict[str, str], **safety: Any) -> Gateway:
+    module = ModuleType("my_words")
+    module.to_english = words.__getitem__  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "my_words", module)
+    config = AppConfig(
+        models=[ModelConfig(id="fake", source=str(folder))],
+        gateway=GatewayConfig(translator="my_words:to_english"),
+        safety=SafetyConfig(**safety),
+    )
+    return Gateway(config, {"fake": fake_stages()}, build_api)
+
+
+def test_prompts_are_drawn_in_the_translators_words(model_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    gateway = translating(model_folder, monkeypatch, {"Ein Apfel": "An apple"})
+    (image,) = generate(gateway, prompt="Ein Apfel")["data"]
+    assert image["revised_prompt"] == "an apple"
+    reply = generate(gateway, prompt="Eine Birne")
+    assert reply["data"][0]["revised_prompt"] == "eine birne" and "could not be translated" in reply["warning"]
+
+
+def test_the_prompt_policy_sees_both_wordings(model_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    rules = model_folder / "rules.txt"
+    rules.write_text("bomb\nverboten\n")
+    asked: list[str] = []
+
+    class Words(dict[str, str]):
+        def __getitem__(self, text: str) -> str:
+            asked.append(text)
+            return super().__getitem__(text)
+
+    words = Words({"eine Bombe": "a bomb", "Apfel": "apple"})
+    gateway = translating(model_folder, monkeypatch, words, prompt_policy_file=str(rules))
+    for prompt in ("eine Bombe", "verboten"):
+        with pytest.raises(errors.ContentRefused):
+            generate(gateway, prompt=prompt)
+    assert generate(gateway, prompt="Apfel")["data"]
+    assert asked == ["eine Bombe", "Apfel"]  # what is refused as it comes is not shown to a translator
 
 
 def all_run(monkeypatch: pytest.MonkeyPatch) -> dict[str, SimpleNamespace]:
@@ -533,6 +605,7 @@ def test_defaults_of_a_model_that_make_no_sense_are_refused_at_the_start(model_f
         errors.StageUnavailable("down"),
         errors.StageFailed("broken"),
         errors.UrlsUnavailable("full"),
+        errors.ContentRefused("no", "prompt", "output"),
         NotFinite("NaN"),
         UnknownParameter("steps?", "steps"),
         MissingParameter("prompt?", "prompt"),
@@ -542,3 +615,13 @@ def test_defaults_of_a_model_that_make_no_sense_are_refused_at_the_start(model_f
 def test_errors_survive_the_way_to_a_python_caller(error: Exception):
     arrived = copy.copy(error)  # taken apart and put together as between processes
     assert (type(arrived), str(arrived), vars(arrived)) == (type(error), str(error), vars(error))
+
+
+def test_what_cannot_sign_ends_the_start(model_folder: Path):
+    model = ModelConfig(id="fake", source=str(model_folder))
+    for settings in ({"c2pa_key": "key.pem"}, {"c2pa_timestamp_url": "http://time.example"}):
+        with pytest.raises(ValueError, match="c2pa_certificates and c2pa_key"):
+            FilesConfig.model_validate(settings)
+    missing = FilesConfig(c2pa_certificates=str(model_folder / "chain.pem"), c2pa_key=str(model_folder / "key.pem"))
+    with pytest.raises(DalleServeError, match=r"chain\.pem cannot be read"):
+        Gateway(AppConfig(models=[model], files=missing), {"fake": fake_stages()}, build_api)

@@ -24,8 +24,9 @@ def check(*values: int, **settings: object) -> list[float]:
 
 def test_each_image_has_its_verdict():
     assert check(0, 0, refuse_from=0.6) == [0.5, 0.5]
-    with pytest.raises(ContentRefused, match=r"2 of 3 images .* \(seed 11, 12\)"):
+    with pytest.raises(ContentRefused, match=r"2 of 3 images .* \(seed 11, 12\)") as refused:
         check(0, 3, 4, refuse_from=0.6)
+    assert refused.value.moderation_details == {"categories": ["refused_concepts"], "moderation_stage": "output"}
 
 
 def test_the_refused_concepts_count_together():

@@ -19,6 +19,7 @@ from deployments.gateway.image_request import ImageRequest, preview_rows
 from deployments.gateway.replies import completed_events
 from deployments.gateway.served_model import ServedModel
 from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, Upload, VariationRequest
+from deployments.telemetry import degraded
 from model_core.errors import InvalidValue
 from model_core.families.conditions import EncodedPrompt
 from model_core.pictures import images
@@ -199,6 +200,68 @@ def test_sizes_are_exact_and_said(model: ServedModel):
         assert (reply["size"], reply["native_size"]) == (f"{expected[0]}x{expected[1]}", "32x32")
 
 
+def on_plain_ground(model: ServedModel, monkeypatch: pytest.MonkeyPatch, *, but: tuple[int, ...] = ()) -> None:
+    """Has the model draw a red square on white, but on no plain ground where the seed is one of `but`."""
+    plain = np.full((SIDE, SIDE, 3), 255, np.uint8)
+    plain[8:24, 8:24] = (200, 0, 0)
+    mixed = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+
+    async def generate(prompt: str, text: EncodedPrompt, **options: Any) -> list[RankedImage]:
+        codes = np.arange(64, dtype=np.int32)
+        return [RankedImage(image=mixed if seed in but else plain, codes=codes, seed=seed, score=1.0)
+                for seed in options["seeds"]]  # fmt: skip
+
+    monkeypatch.setattr(model.pipeline, "generate", generate)
+    model.bundle = dataclasses.replace(model.bundle, plain_ground=True)
+
+
+def alpha_of(file: bytes) -> np.ndarray | None:
+    with Image.open(io.BytesIO(file)) as image:
+        return np.array(image.getchannel("A")) if image.mode == "RGBA" else None
+
+
+@pytest.mark.parametrize("output_format", ["png", "webp"])
+def test_a_plain_ground_is_cleared_where_that_is_asked_for(
+    model: ServedModel, monkeypatch: pytest.MonkeyPatch, output_format: Any
+):
+    on_plain_ground(model, monkeypatch)
+    request = {"prompt": "a", "output_format": output_format, "size": "64x64"}
+    reply = draw(model, GenerationRequest(background="transparent", **request))
+    alpha = alpha_of(reply["data"][0]["image"])
+    assert alpha is not None and not alpha[:8].any() and (alpha[24:40, 24:40] == 255).all()
+    assert reply["background"] == "transparent" and "warning" not in reply
+    assert read_notes(reply["data"][0]["image"])["seed"]
+    for background in ("auto", "opaque", ""):
+        reply = draw(model, GenerationRequest(background=background, **request))
+        assert alpha_of(reply["data"][0]["image"]) is None and reply["background"] == "opaque"
+
+
+def test_a_ground_that_is_not_plain_stays_and_is_told(model: ServedModel, monkeypatch: pytest.MonkeyPatch):
+    on_plain_ground(model, monkeypatch, but=(6,))
+    reply = draw(model, GenerationRequest(prompt="a", n=2, seed=5, background="transparent"))
+    assert [alpha_of(image["image"]) is None for image in reply["data"]] == [False, True]
+    assert reply["background"] == "transparent" and "seed 6" in reply["warning"]
+    reply = draw(model, GenerationRequest(prompt="a", seed=6, background="transparent"))
+    assert reply["background"] == "opaque"
+
+
+def test_previews_keep_their_ground(model: ServedModel, monkeypatch: pytest.MonkeyPatch):
+    on_plain_ground(model, monkeypatch)
+    request = GenerationRequest(prompt="a", stream=True, partial_images=1, background="transparent")
+    partial, completed = events(model, request)
+    assert alpha_of(partial["image"]) is None and alpha_of(completed["image"]) is not None
+    assert (partial["background"], completed["background"]) == ("opaque", "transparent")
+
+
+def test_a_model_without_a_plain_ground_has_nothing_transparent(model: ServedModel):
+    with pytest.raises(InvalidValue, match="fake does not draw on a plain ground") as refused:
+        draw(model, GenerationRequest(prompt="a", background="transparent"))
+    assert refused.value.param == "background"
+    assert model.describe(1, "me")["backgrounds"] == ["opaque"]
+    model.bundle = dataclasses.replace(model.bundle, plain_ground=True)
+    assert model.describe(1, "me")["backgrounds"] == ["opaque", "transparent"]
+
+
 def test_files_say_what_draws_this_very_image_again(model: ServedModel):
     request = GenerationRequest(prompt="a secret", n=1, best_of=3, seed=5, top_k=9, output_format="webp")
     best = draw(model, request)["data"][0]
@@ -224,6 +287,47 @@ def test_files_that_cannot_say_what_drew_them_are_delivered_all_the_same(
     assert "how they were drawn" in reply["warning"]
     *_, completed = events(model, GenerationRequest(prompt="a", seed=5, stream=True, partial_images=1))
     assert "how they were drawn" in completed["warning"]
+
+
+class FakeSigner:
+    """Writes who signed at a file's end, and fails where it is told to."""
+
+    fails = False
+
+    def sign(self, file: bytes, output_format: str, model: str, is_edit: bool = False) -> bytes:
+        if self.fails:
+            raise RuntimeError("secret")
+        return file + f"{output_format} {model} {is_edit}".encode()
+
+
+def signed(model: ServedModel, signer: Any, request: DrawingRequest, upload: Upload | None = None) -> ImageRequest:
+    return ImageRequest(request, upload, model, AppConfig(), signer)
+
+
+def test_finished_files_are_signed_last_of_all(model: ServedModel):
+    reply = asyncio.run(signed(model, FakeSigner(), GenerationRequest(prompt="a", output_format="webp")).draw())
+    assert reply["data"][0]["image"].endswith(b"webp fake False") and read_notes(reply["data"][0]["image"])
+    reply = asyncio.run(signed(model, FakeSigner(), VariationRequest(), Upload(images=[png()])).draw())
+    assert reply["data"][0]["image"].endswith(b"png fake True")
+
+    async def streamed() -> list[Any]:
+        request = GenerationRequest(prompt="a", stream=True, partial_images=1)
+        return [event async for event in signed(model, FakeSigner(), request).stream()]
+
+    partial, completed = asyncio.run(streamed())
+    assert not partial["image"].endswith(b"False") and completed["image"].endswith(b"png fake False")
+
+
+def test_files_that_cannot_be_signed_are_delivered_and_told(model: ServedModel):
+    signer = FakeSigner()
+    signer.fails = True
+    reply = asyncio.run(signed(model, signer, GenerationRequest(prompt="a", seed=5)).draw())
+    assert (pixels(reply["data"][0]["image"]) == 5).all() and "could not be signed" in reply["warning"]
+    assert "secret" not in reply["warning"] + str(degraded.warnings())
+    assert any(warning.startswith("content_credentials") for warning in degraded.warnings())
+    signer.fails = False
+    assert "warning" not in asyncio.run(signed(model, signer, GenerationRequest(prompt="a")).draw())
+    assert not degraded.warnings()
 
 
 def test_an_edit_fixes_the_codes_that_the_mask_keeps(model: ServedModel):

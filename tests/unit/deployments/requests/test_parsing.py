@@ -76,7 +76,8 @@ def test_one_image_is_drawn_for_each_kept_unless_more_are_asked_for():
         ({"output_format": "svg"}, "output_format"),
         ({"output_compression": 101}, "output_compression"),
         ({"output_compression": 50}, "output_compression"),  # of a PNG
-        ({"background": "transparent"}, "background"),
+        ({"background": "transparent", "output_format": "jpeg"}, "background"),
+        ({"background": "green"}, "background"),
         ({"quality": "superb"}, "quality"),
         ({"size": 256}, "size"),
         ({"size": "\uff12x2"}, "size"),

@@ -30,7 +30,8 @@ def asked(monkeypatch) -> list[tuple[str, int, int]]:
             asked.append(("in process", n, seed))
             return [SimpleNamespace(image=np.zeros((8, 8, 3), np.uint8))] * n
 
-    def post(client, url, json):
+    def post(client, url, json, headers):
+        assert headers == {"cache-control": "no-store"}  # each is to be drawn
         asked.append(("served", json["n"], json["seed"]))
         return httpx.Response(200)
 

@@ -5,9 +5,11 @@ Serve's proxy puts `x-request-id` on every reply, the caller's own where it sent
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from deployments.api import errors
+from deployments.api.card_page import CARD_POLICY, card_page
 from deployments.api.demo import demo_routes
 from deployments.api.docs_page import docs_page
 from deployments.api.images import image_routes
@@ -54,6 +56,13 @@ def _model_routes(service: Gateway, keys: Keys) -> APIRouter:
     @router.get("/v1/models/{name:path}")
     async def retrieve_model(name: str) -> JSONResponse:
         return JSONResponse(service.describe_model(name))
+
+    @router.get("/cards/{name:path}")
+    async def model_card(name: str) -> HTMLResponse:
+        card = await service.card(name)
+        if card is None:
+            raise HTTPException(404)
+        return HTMLResponse(card_page(name, card), headers={"content-security-policy": CARD_POLICY})
 
     return router
 

@@ -17,7 +17,7 @@ class Admission:
     def __init__(self, max_pending_images: int, clock: Callable[[], float] = time.monotonic):
         self._max_pending_images = max_pending_images
         self._clock = clock
-        self._seconds_an_image = 1.0  # a first guess, corrected by every request that ends well
+        self.seconds_an_image = 1.0  # a first guess, corrected by every request that ends well
         self._drained_at = 0.0  # when the latest request ended well, or work began after a pause
         self.pending_images = 0
         self.is_closed = False
@@ -34,7 +34,7 @@ class Admission:
             raise ShuttingDown("The service is being stopped. Try again later, or elsewhere.")
         excess = self.pending_images + num_images - self._max_pending_images
         if excess > 0:
-            retry_after_s = whole_seconds(excess * self._seconds_an_image)
+            retry_after_s = whole_seconds(excess * self.seconds_an_image)
             raise Overloaded(
                 f"The service is busy: {self.pending_images} images are waiting to be drawn, and "
                 f"{self._max_pending_images} may; there is room for {num_images - excess}, and this request wants "
@@ -48,7 +48,7 @@ class Admission:
             yield
             began, self._drained_at = self._drained_at, self._clock()
             latest = (self._drained_at - began) / num_images
-            self._seconds_an_image += WEIGHT_OF_LATEST * (latest - self._seconds_an_image)
+            self.seconds_an_image += WEIGHT_OF_LATEST * (latest - self.seconds_an_image)
         finally:
             self.pending_images -= num_images
 

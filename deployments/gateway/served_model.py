@@ -86,6 +86,11 @@ class ServedModel:
             "licence": self.bundle.licence,
             "description": self.bundle.description,
             "ranks_images": self.ranks_images,
+            "has_card": self.bundle.card is not None,
+            "grid": list(self.grid[:2]),
             "example_prompts": list(self.bundle.example_prompts),
+            "known_things": list(self.bundle.known_things),
+            "known_ways": list(self.bundle.known_ways),
             "sampling": dict(self.bundle.sampling),
+            "ranges": dict(self.bundle.ranges),
         }

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from playwright.sync_api import Browser, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-PATIENCE_MS = 5_000
+PATIENCE_MS = 30_000
 
 
 def find_chromium() -> str | None:

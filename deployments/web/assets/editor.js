@@ -5,7 +5,7 @@ import { Mask } from "./mask.js";
 import { squared } from "./picture.js";
 
 const HELP = {
-  edit: "Paint over what shall be drawn anew, and say above what shall be there. With keys: arrows move, space paints, E takes the eraser, I inverts, Ctrl+Z undoes.",
+  edit: "Paint over what shall be drawn anew, and say above what shall be there.",
   vary: "The model draws from the top down: the upper part stays, and the rest is drawn anew.",
 };
 
@@ -183,8 +183,7 @@ export class Editor {
     const brush = this.canvas.getContext("2d");
     brush.clearRect(0, 0, side, side);
     const mask = this.#mode === "edit" ? this.mask : Mask.below(1 - this.#strength, this.grid);
-    const green = getComputedStyle(this.root).getPropertyValue("--mark");
-    brush.fillStyle = green;
+    brush.fillStyle = hatching(brush);
     mask.each(side, (...field) => brush.fillRect(...field));
     this.part("undo").disabled = !this.mask.canUndo;
     if (!this.#place || this.#mode !== "edit") return;
@@ -197,4 +196,21 @@ export class Editor {
       brush.stroke();
     }
   }
+}
+
+/** Stripes that are seen on any colour. */
+function hatching(brush) {
+  const side = 8 * Math.ceil(devicePixelRatio);
+  const tile = Object.assign(document.createElement("canvas"), { width: side, height: side });
+  const pen = tile.getContext("2d");
+  pen.fillStyle = "rgb(255 255 255 / 70%)";
+  pen.fillRect(0, 0, side, side);
+  pen.strokeStyle = "rgb(30 80 45 / 80%)";
+  pen.lineWidth = side / 6;
+  for (const shift of [-side, 0, side]) {
+    pen.moveTo(shift - 1, side + 1);
+    pen.lineTo(shift + side + 1, -1);
+  }
+  pen.stroke();
+  return brush.createPattern(tile, "repeat");
 }

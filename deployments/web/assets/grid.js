@@ -27,12 +27,14 @@ export class Grid {
   /** Shows the rows that are drawn so far; those to come stay covered. */
   async preview({ seed, src, progress }) {
     const tile = this.tiles.get(seed);
-    if (!tile) return;
+    if (!tile || progress < (tile.progress ?? 0)) return; // begun again: it comes to here once more
+    tile.progress = progress;
     const now = performance.now();
     const sinceLast = Math.min(now - (tile.seenAt ?? now - FIRST_REVEAL_MS), 4000);
     tile.seenAt = now;
-    await show(tile, src);
-    if (!tile.classList.contains("drawing")) return; // overtaken while the preview was being decoded
+    const isOvertaken = () => tile.progress !== progress || !tile.classList.contains("drawing");
+    await show(tile, src, isOvertaken); // by a later one, while this one was being decoded
+    if (isOvertaken()) return;
     uncover(tile, progress, sinceLast);
     this.#label(tile, `Being drawn, ${Math.round(progress * 100)} %`);
   }
@@ -152,10 +154,11 @@ export class Grid {
 }
 
 /** Puts a picture into a tile once it is decoded, so that nothing flickers. */
-async function show(tile, src) {
+async function show(tile, src, isOvertaken = () => false) {
   const next = new Image();
   next.src = src;
   await next.decode().catch(() => {});
+  if (isOvertaken()) return;
   tile.querySelector("img").src = src;
   tile.classList.add("begun");
 }

@@ -49,5 +49,5 @@ export function judgeValue(field, model) {
   if (!beyond || !range) return beyond?.setAttribute("hidden", "");
   const value = field.value === "" ? NaN : Number(field.value);
   beyond.hidden = !(value < range[0] || value > range[1]);
-  beyond.textContent = `${model.id} draws well from ${range[0]} to ${range[1]}; beyond it, pictures break.`;
+  beyond.textContent = `${model.id} draws well from ${range[0]} to ${range[1]}`;
 }

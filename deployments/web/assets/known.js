@@ -9,7 +9,7 @@ export function offerKnown({ known_things = [], known_ways = ["{}"] } = {}, onCh
   if (panel.hidden) return;
   panel.querySelector("summary").textContent = `What it knows (${known_things.length})`;
   const way = part("known-way");
-  way.replaceChildren(...known_ways.map((each) => new Option(each.replace("{}", "…"), each)));
+  way.replaceChildren(...known_ways.map((each) => new Option(each === "{}" ? "by itself" : each.replace("{}", "…"), each)));
   const show = () => {
     const wanted = part("known-search").value.toLowerCase().split(/\s+/).filter(Boolean);
     const found = known_things.filter((thing) => wanted.every((word) => thing.toLowerCase().includes(word)));

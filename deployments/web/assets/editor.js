@@ -168,7 +168,10 @@ export class Editor {
         row: Math.min(Math.max(Math.floor(this.#place.row) + 0.5 + down, 0.5), rows - 0.5),
         column: Math.min(Math.max(Math.floor(this.#place.column) + 0.5 + right, 0.5), columns - 0.5),
       };
-      if (event.shiftKey) this.#paint(this.#place);
+      if (event.shiftKey) {
+        this.mask.begin();
+        this.#paint(this.#place);
+      }
     } else acts[event.key]();
     this.#draw();
   }

@@ -172,7 +172,7 @@ function move(tile, before) {
   const after = tile.getBoundingClientRect();
   const [x, y] = [before.left - after.left, before.top - after.top];
   if (calm.matches || (!x && !y)) return;
-  tile.animate([{ transform: `translate(${x}px, ${y}px)`, zIndex: 1 }, { transform: "none", zIndex: 1 }], {
+  tile.parentElement.animate([{ transform: `translate(${x}px, ${y}px)`, zIndex: 1 }, { transform: "none", zIndex: 1 }], {
     duration: MOVE_MS,
     easing: "cubic-bezier(.3, .9, .3, 1)",
   });

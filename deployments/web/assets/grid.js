@@ -68,11 +68,6 @@ export class Grid {
     return this.list.children.length;
   }
 
-  clear() {
-    this.tiles.clear();
-    this.list.replaceChildren();
-  }
-
   focus(place) {
     const tile = this.list.querySelectorAll(".tile")[place];
     if (tile?.parentElement.hidden) this.list.querySelectorAll("li")[tile.leader].querySelector(".similar").click();

@@ -31,10 +31,6 @@ export class Mask {
     return !this.fields.includes(1);
   }
 
-  get share() {
-    return this.fields.reduce((sum, field) => sum + field, 0) / this.fields.length;
-  }
-
   /** To be called before a stroke: `undo` goes back to here. */
   begin() {
     this.#past.push(this.fields.slice());

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -32,6 +32,10 @@ _HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?", re.ASCII)
 _LISTS: Mapping[str, list[str]] = MappingProxyType(
     {"example_prompts": [], "known_things": [], "known_ways": ["{}"]}
 )  # of model.json, and what they are where they are left out
+_SAMPLING: Mapping[str, type] = MappingProxyType(
+    {"guidance_scale": float, "temperature": float, "top_k": int, "top_p": float}
+)
+_CARDS = ("MODEL_CARD.md", "README.md")
 _PART_FILES = (
     "config.json",
     FLAX_WEIGHTS,
@@ -65,8 +69,9 @@ class Bundle:
       sampling: the defaults of guidance_scale, temperature, top_k and top_p.
       licence: of the weights; "unknown" where there is no model.json.
       example_prompts: things that it can draw, to begin with; model.json may leave them out.
-      known_prompts: by which its scorer tells what a picture shows that comes without words; each of model.json's
-        `known_things` in each of its `known_ways`, such as "{} on a red background". It may leave them out.
+      known_things, known_ways: what it knows by name, and how that may be asked for, such as "{} on a red background".
+      ranges: by setting the lowest and the highest value that its pictures are good with.
+      card: the file that tells about the model, in Markdown.
       window: so many codes a step tries to draw where that must be the same always; model.json may leave it out.
       plain_ground: whether what it draws stands on a ground of one colour, which can be cleared; model.json may leave
         it out.
@@ -82,9 +87,17 @@ class Bundle:
     licence: str = "unknown"
     description: str = ""
     example_prompts: tuple[str, ...] = ()
-    known_prompts: tuple[str, ...] = ()
+    known_things: tuple[str, ...] = ()
+    known_ways: tuple[str, ...] = ("{}",)
+    ranges: dict[str, list[float]] = field(default_factory=dict)
+    card: Path | None = None
     window: int = 1
     plain_ground: bool = False
+
+    @property
+    def known_prompts(self) -> tuple[str, ...]:
+        """Each known thing in each way; by them its scorer tells what a picture shows that comes without words."""
+        return tuple(way.replace("{}", thing) for thing in self.known_things for way in self.known_ways)
 
     @property
     def parts(self) -> dict[str, Path]:
@@ -249,6 +262,7 @@ def _read_folder(folder: Path, default_id: str) -> Bundle:
             )
     parts = {role: folder / name for role, name in names.items()}
     parts = {"text": parts["sampler"], "scorer": None, **parts}
+    parts["card"] = next((folder / name for name in _CARDS if (folder / name).is_file()), None)
     if (folder / "model.json").exists():
         return Bundle(**parts, **_read_card(folder))
     return Bundle(id=default_id, **parts, size=_image_size(parts["codec"]), sampling=_sampling(parts["sampler"]))
@@ -281,15 +295,14 @@ def _named_parts(folder: Path) -> dict[str, str]:
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
-    """Reads model.json; window, plain_ground and the lists of prompts may be missing. All are of the right type."""
+    """Reads model.json: every key but window, ranges, plain_ground and the lists is needed; all have to be of the right type."""
     card, path = read_json(folder, "model.json"), folder / "model.json"
     fields = {"id": str, "licence": str, "size": int, "sampling": dict, "description": str}
     _check_types(path, card, fields)
-    sampling = {"guidance_scale": float, "temperature": float, "top_k": int, "top_p": float}
-    _check_types(path, card["sampling"], sampling, "sampling.")
-    if unknown := sorted(set(card["sampling"]) - set(sampling)):
+    _check_types(path, card["sampling"], _SAMPLING, "sampling.")
+    if unknown := sorted(set(card["sampling"]) - set(_SAMPLING)):
         raise CorruptCheckpoint(
-            f"{path}: sampling has unknown keys {', '.join(unknown)}; known: {', '.join(sampling)}."
+            f"{path}: sampling has unknown keys {', '.join(unknown)}; known: {', '.join(_SAMPLING)}."
         )
     if not card["id"].strip() or card["size"] < 1:
         raise CorruptCheckpoint(f"{path}: id must not be empty and size must be positive.")
@@ -303,12 +316,28 @@ def _read_card(folder: Path) -> dict[str, Any]:
     plain_ground = card.get("plain_ground", False)
     if type(plain_ground) is not bool:
         raise CorruptCheckpoint(f"{path}: plain_ground must be true or false; got {plain_ground!r}.")
-    known = tuple(way.replace("{}", thing) for thing in lists["known_things"] for way in lists["known_ways"])
-    found = {"example_prompts": tuple(lists["example_prompts"]), "known_prompts": known, "window": window}
-    return {key: card[key] for key in fields} | found | {"plain_ground": plain_ground}
+    found = {key: tuple(words) for key, words in lists.items()}
+    return (
+        {key: card[key] for key in fields}
+        | found
+        | {"ranges": _read_ranges(path, card), "window": window, "plain_ground": plain_ground}
+    )
 
 
-def _check_types(path: Path, content: dict[str, Any], types: dict[str, type], prefix: str = "") -> None:
+def _read_ranges(path: Path, card: dict[str, Any]) -> dict[str, list[float]]:
+    ranges = card.get("ranges", {})
+    if not isinstance(ranges, dict) or not ranges.keys() <= _SAMPLING.keys():
+        raise CorruptCheckpoint(f"{path}: ranges must be an object of {', '.join(_SAMPLING)}; got {ranges!r}.")
+    for name, ends in ranges.items():
+        if not isinstance(ends, list) or len(ends) != 2:
+            raise CorruptCheckpoint(f"{path}: ranges.{name} must be a list of two numbers; got {ends!r}.")
+        _check_types(path, {"0": ends[0], "1": ends[1]}, {"0": float, "1": float}, f"ranges.{name}.")
+        if ends[0] > ends[1]:
+            raise CorruptCheckpoint(f"{path}: ranges.{name} must have the lower number first; got {ends!r}.")
+    return ranges
+
+
+def _check_types(path: Path, content: dict[str, Any], types: Mapping[str, type], prefix: str = "") -> None:
     for key, wanted in types.items():
         if key not in content:
             raise CorruptCheckpoint(f"{path} lacks {prefix}{key} ({wanted.__name__}).")

@@ -136,8 +136,13 @@ class Model(Exact):
     description: str
     ranks_images: bool
     backgrounds: list[Literal["opaque", "transparent"]] = Field(description="What a request may ask for.")
+    has_card: bool = Field(description="Whether /cards/{id} tells more.")
+    grid: tuple[int, int] = Field(description="Rows and columns of image codes; an edit redraws whole fields of it.")
     example_prompts: list[str]
+    known_things: list[str] = Field(description="What it knows by name; empty where its card says nothing of it.")
+    known_ways: list[str] = Field(description="How that may be asked for, such as '{} on a red background'.")
     sampling: dict[str, float]
+    ranges: dict[str, tuple[float, float]] = Field(description="By setting, the values that it draws well with.")
     max_n: int
     max_best_of: int
 
@@ -191,6 +196,7 @@ class Readiness(Exact):
     model: str
     stages: dict[str, str]
     pending_images: int
+    seconds_an_image: float = Field(description="The pace of late: times the images that wait, it is the wait.")
     warnings: list[str] = Field(default=[], description="What it does without, such as image URLs, and why.")
 
 

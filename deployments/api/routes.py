@@ -7,9 +7,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from deployments.api import errors
+from deployments.api.card_page import CARD_POLICY, card_page
 from deployments.api.demo import demo_routes
 from deployments.api.docs_page import docs_page
 from deployments.api.images import image_routes
@@ -62,6 +64,13 @@ def _model_routes(service: Gateway, keys: Keys) -> APIRouter:
     @router.get("/v1/usage")
     async def usage(caller: Annotated[Caller, Depends(keys)]) -> JSONResponse:
         return JSONResponse(await service.usage(caller))
+
+    @router.get("/cards/{name:path}")
+    async def model_card(name: str) -> HTMLResponse:
+        card = await service.card(name)
+        if card is None:
+            raise HTTPException(404)
+        return HTMLResponse(card_page(name, card), headers={"content-security-policy": CARD_POLICY})
 
     return router
 

@@ -30,6 +30,11 @@ class Admission:
         """Of both."""
         return self._interactive.pending_images + self._batch.pending_images
 
+    @property
+    def seconds_an_image(self) -> float:
+        """The pace of late, of what is not batch work."""
+        return self._interactive.seconds_an_image
+
     @contextmanager
     def admit(self, num_images: int, is_batch: bool = False) -> Iterator[None]:
         """Holds a place for so many images.
@@ -60,7 +65,7 @@ class _Line:
         self._kind = kind
         self.max_pending_images = max_pending_images
         self._clock = clock
-        self._seconds_an_image = 1.0  # a first guess, corrected by every request that ends well
+        self.seconds_an_image = 1.0  # a first guess, corrected by every request that ends well
         self._drained_at = 0.0  # when the latest request ended well, or work began after a pause
         self.pending_images = 0
 
@@ -68,7 +73,7 @@ class _Line:
     def place(self, num_images: int) -> Iterator[None]:
         excess = self.pending_images + num_images - self.max_pending_images
         if excess > 0:
-            retry_after_s = whole_seconds(excess * self._seconds_an_image)
+            retry_after_s = whole_seconds(excess * self.seconds_an_image)
             room = max(0, num_images - excess)
             raise Overloaded(
                 f"The service is busy: {self.pending_images} {self._kind}images are waiting to be drawn, and "
@@ -83,7 +88,7 @@ class _Line:
             yield
             began, self._drained_at = self._drained_at, self._clock()
             latest = (self._drained_at - began) / num_images
-            self._seconds_an_image += WEIGHT_OF_LATEST * (latest - self._seconds_an_image)
+            self.seconds_an_image += WEIGHT_OF_LATEST * (latest - self.seconds_an_image)
         finally:
             self.pending_images -= num_images
 

@@ -220,6 +220,15 @@ class Gateway:
             "rate_limit": limit,
         }
 
+    async def card(self, name: str) -> str | None:
+        """What tells about a model, in Markdown; None where there is nothing.
+
+        Raises:
+          ModelNotFound: there is none of that name.
+        """
+        path = self._model(name).bundle.card
+        return None if path is None else await asyncio.to_thread(path.read_text, "utf-8", "replace")
+
     async def readiness(self) -> dict[str, Any]:
         """Says how far the default model's stages are; a replica runs only once its model is loaded and compiled.
 
@@ -242,6 +251,7 @@ class Gateway:
             "model": model.id,
             "stages": states,
             "pending_images": self._admission.pending_images,
+            "seconds_an_image": round(self._admission.seconds_an_image, 3),
         }
         return state | ({"warnings": warnings} if (warnings := degraded.warnings()) else {})
 

@@ -115,8 +115,13 @@ class ServedModel:
             "description": self.bundle.description,
             "ranks_images": self.ranks_images,
             "backgrounds": ["opaque", *(["transparent"] if self.bundle.plain_ground else [])],
+            "has_card": self.bundle.card is not None,
+            "grid": list(self.grid[:2]),
             "example_prompts": list(self.bundle.example_prompts),
+            "known_things": list(self.bundle.known_things),
+            "known_ways": list(self.bundle.known_ways),
             "sampling": dict(self.sampling),
+            "ranges": dict(self.bundle.ranges),
         }
 
 

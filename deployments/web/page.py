@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -32,7 +33,8 @@ def mount_page(api: FastAPI) -> None:
     async def page() -> FileResponse:
         return FileResponse(FOLDER / "index.html", headers=HEADERS)
 
-    api.mount("/assets", _WithHeaders(StaticFiles(directory=FOLDER / "assets")), name="assets")
+    files = GZipMiddleware(StaticFiles(directory=FOLDER / "assets"), compresslevel=6)
+    api.mount("/assets", _WithHeaders(files), name="assets")
 
 
 class _WithHeaders:

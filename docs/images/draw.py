@@ -1,8 +1,9 @@
-"""Draws the shipped model's pictures for README and model card, one draw of each prompt with seed 0, unpicked.
+"""Draws the shipped model's pictures for README, model card and the page's first look, with seed 0, unpicked.
 
 python docs/images/draw.py  (or `make pictures`)
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,19 @@ KNOWN = 240  # of the list, its first
 NEVER_LEARNED = 2  # a thing's place in the list plus this gives a colour that no training data had it on
 PALETTE = 255  # colours of a sheet, which keeps the files small
 HERE = Path(__file__).parent
+ASSETS = HERE.parents[1] / "deployments" / "web" / "assets"
+WALL = (
+    "a unicorn on a purple background",
+    "an avocado",
+    "a rocket on a blue background",
+    "a cat face, twemoji style",
+    "a birthday cake on a pink background",
+    "a sailboat",
+    "a fox on a green background",
+    "a happy face, twemoji style",
+    "a palm tree on an orange background",
+)
+WALL_SIDE = 224  # as wide as a tile of the page is at most
 
 
 def draw(pipeline: Pipeline, prompts: Sequence[str]) -> list[Image.Image]:
@@ -32,8 +46,21 @@ def save_sheet(file: Path, pictures: Sequence[Image.Image], columns: int, side: 
     print(file)
 
 
+def save_wall(pipeline: Pipeline) -> None:
+    """What the page shows before anything is drawn: one WebP of three by three, and the prompts that drew it."""
+    pictures = [picture.resize((WALL_SIDE, WALL_SIDE), Image.Resampling.LANCZOS) for picture in draw(pipeline, WALL)]
+    sheet = Image.new("RGB", (3 * WALL_SIDE, 3 * WALL_SIDE))
+    for place, picture in enumerate(pictures):
+        sheet.paste(picture, (place % 3 * WALL_SIDE, place // 3 * WALL_SIDE))
+    sheet.save(ASSETS / "wall.webp", quality=80, method=6)
+    wall = {"model": "emoji", "seed": 0, "prompts": WALL}
+    (ASSETS / "wall.json").write_text(json.dumps(wall, indent=2) + "\n")
+    print(ASSETS / "wall.webp")
+
+
 def main() -> None:
     pipeline = Pipeline.from_model("emoji")
+    save_wall(pipeline)
     names = [concept.name for concept in read_concepts()[:KNOWN]]
     pictures = draw(pipeline, names)
     save_sheet(HERE / "emoji-240.png", pictures, 24, 64)

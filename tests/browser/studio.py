@@ -31,13 +31,18 @@ class Sampler(FakeStage):
     """Draws as many rows of each picture as `rows_allowed` says, then waits for more to be allowed.
 
     Attributes:
+      alike: so many seeds in a row draw the same picture, the first one's.
       drawing: pictures that are being drawn just now: the slots in use.
     """
 
     def __init__(self) -> None:
-        super().__init__(lambda conditions, seed, sampling: np.full(ROWS * ROWS, seed % PICTURES, np.int32))
+        super().__init__(lambda conditions, seed, sampling: np.full(ROWS * ROWS, self._picture(seed), np.int32))
         self.rows_allowed = ROWS
         self.drawing = 0
+        self.alike = 1
+
+    def _picture(self, seed: int) -> int:
+        return seed // self.alike * self.alike % PICTURES
 
     async def _rows(self, args: tuple[Any, ...], rows: tuple[int, ...], **options: Any) -> AsyncIterator[np.ndarray]:
         self.drawing += 1
@@ -62,7 +67,7 @@ class StudioGateway(Gateway):
     """The gateway, with what it asks Ray answered here."""
 
     async def readiness(self) -> dict[str, Any]:
-        return {"ready": True, "stages": {}, "pending_images": self._admission.pending_images}
+        return {"ready": True, "stages": {}, "pending_images": self._admission.pending_images, "seconds_an_image": 2.0}
 
 
 class Studio:

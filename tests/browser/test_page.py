@@ -1,47 +1,12 @@
 """The page in a real browser, before a service that draws known pictures."""
 
-import io
-import re
-from collections.abc import Callable
-from pathlib import Path
-
-import httpx
 import pytest
-from PIL import Image
-from playwright.sync_api import Download, Locator, Page, expect
+from playwright.sync_api import Page, expect
 from ray.serve.exceptions import BackPressureError
 
-from deployments.config import AccessConfig, AppConfig
 from deployments.errors import StageUnavailable
+from tests.browser.steps import PHONE, Look, OpenPage, draw, finished, opened, scores, shares
 from tests.browser.studio import Studio, wait_until
-
-OpenPage = Callable[..., Page]
-Look = Callable[[Page, str], None]
-PHONE = {"width": 360, "height": 740}
-KEY = "k" * 32
-
-
-def draw(page: Page, prompt: str = "an avocado", seed: int | None = 10) -> None:
-    """Types a prompt and draws, without waiting for pictures."""
-    if seed is not None:
-        page.locator("[name=seed]").evaluate(f"input => input.value = {seed}")
-    page.fill("#prompt", prompt)
-    page.keyboard.press("Enter")
-
-
-def finished(page: Page) -> Locator:
-    """The tiles, once all is drawn."""
-    expect(page.locator("#actions")).to_be_visible()
-    return page.locator(".tile.done")
-
-
-def scores(page: Page) -> list[str]:
-    return page.locator(".tile .score").all_text_contents()
-
-
-def shares(page: Page) -> list[str]:
-    """How much of each tile is uncovered."""
-    return page.locator(".tile").evaluate_all("tiles => tiles.map(tile => tile.style.getPropertyValue('--drawn'))")
 
 
 def test_a_grid_draws_itself_row_by_row_and_ends_best_first(open_page: OpenPage, studio: Studio, look: Look):
@@ -118,7 +83,7 @@ def test_those_before_in_the_queue_are_counted(page: Page, open_page: OpenPage, 
     wait_until(lambda: studio.sampler.drawing == 9)
     other = open_page()
     draw(other)
-    expect(other.locator("#status")).to_have_text("In the queue: 9 pictures of others are before yours.")
+    expect(other.locator("#status")).to_have_text("In the queue: 9 pictures of others are before yours, about 18 s.")
 
 
 def test_a_refused_value_is_shown_at_its_field(page: Page, look: Look):
@@ -187,41 +152,6 @@ def test_one_picture_has_a_link_of_its_own(open_page: OpenPage):
     assert scores(again) == ["16.0"]
 
 
-def test_everything_can_be_done_with_keys(page: Page, look: Look):
-    expect(page.locator("#prompt")).to_be_focused()
-    draw(page)
-    finished(page)
-    page.locator(".tile").first.focus()
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowDown")
-    expect(page.locator(".tile").nth(4)).to_be_focused()
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("dialog")).to_be_visible()
-    expect(page.locator("#large-facts")).to_contain_text("5 of 9 · score 14.00 · seed 14")
-    page.keyboard.press("ArrowRight")
-    expect(page.locator("#large-facts")).to_contain_text("6 of 9")
-    look(page, "6-large")
-    page.keyboard.press("Escape")
-    expect(page.get_by_role("dialog")).to_be_hidden()
-    expect(page.locator(".tile").nth(5)).to_be_focused()
-    page.keyboard.press("/")
-    expect(page.locator("#prompt")).to_be_focused()
-
-
-def test_everything_has_a_name_for_those_who_do_not_see_it(page: Page):
-    draw(page)
-    finished(page)
-    page.click("summary")
-    expect(page.locator(".tile").first).to_have_attribute("aria-label", "Picture 1 of 9, score 18.0. Enlarge")
-    nameless = page.locator("button, input, select").evaluate_all(
-        """elements => elements.filter(element =>
-             !element.getAttribute("aria-label") && !element.textContent.trim() && !element.labels?.length
-           ).map(element => element.outerHTML)"""
-    )
-    assert nameless == []
-    assert page.locator("img:not([alt])").count() == 0
-
-
 def test_pictures_can_be_kept(page: Page):
     draw(page)
     finished(page)
@@ -236,38 +166,6 @@ def test_pictures_can_be_kept(page: Page):
     assert opened(waiting.value).size == (128, 128)
 
 
-def opened(download: Download) -> Image.Image:
-    return Image.open(io.BytesIO(Path(download.path()).read_bytes()))
-
-
-def test_a_picture_is_varied(page: Page):
-    draw(page)
-    finished(page).first.click()
-    page.click("#vary")
-    expect(page).to_have_title(re.compile("^Variations of “an avocado”"))
-    expect(finished(page)).to_have_count(9)
-    expect(page.locator("#copy-link")).to_be_hidden()  # a link cannot hold the picture
-
-
-def test_the_past_is_kept_in_the_browser(page: Page, studio: Studio, look: Look):
-    for prompt in ("an avocado", "a red apple"):
-        draw(page, prompt)
-        finished(page)
-    page.reload()
-    entries = page.locator("#runs button")
-    expect(entries).to_have_text(["a red apple", "an avocado"])
-    calls = len(studio.encoder.responses)
-    entries.last.click()
-    expect(finished(page)).to_have_count(9)
-    assert page.input_value("#prompt") == "an avocado"
-    assert len(studio.encoder.responses) == calls  # nothing was drawn
-    look(page, "7-history")
-    page.click("#forget")
-    expect(page.locator("#history")).to_be_hidden()
-    page.reload()
-    expect(page.locator("#history")).to_be_hidden()
-
-
 def test_it_fits_a_phone_in_the_dark(open_page: OpenPage, look: Look):
     page = open_page(viewport=PHONE, color_scheme="dark", has_touch=True, device_scale_factor=2)
     page.locator("#examples button").first.tap()
@@ -275,7 +173,7 @@ def test_it_fits_a_phone_in_the_dark(open_page: OpenPage, look: Look):
     red, green, blue = page.evaluate("() => getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
     assert max(red, green, blue) < 60
     look(page, "8-phone")
-    page.locator("summary").tap()
+    page.locator("#settings summary").tap()
     assert page.evaluate("() => document.documentElement.scrollWidth") <= PHONE["width"]
     look(page, "9-phone-settings")
     finished(page).first.tap()
@@ -294,37 +192,3 @@ def test_those_who_want_it_calm_see_nothing_move(open_page: OpenPage, studio: St
     assert (set(times) == {"0s"}) == (motion == "reduce")
     moving = page.evaluate("() => document.getAnimations().length")
     assert (moving == 0) == (motion == "reduce")
-
-
-def test_a_key_is_asked_for_and_used(open_page: OpenPage, tmp_path: Path, look: Look):
-    keys = tmp_path / "keys"
-    keys.write_text(KEY)
-    with Studio(AppConfig(access=AccessConfig(keys_file=str(keys)))) as studio:
-        page = open_page(url=studio.url)
-        asked, words = page.locator("#key-form"), page.locator("#key-words")
-        expect(asked).to_be_visible()
-        expect(words).to_contain_text("needs an API key")
-        expect(page.get_by_role("alert")).to_be_empty()
-        assert page.locator("#examples button").count() == 0  # nobody knows yet what the model can draw
-        expect(page.locator("#key")).to_be_focused()
-        look(page, "key")
-        page.keyboard.type("not-this-one")
-        page.keyboard.press("Enter")
-        expect(words).to_contain_text("not known here")
-        expect(page.get_by_role("alert")).to_be_empty()
-        page.fill("#key", f" {KEY}\t")
-        page.keyboard.press("Enter")
-        expect(asked).to_be_hidden()
-        expect(page.locator("#prompt")).to_be_focused()
-        expect(page.locator("#examples button")).not_to_have_count(0)
-        draw(page)
-        expect(finished(page)).to_have_count(9)
-        assert page.locator("[name=model] option").all_text_contents() == ["emoji"]
-        page.reload()  # the tab remembers it
-        expect(page.locator("#examples button")).not_to_have_count(0)
-        expect(asked).to_be_hidden()
-        keys.write_text("another-key-of-some-length")
-        mine = {"authorization": f"Bearer {KEY}"}
-        wait_until(lambda: httpx.get(f"{studio.url}/v1/models", headers=mine, trust_env=False).status_code == 401)
-        draw(page)
-        expect(words).to_contain_text("not known here")

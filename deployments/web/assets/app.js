@@ -1,196 +1,198 @@
 // The page: ties the form to the service, and what the service draws to the grid, the viewer and the history.
 
+import { Drawing } from "./drawing.js";
 import { examplesFor } from "./examples.js";
-import { saveGrid, toFile } from "./files.js";
+import { copyPicture, saveGrid, saveOne } from "./files.js";
 import { Grid } from "./grid.js";
+import { explainFields, explanation } from "./hints.js";
 import { History } from "./history.js";
-import { ServiceError, draw, listModels, readiness, useKey, vary } from "./service.js";
-import { Settings, fieldsOfOne, linkTo, linkedFields, randomSeed } from "./settings.js";
+import { takeIn } from "./intake.js";
+import { askForKey, readyKeys } from "./keys.js";
+import { namesNothing, offerKnown } from "./known.js";
+import { fieldsOfOne, isLinkable, linkTo, linked } from "./links.js";
+import { Past } from "./past.js";
+import { ServiceError, listModels, readiness } from "./service.js";
+import { Settings, randomSeed } from "./settings.js";
+import { clear, complain, count, notice, say, showClock, showProgress, showTitle } from "./status.js";
+import { giveTips } from "./tips.js";
 import { Viewer } from "./viewer.js";
+import { hang } from "./wall.js";
 
-const QUEUE_POLL_MS = 1500;
 const START_POLL_MS = 3000;
-const VARIATIONS = 9;
-const SEEDS = 2 ** 32;
+const TILES = 9; // to look at before anything is drawn
 
 const part = (id) => document.getElementById(id);
+explainFields(part("ask")); // before the settings look for their fields
 const settings = new Settings(part("ask"));
-const grid = new Grid(part("grid"), part("tile"), (place) => viewer.open(shown, place));
-const history = new History();
+const grid = new Grid(part("grid"), part("tile"), {
+  open: (place) => viewer.open(shown, place, isLinkable(shown)),
+  save: (place) => saveOne(shown.label, shown.pictures[place]),
+  copy: async (place) => say(await copyPicture(shown.pictures[place])),
+  edit: (place) => use(shown, place, "edit"),
+});
 const viewer = new Viewer(part("viewer"), {
-  copyLink: ({ seed }) => copy(linkTo(fieldsOfOne(shown.fields, seed))),
-  vary: (picture) => drawVariations(picture),
+  "save-one": ({ label, pictures }, place) => saveOne(label, pictures[place]),
+  "copy-one": ({ pictures }, place) => copyPicture(pictures[place]),
+  "link-one": (drawing, place) => copyLink({ ...drawing, fields: fieldsOfOne(drawing.fields, drawing.pictures[place].seed) }),
+  "edit-one": (drawing, place) => use(drawing, place, "edit"),
+  vary: (drawing, place) => use(drawing, place, "vary"),
   closed: (place) => grid.focus(place),
 });
+const past = new Past(new History(), reopen);
 
-let shown = null; // the drawing in the grid: {label, fields, pictures, seconds, isLinkable}
-let current = null; // the AbortController of the drawing under way
+let editor = null; // made when a picture comes in
+let shown = null; // the drawing in the grid
+let current = null; // the Drawing under way
 
 // ---- drawing
 
-function drawPrompt(fields) {
-  const seeds = Array.from({ length: fields.n ?? 1 }, (_, i) => (fields.seed + i) % SEEDS);
-  const start = (options) => draw(fields, options);
-  return run(start, { fields, label: fields.prompt, seeds, waiting: Math.max(fields.best_of ?? 0, seeds.length), isLinkable: true });
+function submit() {
+  if (current || !settings.model) return;
+  const fields = settings.read();
+  if (!fields) return;
+  if (!editor?.isOpen) return drawIt({ kind: "draw", label: fields.prompt, fields });
+  const what = editor.read();
+  if (what) drawIt({ ...what, label: what.kind === "vary" ? `Variations of “${fields.prompt}”` : fields.prompt, fields });
 }
 
-function drawVariations({ src, seed }) {
-  const n = Math.min(VARIATIONS, settings.model?.max_n ?? VARIATIONS);
-  const { prompt, model } = shown.fields;
-  const fields = { ...(prompt && { prompt }), ...(model && { model }), n, seed: randomSeed() };
-  const seeds = Array.from({ length: n }, (_, i) => (fields.seed + i) % SEEDS);
-  const label = shown.label.startsWith("Variations of ") ? shown.label : `Variations of “${shown.label}”, seed ${seed}`;
-  return run((options) => vary(toFile(src), fields, options), { fields, label, seeds, waiting: n, isLinkable: false });
-}
-
-async function run(start, { fields, label, seeds, waiting, isLinkable }) {
-  current?.abort();
-  const stop = (current = new AbortController());
-  const began = performance.now();
-  const pictures = [];
-  const drawn = new Map(seeds.map((seed) => [seed, 0]));
-  begin(label, seeds);
-  const clock = setInterval(() => showClock(began), 250);
-  const queue = watchQueue(waiting, stop.signal);
-  const onWait = (seconds, message) => {
-    queue.isPaused = seconds > 0;
-    say(seconds > 0 ? `The service is busy. Trying again in ${seconds} s.` : `Drawing ${count(seeds.length)} …`, message);
-  };
+async function drawIt(request) {
+  current?.cancel();
+  const before = shown;
+  const codes = settings.models.find(({ id }) => id === request.fields.model)?.grid ?? settings.model.grid;
+  const drawing = (current = new Drawing({ ...request, fields: settings.complete(request.fields) }, grid, codes));
+  begin(request.label);
   try {
-    for await (const { preview, picture } of start({ signal: stop.signal, onWait })) {
-      queue.stop();
-      if (picture) pictures.push(picture);
-      if (!preview) continue;
-      grid.preview(preview);
-      if (drawn.has(preview.seed)) drawn.set(preview.seed, preview.progress);
-      showProgress(drawn, waiting, label);
-    }
-    const seconds = (performance.now() - began) / 1000;
-    await finish({ label, fields, pictures, seconds, isLinkable });
+    const drawn = { ...(await drawing.run()), at: Date.now() };
+    await grid.finish(drawn.pictures);
+    present(drawn);
+    await past.history.add(drawn);
+    await past.show();
   } catch (error) {
-    if (stop === current) fail(error, stop.signal.aborted);
+    if (drawing === current) fail(error, drawing.isCancelled, before);
   } finally {
-    queue.stop();
-    clearInterval(clock);
-    if (stop === current) end();
+    if (drawing === current) end();
   }
 }
 
-function begin(label, seeds) {
+function begin(label) {
   shown = null;
-  grid.start(seeds);
+  look("grid");
+  clear();
   part("actions").hidden = true;
   part("draw").hidden = true;
   part("cancel").hidden = false;
-  part("problem").replaceChildren();
-  part("progress").hidden = false;
-  part("progress").removeAttribute("value");
-  document.title = `${label} – dalle-serve`;
-  say(`Drawing ${count(seeds.length)} …`);
-}
-
-async function finish(drawing) {
-  await grid.finish(drawing.pictures);
-  present(drawing);
-  await history.add({ ...drawing, at: Date.now() });
-  await showHistory();
-}
-
-function present(drawing) {
-  shown = drawing;
-  const ranked = drawing.pictures.length > 1 && drawing.pictures.every(({ score }) => score !== null);
-  const kept = drawing.pictures.length;
-  const words = drawing.fields.best_of > kept ? `The best ${kept} of ${count(drawing.fields.best_of)}` : count(kept);
-  say(`${words} in ${drawing.seconds.toFixed(1)} s${ranked ? ", best first" : ""}.`);
-  part("actions").hidden = false;
-  part("copy-link").hidden = part("again").hidden = !drawing.isLinkable;
-}
-
-function fail(error, wasCancelled) {
-  grid.stop();
-  if (wasCancelled) return say("Cancelled.");
-  say("");
-  if (error.status === 401) return askForKey();
-  const words = document.createElement("p");
-  words.textContent = error.message;
-  part("problem").replaceChildren(words);
-  if (error.param) settings.blame(error.param, error.message);
-  if (!(error instanceof ServiceError)) console.error(error);
-}
-
-function askForKey() {
-  const isWrong = part("key").value !== "";
-  part("key-words").textContent = isWrong
-    ? "This key is not known here. Is it whole, and for this service?"
-    : "This service needs an API key; who runs it can give you one.";
-  part("key-form").hidden = false;
-  part("key").select();
-  part("key").focus();
+  showTitle(label);
 }
 
 function end() {
   current = null;
   part("draw").hidden = false;
   part("cancel").hidden = true;
-  part("progress").hidden = true;
-  part("clock").textContent = "";
+  showProgress(undefined);
+  showClock(null);
 }
 
-// ---- what is going on
-
-function say(words, title = "") {
-  if (part("status").textContent === words) return; // said again, it would be read out again
-  part("status").textContent = words;
-  part("status").title = title;
+/** Shows one of: the first look, the picture that is drawn on, the pictures. */
+function look(what) {
+  part("wall").hidden = what !== "wall";
+  part("editor").hidden = what !== "editor";
+  part("pictures").hidden = what === "editor";
+  part("grid").hidden = what === "wall";
+  document.body.dataset.look = what;
+  part("draw").textContent = what === "editor" ? "Redraw" : "Draw";
+  part("prompt").placeholder = what === "editor" ? "What shall be there?" : "What shall be drawn?";
 }
 
-function showClock(began) {
-  part("clock").textContent = `${Math.floor((performance.now() - began) / 1000)} s`;
+function present(drawing) {
+  shown = drawing;
+  const { pictures, fields, seconds, kind, warnings = [] } = drawing;
+  const ranked = pictures.length > 1 && pictures.every(({ score }) => score !== null);
+  const words = fields.best_of > pictures.length ? `The best ${pictures.length} of ${count(fields.best_of)}` : count(pictures.length);
+  say(`${words} in ${seconds.toFixed(1)} s${ranked ? ", best first" : ""}.`);
+  const unknown = namesNothing(fields.prompt ?? "", settings.model);
+  notice([...warnings, ...(unknown ? [{ words: `The prompt names nothing of what ${settings.model.id} knows: it may draw what the words remind it of.`, label: "What it knows", act: showKnown }] : [])]);
+  part("grid").classList.toggle("clear", fields.background === "transparent");
+  part("actions").hidden = false;
+  part("save-grid").hidden = pictures.length === 1;
+  part("copy-link").hidden = !isLinkable(drawing);
+  part("back-to-mask").hidden = kind === "draw";
 }
 
-function showProgress(drawn, waiting, label) {
-  const shares = [...drawn.values()];
-  const share = shares.reduce((sum, each) => sum + each, 0) / shares.length;
-  part("progress").value = share;
-  const extra = waiting > shares.length ? `, then the best of ${waiting}` : "";
-  say(`Drawing ${count(shares.length)} of ${label}${extra} …`);
+function fail(error, wasCancelled, before) {
+  if (grid.stop() === 0) goBack(before);
+  if (wasCancelled) return say("Cancelled.");
+  say("");
+  if (error.status === 401) return askForKey();
+  complain(error.message);
+  if (error.param) settings.blame(error.param, error.message);
+  if (!(error instanceof ServiceError)) console.error(error);
 }
 
-/** Says how many pictures are ahead, until the first rows appear; not while it is paused. */
-function watchQueue(waiting, signal) {
-  const queue = { isPaused: false };
-  const timer = setInterval(async () => {
-    const ahead = ((await readiness())?.pending_images ?? 0) - waiting;
-    if (ahead <= 0 || queue.isPaused || signal.aborted) return;
-    say(`In the queue: ${count(ahead)} of others ${ahead === 1 ? "is" : "are"} before yours.`);
-  }, QUEUE_POLL_MS);
-  queue.stop = () => {
-    queue.isPaused = true;
-    clearInterval(timer);
-  };
-  return queue;
+/** Nothing came of a drawing: what was there before it is there again. */
+async function goBack(drawing) {
+  if (drawing) await reopen(drawing, { isQuiet: true });
+  else if (part("wall").children.length) look("wall");
+  else grid.start(Array.from({ length: TILES }, (_, i) => i), { isDrawing: false });
 }
 
-/** Says what the service still waits for, until it can draw. */
-async function watchStart() {
-  for (;;) {
-    const state = await readiness();
-    if (state?.ready) return;
-    const missing = Object.entries(state?.stages ?? {}).filter(([, how]) => how !== "ready");
-    if (!current) say(missing.length ? `The service is starting: ${missing.map(([stage]) => stage).join(", ")} …` : "");
-    await new Promise((resolve) => setTimeout(resolve, START_POLL_MS));
-    if (current || shown) return;
-    say("");
+async function reopen(drawing, { isQuiet = false } = {}) {
+  if (current && !isQuiet) return;
+  look("grid");
+  grid.start(drawing.pictures.map(({ seed }) => seed), { isDrawing: false });
+  await grid.finish(drawing.pictures);
+  const words = part("status").textContent;
+  present(drawing);
+  if (isQuiet) return say(words);
+  clear();
+  settings.write(drawing.fields);
+  part("status").scrollIntoView({ block: "nearest" });
+}
+
+// ---- pictures to draw on
+
+/** Takes a file: its settings, where it was drawn here; else to draw on it. */
+async function receive(file) {
+  const { readNotes } = await import("./notes.js");
+  const fields = readNotes(new Uint8Array(await file.arrayBuffer()));
+  if (!fields) return edit(file, {});
+  const prompt = fields.prompt ?? part("prompt").value;
+  settings.write({ ...fields, prompt });
+  clear();
+  const words = fields.prompt ? "This file says how it was drawn: prompt, seed and settings are filled in." : "This file says how it was drawn, but not its prompt: seed and settings are filled in.";
+  notice([{ words, label: "Draw on it instead", act: () => edit(file, {}) }]);
+  part("prompt").focus();
+}
+
+function use({ kind, fields, label, pictures }, place, mode) {
+  const { seed, src } = pictures[place];
+  const from = kind === "draw" && !fields.size ? fieldsOfOne(fields, seed) : null;
+  if (fields.prompt) settings.write({ ...fields, seed: undefined });
+  return edit(src, { mode, from });
+}
+
+async function edit(file, options) {
+  if (current || !settings.model) return;
+  const { Editor } = await import("./editor.js");
+  editor ??= new Editor(part("editor"), () => {
+    look("grid");
+    goBack(shown);
+    part("prompt").focus();
+  });
+  try {
+    await editor.open(file, { grid: settings.model.grid, ...options });
+  } catch (error) {
+    return complain(error.message);
   }
-}
-
-function count(images) {
-  return images === 1 ? "1 picture" : `${images} pictures`;
+  clear();
+  say("");
+  look("editor");
+  part("editor").scrollIntoView({ block: "nearest" });
 }
 
 // ---- around it
 
-async function copy(link) {
+async function copyLink(drawing) {
+  const link = linkTo(drawing);
   try {
     await navigator.clipboard.writeText(link);
     return "The link is copied: it draws the same again.";
@@ -200,113 +202,134 @@ async function copy(link) {
   }
 }
 
+async function followLink() {
+  const link = linked();
+  if (!link || current || !settings.model) return;
+  settings.write(link.fields);
+  if (!link.of) return submit();
+  await drawIt({ kind: "draw", label: link.of.prompt, fields: link.of });
+  if (!shown) return;
+  await edit(shown.pictures[0].src, { mode: link.mask ? "edit" : "vary", from: link.of, mask: link.mask, keep: link.keep });
+  settings.write(link.fields);
+  submit();
+}
+
+function drawThis({ prompt, seed }) {
+  if (current) return;
+  part("prompt").value = prompt;
+  part("prompt").dispatchEvent(new Event("input", { bubbles: true }));
+  if (seed !== undefined) settings.form.seed.value = seed;
+  submit();
+  if (seed !== undefined) settings.form.seed.value = "";
+}
+
 function showExamples() {
   const buttons = examplesFor(settings.model).map((prompt) => {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = prompt;
-    button.onclick = () => {
-      settings.form.prompt.value = prompt;
-      submit();
-    };
+    button.onclick = () => drawThis({ prompt });
     return button;
   });
   part("examples").replaceChildren(...buttons);
 }
 
-async function showHistory() {
-  const drawings = await history.all();
-  part("history").hidden = drawings.length === 0;
-  part("runs").replaceChildren(...drawings.map(historyEntry));
+function showKnown() {
+  part("known").open = true;
+  part("known-search").focus();
 }
 
-function historyEntry(drawing) {
-  const entry = part("run").content.cloneNode(true);
-  const pictures = drawing.pictures.slice(0, 4).map(({ src }) => Object.assign(new Image(), { src, alt: "" }));
-  entry.querySelector(".mini").append(...pictures);
-  entry.querySelector(".words").textContent = drawing.label;
-  entry.querySelector("button").onclick = () => reopen(drawing);
-  return entry;
+async function showModel() {
+  const { id, description } = settings.model;
+  part("model-line").textContent = description || id;
+  part("open-about").hidden = false;
+  showExamples();
+  offerKnown(settings.model, (prompt) => drawThis({ prompt }));
+  const isHung = await hang(part("wall"), part("tile"), settings.model, drawThis).catch(() => false);
+  if (!shown && !current && !editor?.isOpen) look(isHung ? "wall" : "grid");
 }
 
-async function reopen(drawing) {
-  if (current) return;
-  part("problem").replaceChildren();
-  if (drawing.isLinkable) settings.write(drawing.fields);
-  grid.start(drawing.pictures.map(({ seed }) => seed), false);
-  await grid.finish(drawing.pictures);
-  present(drawing);
-  part("grid").scrollIntoView({ block: "nearest", behavior: "smooth" });
+/** Finds out which models there are, as often as it takes; then says what the service still waits for. */
+async function connect() {
+  for (;;) {
+    try {
+      settings.offer(await listModels(), showModel);
+      break;
+    } catch (error) {
+      if (error.status === 401) return fail(error, false, shown);
+      complain(error.isAway ? `${error.message} It is looked for again until it does.` : error.message);
+      await pause(START_POLL_MS);
+    }
+  }
+  clear();
+  await showModel();
+  watchStart();
+  followLink();
 }
 
-function submit() {
-  if (current) return;
-  const fields = settings.read();
-  if (fields) drawPrompt(fields);
+async function watchStart() {
+  for (let state; !(state = await readiness())?.ready; await pause(START_POLL_MS)) {
+    if (current || shown) return;
+    const missing = Object.entries(state?.stages ?? {}).filter(([, how]) => how !== "ready");
+    say(missing.length ? `The service is starting: ${missing.map(([stage]) => stage).join(", ")} …` : "");
+  }
+  if (part("status").textContent.startsWith("The service is starting")) say("");
 }
 
-async function start() {
-  grid.start(Array.from({ length: VARIATIONS }, (_, i) => i), false);
-  part("key").value = sessionStorage.getItem("key") ?? "";
-  useKey(part("key").value);
+function pause(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+function listen() {
   part("ask").addEventListener("submit", (event) => {
     event.preventDefault();
     submit();
   });
-  part("key-form").addEventListener("submit", (event) => {
+  part("ask").addEventListener("keydown", (event) => {
+    const isPrompt = event.target === part("prompt");
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing || !isPrompt) return;
+    event.preventDefault(); // a new line is Shift+Enter
+    submit();
+  });
+  part("known-search").addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
     event.preventDefault();
-    part("key").value = part("key").value.trim();
-    sessionStorage.setItem("key", part("key").value);
-    useKey(part("key").value);
-    part("problem").replaceChildren();
-    connect();
+    part("known-things").querySelector("button")?.click();
   });
   part("cancel").onclick = () => {
-    current?.abort();
+    current?.cancel();
     part("prompt").focus();
   };
-  part("again").onclick = () => {
-    settings.write({ ...shown.fields, seed: undefined });
-    submit();
+  part("again").onclick = () => drawIt({ ...shown, fields: { ...shown.fields, seed: randomSeed() } });
+  part("back-to-mask").onclick = () => {
+    const { fields, source, kind } = shown;
+    settings.write({ ...fields, seed: undefined });
+    edit(source.src, { ...source, mode: kind });
   };
   part("save-grid").onclick = () => saveGrid(shown.label, shown.fields.seed, shown.pictures);
-  part("copy-link").onclick = async () => say(await copy(linkTo(shown.fields)));
-  part("forget").onclick = async () => {
-    await history.clear();
-    await showHistory();
-  };
+  part("copy-link").onclick = async () => say(await copyLink(shown));
+  part("open-about").onclick = async () => (await import("./about.js")).showAbout(settings.model);
+  part("about-close").onclick = () => part("about").close();
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && current && !part("viewer").open) part("cancel").click();
-    if (event.key === "/" && !/INPUT|SELECT/.test(document.activeElement.tagName)) {
+    if (document.querySelector("dialog[open]")) return;
+    if (event.key === "Escape") current?.cancel();
+    if (event.key === "/" && !/INPUT|SELECT|TEXTAREA/.test(document.activeElement.tagName)) {
       event.preventDefault();
       part("prompt").focus();
     }
   });
-  window.addEventListener("hashchange", followLink);
-
-  await Promise.all([connect(), history.open().then(showHistory)]);
-  followLink();
+  addEventListener("hashchange", followLink);
 }
 
-async function connect() {
-  try {
-    settings.offer(await listModels());
-    const { id, description } = settings.model;
-    part("model-line").textContent = description ? `${id}: ${description}` : id;
-    if (!part("key-form").hidden) part("prompt").focus();
-    part("key-form").hidden = true;
-    showExamples();
-  } catch (error) {
-    fail(error, false);
-  }
-  watchStart();
-}
-
-function followLink() {
-  const fields = linkedFields();
-  if (!fields || current) return;
-  settings.write(fields);
-  submit();
-}
-
-await start();
+giveTips((name) => explanation(name, settings.model));
+takeIn(receive);
+listen();
+grid.start(Array.from({ length: TILES }, (_, i) => i), { isDrawing: false });
+readyKeys(async () => {
+  clear();
+  await connect();
+  part("prompt").focus();
+});
+await past.history.open();
+await past.show();
+await connect();

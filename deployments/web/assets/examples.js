@@ -5,6 +5,8 @@ const OF_OTHERS = [
   "a logo of a robot", "the Eiffel tower landing on the moon", "a snowy forest at night",
 ];
 
+const SHORT = 26; // letters
+
 /** A few of the prompts that suit a model, others each time. */
 export function examplesFor(model, count = 6) {
   const prompts = model?.example_prompts.length ? [...model.example_prompts] : [...OF_OTHERS];
@@ -12,5 +14,5 @@ export function examplesFor(model, count = 6) {
     const j = Math.floor(Math.random() * (i + 1));
     [prompts[i], prompts[j]] = [prompts[j], prompts[i]];
   }
-  return prompts.slice(0, count);
+  return prompts.sort((one, other) => (one.length > SHORT) - (other.length > SHORT)).slice(0, count); // more of them are seen
 }

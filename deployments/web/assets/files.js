@@ -1,20 +1,15 @@
-// Pictures become files: one as it came, or all of them in a grid.
+// Pictures leave the page: one as it came, all of them in a grid, or one by the clipboard.
+
+import { decoded, toFile } from "./picture.js";
 
 const GAP = 8;
 
-/** The picture's bytes. */
-export function toFile(src) {
-  const [head, base64] = src.split(",");
-  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  return new Blob([bytes], { type: head.slice(5, head.indexOf(";")) });
-}
-
-export function saveOne(prompt, { seed, src }) {
+export function saveOne(label, { seed, src }) {
   const file = toFile(src);
-  save(file, `${slug(prompt)}-${seed}.${file.type.replace("image/", "")}`);
+  save(file, `${slug(label)}-${seed}.${file.type.replace("image/", "")}`);
 }
 
-export async function saveGrid(prompt, seed, pictures) {
+export async function saveGrid(label, seed, pictures) {
   const images = await Promise.all(pictures.map(({ src }) => decoded(src)));
   const columns = Math.ceil(Math.sqrt(images.length));
   const [width, height] = [images[0].naturalWidth, images[0].naturalHeight];
@@ -25,18 +20,20 @@ export async function saveGrid(prompt, seed, pictures) {
   brush.fillStyle = "white";
   brush.fillRect(0, 0, canvas.width, canvas.height);
   images.forEach((image, i) => brush.drawImage(image, (i % columns) * (width + GAP), Math.floor(i / columns) * (height + GAP)));
-  const file = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
-  save(file, `${slug(prompt)}-${seed}-grid.png`);
+  save(await png(canvas), `${slug(label)}-${seed}-grid.png`);
 }
 
-async function decoded(src) {
-  const image = new Image();
-  image.src = src;
-  await image.decode();
-  return image;
+/** Puts a picture on the clipboard, which takes PNG alone; gives what to say. */
+export async function copyPicture({ src }) {
+  try {
+    await navigator.clipboard.write([new ClipboardItem({ "image/png": src.startsWith("data:image/png") ? toFile(src) : asPng(src) })]);
+    return "The picture is copied.";
+  } catch {
+    return "The browser does not let this page copy pictures. Download it instead.";
+  }
 }
 
-function save(file, name) {
+export function save(file, name) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(file);
   link.download = name;
@@ -44,7 +41,18 @@ function save(file, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000); // the download has begun by then
 }
 
-function slug(prompt) {
-  const words = prompt.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "");
+async function asPng(src) {
+  const image = await decoded(src);
+  const canvas = Object.assign(document.createElement("canvas"), { width: image.naturalWidth, height: image.naturalHeight });
+  canvas.getContext("2d").drawImage(image, 0, 0);
+  return png(canvas);
+}
+
+function png(canvas) {
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+}
+
+function slug(label) {
+  const words = label.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "");
   return words.slice(0, 40) || "picture";
 }

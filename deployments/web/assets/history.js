@@ -8,18 +8,21 @@ export class History {
   /** Opens the store; where the browser gives none, nothing is kept. */
   async open() {
     try {
-      const request = indexedDB.open("dalle-serve", 1);
-      request.onupgradeneeded = () => request.result.createObjectStore("drawings", { keyPath: "id", autoIncrement: true });
+      const request = indexedDB.open("dalle-serve", 2);
+      request.onupgradeneeded = () => {
+        if (request.result.objectStoreNames.contains("drawings")) request.result.deleteObjectStore("drawings"); // of another shape
+        request.result.createObjectStore("drawings", { keyPath: "id", autoIncrement: true });
+      };
       this.#database = await settled(request);
     } catch {
       this.#database = null;
     }
   }
 
-  /** Adds `{fields, label, seconds, pictures}`. */
-  async add(drawing) {
+  /** Adds drawings, as `drawing.js` gives them, with the time `at` which they were drawn. */
+  async add(...drawings) {
     await this.#with("readwrite", async (store) => {
-      await settled(store.add(drawing));
+      for (const { id, ...drawing } of drawings) await settled(store.add(drawing));
       const ids = await settled(store.getAllKeys());
       for (const id of ids.slice(0, -KEPT)) store.delete(id);
     });

@@ -4,14 +4,17 @@ import { readEvents } from "./sse.js";
 
 const PREVIEWS = 3; // of each picture; the API allows no more
 const STREAM = { stream: true, stream_multiple: true, partial_images: PREVIEWS };
+const ROUTES = { draw: "v1/images/generations", edit: "v1/images/edits", vary: "v1/images/variations" };
 const BUSY = [429, 503];
-const PATIENCE_S = 600; // how long to come back to a busy service
+const PATIENCE_S = 600; // how long to come back to a service that is busy, or away
+const AWAY_S = 3; // between two looks whether it is back
+const BREAKS = 3; // so often an answer may break off though the service is there
 const READY_TIMEOUT_MS = 5000;
 
 export class ServiceError extends Error {
-  constructor(message, { status = 0, code = null, param = null, retryAfterS = null } = {}) {
+  constructor(message, { status = 0, code = null, param = null, retryAfterS = null, isAway = false } = {}) {
     super(message);
-    Object.assign(this, { status, code, param, retryAfterS });
+    Object.assign(this, { status, code, param, retryAfterS, isAway });
   }
 }
 
@@ -27,7 +30,12 @@ export async function listModels() {
   return (await (await send("v1/models", {})).json()).data;
 }
 
-/** How far the stages are, and how many pictures wait; null where nothing answers. */
+/** What tells about a model, as HTML. */
+export async function modelCard(id) {
+  return (await send(`cards/${id}`, {})).text();
+}
+
+/** How far the stages are, how many pictures wait, and how long one takes; null where nothing answers. */
 export async function readiness() {
   try {
     return await (await fetch(address("ready"), { signal: AbortSignal.timeout(READY_TIMEOUT_MS) })).json();
@@ -37,67 +45,87 @@ export async function readiness() {
 }
 
 /**
- * Draws, and yields `{preview: {seed, src, progress}}` as rows appear, then `{picture: {seed, src, score}}`, best first.
- * Where the service is busy, comes back when it says so; `onWait(seconds, message)` counts down to 0.
+ * Draws `{kind, fields, files}`, and yields `{preview: {seed, src, progress}}` as rows appear, then
+ * `{picture: {seed, src, score, words}}`, best first, and `{warning}`. A service that is busy, or away, is asked again:
+ * `onWait(seconds, error)` counts down to 0, and what comes then is the whole drawing again, after `{again: true}`.
+ *
+ * @param files by field, such as `image` and `mask`, for an edit or variations.
  */
-export async function* draw(fields, { signal, onWait }) {
-  const body = JSON.stringify({ ...fields, ...STREAM });
-  const options = { method: "POST", body, headers: { "content-type": "application/json" }, signal };
-  yield* results(await patiently(() => send("v1/images/generations", options), signal, onWait));
+export async function* draw({ kind, fields, files }, { signal, onWait }) {
+  const until = Date.now() + PATIENCE_S * 1000;
+  for (let breaks = 0; ; ) {
+    try {
+      yield* results(await send(ROUTES[kind], { method: "POST", signal, ...payload(kind, fields, files) }));
+      return;
+    } catch (error) {
+      const waitS = error.isAway ? AWAY_S : (error.retryAfterS ?? 5);
+      const mayPass = error.isAway ? breaks < BREAKS : BUSY.includes(error.status);
+      if (!mayPass || Date.now() + waitS * 1000 > until) throw error;
+      do await countDown(waitS, error, signal, onWait);
+      while (error.isAway && !(await readiness()) && Date.now() < until);
+      if (error.isAway) breaks += 1;
+      yield { again: true };
+    }
+  }
 }
 
-/** Draws variations of a picture, and yields as `draw` does. */
-export async function* vary(file, fields, { signal, onWait }) {
+function payload(kind, fields, files) {
+  if (kind === "draw") {
+    return { body: JSON.stringify({ ...fields, ...STREAM }), headers: { "content-type": "application/json" } };
+  }
   const body = new FormData();
-  body.append("image", file, "picture.png");
+  for (const [name, file] of Object.entries(files)) body.append(name, file, `${name}.png`);
   for (const [name, value] of Object.entries({ ...fields, ...STREAM })) body.append(name, value);
-  const options = { method: "POST", body, signal };
-  yield* results(await patiently(() => send("v1/images/variations", options), signal, onWait));
+  return { body };
 }
 
 async function* results(reply) {
   if (!reply.headers.get("content-type").startsWith("text/event-stream")) {
-    const { data, output_format } = await reply.json();
+    const { data, output_format, warning } = await reply.json();
     for (const entry of data) yield { picture: picture(entry, output_format) };
+    if (warning) yield { warning };
     return;
   }
   let complete = false;
-  for await (const event of readEvents(reply.body)) {
-    if (event.error) throw new ServiceError(event.error.message, event.error);
-    if (event.type.endsWith(".partial_image")) {
-      const progress = event.progress ?? (event.partial_image_index + 1) / (PREVIEWS + 1);
-      yield { preview: { seed: event.seed, progress, src: source(event.b64_json, event.output_format) } };
-    } else if (event.type.endsWith(".completed")) {
-      complete = true;
-      yield { picture: picture(event, event.output_format) };
+  try {
+    for await (const event of readEvents(reply.body)) {
+      if (event.error) throw new ServiceError(event.error.message, event.error);
+      if (event.type.endsWith(".partial_image")) {
+        const progress = event.progress ?? (event.partial_image_index + 1) / (PREVIEWS + 1);
+        yield { preview: { seed: event.seed, progress, src: source(event.b64_json, event.output_format) } };
+      } else if (event.type.endsWith(".completed")) {
+        complete = true;
+        yield { picture: picture(event, event.output_format) };
+        if (event.warning) yield { warning: event.warning };
+      }
     }
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error; // what a connection that breaks off raises
+    complete = false;
   }
-  if (!complete) throw new ServiceError("The service stopped in the middle of drawing. Try again.");
+  if (!complete) throw new ServiceError("The service stopped in the middle of drawing.", { isAway: true });
 }
 
 function picture(entry, format) {
-  return { seed: entry.seed, score: entry.clip_score ?? null, src: source(entry.b64_json, format) };
+  return {
+    seed: entry.seed,
+    score: entry.clip_score ?? null,
+    words: entry.revised_prompt ?? "",
+    src: source(entry.b64_json, format),
+  };
 }
 
 function source(base64, format) {
   return `data:image/${format ?? "png"};base64,${base64}`;
 }
 
-async function patiently(attempt, signal, onWait) {
-  const until = Date.now() + PATIENCE_S * 1000;
-  for (;;) {
-    try {
-      return await attempt();
-    } catch (error) {
-      const waitS = error.retryAfterS ?? 5;
-      if (!BUSY.includes(error.status) || Date.now() + waitS * 1000 > until) throw error;
-      for (let left = waitS; left > 0; left--) {
-        onWait(left, error.message);
-        await pause(1000, signal);
-      }
-      onWait(0, "");
-    }
+async function countDown(seconds, error, signal, onWait) {
+  for (let left = seconds; left > 0; left--) {
+    signal.throwIfAborted();
+    onWait(left, error);
+    await pause(1000, signal);
   }
+  onWait(0, error);
 }
 
 function pause(ms, signal) {
@@ -121,7 +149,7 @@ async function send(path, options) {
     reply = await fetch(address(path), { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ServiceError("The service does not answer. Is it still running, and is this machine connected to it?");
+    throw new ServiceError("The service does not answer.", { isAway: true });
   }
   if (reply.ok) return reply;
   throw await refusal(reply);

@@ -1,21 +1,29 @@
-// The form's fields: what to ask for, as the API names it; and the same as a link.
+// The form's fields: what to ask for, as the API names it.
 
-const NUMBERS = ["n", "best_of", "seed", "guidance_scale", "temperature", "top_k", "top_p"];
-const TEXTS = ["model", "negative_prompt"];
-const SEEDS = 2 ** 32;
+import { judgeValue } from "./hints.js";
+
+export const NUMBERS = ["n", "best_of", "seed", "guidance_scale", "temperature", "top_k", "top_p"];
+export const TEXTS = ["model", "negative_prompt", "size", "output_format", "background"];
+const SAMPLING = ["guidance_scale", "temperature", "top_k", "top_p"];
+const LINES = 6; // of a prompt that are seen at once
 
 export class Settings {
   constructor(form) {
     this.form = form;
-    this.panel = form.querySelector("details");
     this.models = [];
+    form.addEventListener("input", ({ target }) => this.#changed(target));
   }
 
   /** Offers the models that are served, and shows what each takes where a field is left empty. */
-  offer(models) {
+  offer(models, onModel) {
+    const chosen = this.form.model.value;
     this.models = models;
     this.form.model.replaceChildren(...models.map(({ id }) => new Option(id, id)));
-    this.form.model.onchange = () => this.#describe();
+    if (models.some(({ id }) => id === chosen)) this.form.model.value = chosen;
+    this.form.model.onchange = () => {
+      this.#describe();
+      onModel();
+    };
     this.#describe();
   }
 
@@ -33,17 +41,28 @@ export class Settings {
       return null;
     }
     const fields = { prompt: this.form.prompt.value.trim() };
-    for (const name of TEXTS) if (this.form[name].value) fields[name] = this.form[name].value;
+    for (const name of TEXTS) if (this.form[name].value && !this.form[name].disabled) fields[name] = this.form[name].value;
     for (const name of NUMBERS) if (this.form[name].value !== "" && !this.form[name].disabled) fields[name] = this.form[name].valueAsNumber;
     fields.seed ??= randomSeed();
     return fields;
   }
 
-  /** Fills the form; fields that are not given become empty. */
+  /** The same with what the model takes where nothing is said: so it can be drawn again when that has changed. */
+  complete(fields) {
+    const { id, sampling = {} } = this.models.find(({ id }) => id === fields.model) ?? this.models[0] ?? {};
+    return { ...(id && { model: id }), ...sampling, ...fields };
+  }
+
+  /** Fills the form; what is not given, or is the model's own, becomes empty. */
   write(fields) {
-    for (const name of [...TEXTS, ...NUMBERS, "prompt"]) {
-      if (name === "model" && !this.models.some(({ id }) => id === fields.model)) continue;
-      this.form[name].value = fields[name] ?? "";
+    if (this.models.some(({ id }) => id === fields.model)) this.form.model.value = fields.model;
+    const own = this.model?.sampling ?? {};
+    for (const name of [...TEXTS.slice(1), ...NUMBERS, "prompt"]) {
+      const value = fields[name] ?? "";
+      this.form[name].value = SAMPLING.includes(name) && value === own[name] ? "" : value;
+      if (this.form[name].selectedIndex !== -1) continue;
+      this.form[name].add(new Option(value, value)); // a size that is not among those offered
+      this.form[name].value = value;
     }
     this.#describe();
   }
@@ -52,7 +71,8 @@ export class Settings {
   blame(name, message) {
     const input = this.form.elements[name];
     if (!input) return;
-    if (input.closest("details")) this.panel.open = true;
+    const panel = input.closest("details");
+    if (panel) panel.open = true;
     if (message) input.setCustomValidity(message);
     input.reportValidity();
     input.addEventListener("input", () => input.setCustomValidity(""), { once: true });
@@ -67,38 +87,34 @@ export class Settings {
   }
 
   #describe() {
-    const { sampling = {}, max_n, max_best_of, ranks_images = true } = this.model ?? {};
-    for (const name of ["guidance_scale", "temperature", "top_k", "top_p"]) {
+    const { sampling = {}, max_n, max_best_of, ranks_images = true, backgrounds = [], size = "" } = this.model ?? {};
+    for (const name of SAMPLING) {
       this.form[name].placeholder = sampling[name] ?? "the model's";
+      judgeValue(this.form[name], this.model);
     }
     if (max_n) this.form.n.max = max_n;
     if (max_best_of) this.form.best_of.max = max_best_of;
     this.form.best_of.disabled = !ranks_images;
+    this.form.size.options[0].textContent = size.replace("x", " × ") || "the model’s own";
+    this.form.background.disabled = !backgrounds.includes("transparent");
+    (this.form.background.closest("div") ?? this.form.background).hidden = this.form.background.disabled;
+    this.#fitPrompt();
+  }
+
+  #changed(target) {
+    if (target.name === "prompt") this.#fitPrompt();
+    judgeValue(target, this.model);
+  }
+
+  /** As many lines as the prompt has, up to a few. */
+  #fitPrompt() {
+    const { prompt } = this.form;
+    prompt.rows = 1;
+    const line = parseFloat(getComputedStyle(prompt).lineHeight);
+    while (prompt.rows < LINES && prompt.scrollHeight > prompt.clientHeight + line / 2) prompt.rows += 1;
   }
 }
 
 export function randomSeed() {
   return crypto.getRandomValues(new Uint32Array(1))[0];
-}
-
-/** A link that draws the same again. The part after `#` stays in the browser: no log has the prompt. */
-export function linkTo(fields) {
-  const link = new URL(document.baseURI);
-  link.hash = new URLSearchParams(fields);
-  return link.href;
-}
-
-/** The fields in the page's own link; null where it has none. */
-export function linkedFields() {
-  const given = new URLSearchParams(location.hash.slice(1));
-  if (!given.get("prompt")) return null;
-  const fields = { prompt: given.get("prompt") };
-  for (const name of TEXTS) if (given.has(name)) fields[name] = given.get(name);
-  for (const name of NUMBERS) if (Number.isFinite(parseFloat(given.get(name)))) fields[name] = Number(given.get(name));
-  return fields;
-}
-
-/** The fields for one picture of a drawing: with its seed and n = 1 it is drawn again. */
-export function fieldsOfOne({ best_of, ...fields }, seed) {
-  return { ...fields, n: 1, seed: seed % SEEDS };
 }

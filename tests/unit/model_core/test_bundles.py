@@ -101,6 +101,30 @@ def test_a_card_may_say_that_the_model_draws_on_a_plain_ground(folder):
             bundles.resolve(folder)
 
 
+def test_a_card_may_say_what_values_draw_well(folder):
+    assert bundles.resolve(folder).ranges == {}
+    (folder / "model.json").write_text(json.dumps(CARD | {"ranges": {"guidance_scale": [1, 1.75]}}))
+    assert bundles.resolve(folder).ranges == {"guidance_scale": [1, 1.75]}
+    for wrong, said in (
+        ([1, 2], "must be an object of guidance_scale"),
+        ({"seed": [1, 2]}, "must be an object of guidance_scale"),
+        ({"top_k": 5}, "ranges.top_k must be a list of two numbers"),
+        ({"top_k": [5, "6"]}, "ranges.top_k.1 must be float"),
+        ({"top_k": [6, 5]}, "ranges.top_k must have the lower number first"),
+    ):
+        (folder / "model.json").write_text(json.dumps(CARD | {"ranges": wrong}))
+        with pytest.raises(CorruptCheckpoint, match=said):
+            bundles.resolve(folder)
+
+
+def test_what_tells_about_a_model_is_found(folder):
+    assert bundles.resolve(folder).card is None
+    for name in ("README.md", "MODEL_CARD.md"):
+        (folder / name).write_text("A model.")
+        assert bundles.resolve(folder).card == folder / name
+    assert bundles.resolve("emoji").card
+
+
 def test_a_card_may_say_how_many_codes_a_step_should_try(folder):
     assert bundles.resolve(folder).window == 1
     (folder / "model.json").write_text(json.dumps(CARD | {"window": 8}))

@@ -44,6 +44,7 @@ class FakeService:
         self.quotas = Quotas(CommonsClient(None, self.config.cache))
         self.error: Exception | None = None
         self.is_ready = True
+        self.model_card: str | None = None
         self.request: DrawingRequest | None = None
         self.upload: Upload | None = None
         self.num_closed = 0
@@ -88,8 +89,13 @@ class FakeService:
             "description": "",
             "ranks_images": True,
             "backgrounds": ["opaque"],
+            "has_card": False,
+            "grid": (1, 1),
             "example_prompts": [],
+            "known_things": [],
+            "known_ways": ["{}"],
             "sampling": {"top_k": 0},
+            "ranges": {},
         }
         limits = {"max_n": 10, "max_best_of": 128}
         return {"id": name, "object": "model", "created": 1, "owned_by": "dalle-serve"} | about | limits
@@ -102,8 +108,11 @@ class FakeService:
         about = {"object": "usage", "key": caller.name or None, "since": 1, "rate_limit": None}
         return about | counts | {"models": {"fake/one": counts}}
 
+    async def card(self, name: str) -> str | None:
+        return self.model_card if name == "fake/one" else None
+
     async def readiness(self) -> dict[str, Any]:
-        return {"ready": self.is_ready, "model": "fake/one", "stages": {}, "pending_images": 0}
+        return {"ready": self.is_ready, "model": "fake/one", "stages": {}, "pending_images": 0, "seconds_an_image": 1.0}
 
     def _reply(self, request: DrawingRequest, upload: Upload | None) -> dict[str, Any]:
         self.request, self.upload = request, upload

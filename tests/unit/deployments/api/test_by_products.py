@@ -216,7 +216,9 @@ def test_what_fails_is_said_until_it_works(tmp_path: Path):
     ask(service, "POST", GENERATIONS, json={"prompt": "a"})
     (said,) = degraded.warnings()
     assert said.startswith("image_urls: ") and str(tmp_path) not in said
-    Readiness.model_validate({"ready": True, "model": "a", "stages": {}, "pending_images": 0, "warnings": [said]})
+    Readiness.model_validate(
+        {"ready": True, "model": "a", "stages": {}, "pending_images": 0, "seconds_an_image": 1.0, "warnings": [said]}
+    )
     (tmp_path / "taken").unlink()
     ask(service, "POST", GENERATIONS, json={"prompt": "a"})
     assert degraded.warnings() == [] and degraded.reasons() == {"image_urls": ""}

@@ -206,7 +206,8 @@ PAGES = ("/", "/docs", "/openapi.json", "/health", "/ready", "/version", "/v1/mo
 
 @pytest.mark.parametrize("path", PAGES)
 def test_head_says_what_get_would_without_a_body(path: str):
-    got, head = (ask(FakeService(), method, path) for method in ("GET", "HEAD"))
+    as_it_lies = {"accept-encoding": "identity"}  # the length of what is compressed on the way is not known before
+    got, head = (ask(FakeService(), method, path, headers=as_it_lies) for method in ("GET", "HEAD"))
     assert (head.status_code, head.content) == (got.status_code, b"") and got.content
 
     def said(reply: httpx.Response) -> dict[str, str]:

@@ -444,6 +444,8 @@ def test_models_are_described_by_id_and_alias(model_folder: Path):
     gateway = make_gateway(model_folder)
     (model,) = gateway.list_models()
     assert (model["id"], model["object"], model["owned_by"], model["size"]) == ("fake", "model", "dalle-serve", "2x2")
+    assert (model["grid"], model["known_things"], model["ranges"], model["has_card"]) == ([8, 8], [], {}, False)
+    assert asyncio.run(gateway.card("fake")) is None
     assert gateway.describe_model("dall-e-2") == model
     with pytest.raises(ModelNotFound, match="Known are: fake"):
         gateway.describe_model("other")
@@ -522,6 +524,7 @@ def test_ready_means_that_every_stage_runs(model_folder: Path, monkeypatch: pyte
     deployments |= {name: deployment("RUNNING") for name in ("fake.token_sampler", "fake.clip_scorer")}
     state = asyncio.run(gateway.readiness())
     assert state["ready"] and "warnings" not in state
+    assert state["seconds_an_image"] > 0
     asyncio.run(gateway.drain())
     assert not asyncio.run(gateway.readiness())["ready"]
 

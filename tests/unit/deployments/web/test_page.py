@@ -59,6 +59,12 @@ def test_an_unchanged_file_is_not_sent_again(api: FastAPI):
     assert (again.status_code, again.content) == (304, b"")
 
 
+def test_text_is_compressed_on_the_way(api: FastAPI):
+    plain, small = (get(api, "/assets/style.css", headers={"accept-encoding": how}) for how in ("identity", "gzip"))
+    assert small.headers["content-encoding"] == "gzip" and "content-encoding" not in plain.headers
+    assert small.text == plain.text
+
+
 def test_other_paths_are_not_files(api: FastAPI):
     for path in ("/assets/none.js", "/assets/../page.py", "/assets/%2e%2e/page.py", "/page.py"):
         assert get(api, path).status_code == 404

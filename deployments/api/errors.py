@@ -18,10 +18,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deployments.api.addresses import Addresses, hint
 from deployments.errors import (
     AccessDenied,
+    BatchesUnavailable,
     ContentRefused,
     DeadlineExceeded,
     InvalidKey,
     MissingParameter,
+    NotFound,
     Overloaded,
     ShuttingDown,
     StageFailed,
@@ -46,12 +48,14 @@ TABLE: list[tuple[type[Exception], int, str, str]] = [
     (InvalidKey, 401, "invalid_request_error", "invalid_api_key"),
     (AccessDenied, 403, "permission_error", "access_denied"),
     (ModelNotFound, 404, "invalid_request_error", "model_not_found"),
+    (NotFound, 404, "invalid_request_error", "not_found"),
     (DeadlineExceeded, 408, "timeout_error", "request_timeout"),
     (Overloaded, 429, "rate_limit_error", "rate_limit_exceeded"),
     (StageFailed, 500, "server_error", "stage_failed"),
     (ShuttingDown, 503, "service_unavailable_error", "shutting_down"),
     (StageUnavailable, 503, "service_unavailable_error", "stage_unavailable"),
     (UrlsUnavailable, 503, "service_unavailable_error", "urls_unavailable"),
+    (BatchesUnavailable, 503, "service_unavailable_error", "batches_unavailable"),
 ]
 # What the router, the bodies' readers and Serve's proxy answer.  status → type, code
 STATUSES: dict[int, tuple[str, str]] = {

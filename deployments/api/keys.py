@@ -79,7 +79,7 @@ class Keys:
         if found is None:
             # OpenAI's words, by which LiteLLM knows that the key is the trouble, and not the request.
             raise InvalidKey("Incorrect API key provided, or none: send 'Authorization: Bearer <key>'.")
-        return Caller(self._budget(found))
+        return Caller(self._budget(found), found.digest.hex())
 
     def _budget(self, key: Key) -> "_Budget | None":
         rate = key.images_per_minute or self._config.images_per_minute
@@ -92,10 +92,15 @@ class Keys:
 
 
 class Caller:
-    """Somebody who was let in."""
+    """Somebody who was let in.
 
-    def __init__(self, budget: "_Budget | None"):
+    Attributes:
+      scope: the same for all requests of one key, and of no other; "" without keys.
+    """
+
+    def __init__(self, budget: "_Budget | None", scope: str = ""):
         self._budget = budget
+        self.scope = scope
 
     @contextmanager
     def charged(self, num_images: int) -> Iterator[None]:

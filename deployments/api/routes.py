@@ -8,6 +8,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.middleware.cors import CORSMiddleware
 
 from deployments.api import errors
+from deployments.api.batches import Batches, batch_routes
 from deployments.api.demo import demo_routes
 from deployments.api.docs_page import docs_page
 from deployments.api.images import image_routes
@@ -24,12 +25,14 @@ def build_api(service: Gateway) -> FastAPI:
       DalleServeError: the API keys cannot be read.
     """
     keys = Keys(service.config.access)
+    batches = Batches(service)
     api = FastAPI(
         title="dalle-serve",
         openapi_url=None,
         docs_url=None,  # FastAPI's own pages would fetch their scripts from somewhere else
         redoc_url=None,
         redirect_slashes=False,
+        lifespan=batches.lifespan,
         telemetry={"tracing": False},  # Serve traces requests; FastAPI would begin another trace in the middle
     )
     if origins := service.config.access.cors_origins:
@@ -40,6 +43,7 @@ def build_api(service: Gateway) -> FastAPI:
     errors.install(api)
     for make_routes in (image_routes, demo_routes, _model_routes, _state_routes):
         api.include_router(make_routes(service, keys))
+    api.include_router(batch_routes(batches, keys, service.config))
     mount_page(api)
     return api
 

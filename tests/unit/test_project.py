@@ -25,6 +25,7 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "Access": config.AccessConfig,
     "Safety": config.SafetyConfig,
     "Files": config.FilesConfig,
+    "Batches": config.BatchesConfig,
     "Every deployment": config.DeploymentConfig,
     "The gateway": config.GatewayConfig,
     "Every stage": config.StageConfig,

@@ -175,11 +175,11 @@ def _range(kind: type[BaseModel], name: str, limits: Limits, lowest: str = "") -
 def _explained(error: ValidationError, kind: type[BaseModel], limits: Limits) -> InvalidValue:
     """The first thing wrong, in words."""
     problem = error.errors(include_url=False, include_context=False)[0]
-    name = str(problem["loc"][0])
+    name = plain(".".join(str(part) for part in problem["loc"]))
     if problem["type"] == "missing":
         return MissingParameter(f"Missing required parameter: '{name}'.", name)
     message = problem["msg"].replace("Input should", "must", 1).replace("String should", "must", 1)
-    if problem["type"].startswith(("greater_than", "less_than")):
+    if problem["type"].startswith(("greater_than", "less_than")) and name in kind.model_fields:
         message = _range(kind, name, limits)
     if name == "size":
         message = "must be 'auto' or WxH, such as 512x512"

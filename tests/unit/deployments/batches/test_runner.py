@@ -127,11 +127,11 @@ def test_a_broken_file_fails_the_batch_before_anything_is_drawn(rig: Rig):
 @pytest.mark.parametrize("error", [Overloaded("busy", 0), ShuttingDown("bye"), StageUnavailable("down")])
 def test_what_cannot_be_drawn_just_now_is_drawn_later_as_often_as_it_takes(rig: Rig, error: Exception):
     async def story() -> None:
-        rig.errors = [error] * 12
+        rig.errors = [error] * 5
         batch = rig.create(jsonl("a cat", "a dog"))
         async with rig.working():
             assert await ended(rig, batch) == "completed"
-        assert len(rig.drawn) == 14 and len(rig.lines(batch)) == 2
+        assert len(rig.drawn) == 7 and len(rig.lines(batch)) == 2
 
     run(story)
 

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.api.addresses import Addresses, hint
@@ -35,6 +36,7 @@ from model_core.errors import InvalidValue, ModelNotFound
 
 logger = logging.getLogger("ray.serve")
 
+METHODS = ("DELETE", "GET", "POST")  # that some address here takes
 RETRY_AFTER_S = 5  # where the error itself does not know better
 
 # The first line that fits counts.  exception → status, type, code
@@ -151,11 +153,15 @@ async def _handle(request: Request, error: Exception) -> JSONResponse:
 def _no_route(request: Request, error: HTTPException) -> Answer:
     if meant := hint(request.url.path):
         return answer_with(404, meant)
-    headers = dict(error.headers or {})
     if error.status_code == 405:
-        allowed = headers.get("allow", headers.get("Allow", "another method"))
-        return answer_with(405, f"{request.method} is not allowed here, but {allowed}.", headers)
-    return answer_with(404, "There is no such page here. /docs lists what there is.", headers)
+        routes = request.app.routes  # of which the first that knows the address has said its own methods alone
+        allowed = ", ".join(
+            method
+            for method in METHODS
+            if any(route.matches(request.scope | {"method": method})[0] is Match.FULL for route in routes)
+        )
+        return answer_with(405, f"{request.method} is not allowed here, but {allowed}.", {"allow": allowed})
+    return answer_with(404, "There is no such page here. /docs lists what there is.", dict(error.headers or {}))
 
 
 class Outermost:

@@ -48,6 +48,7 @@ def test_a_batch_draws_what_single_requests_draw(service: LocalService, pictures
         assert json.loads(refusal)["custom_id"] == "one-3"
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray Data sets fields of its own that it has given up
 def test_ray_data_draws_the_same_files(
     service: LocalService, tiny_model: Path, tmp_path: Path, pictures: list[list[dict[str, Any]]]
 ):

@@ -20,7 +20,7 @@ from deployments.batches.files import RESULTS, UPLOADED, Files
 from deployments.batches.registry import Registry
 from deployments.batches.runner import Runner
 from deployments.batches.webhooks import Webhooks
-from deployments.config import AppConfig
+from deployments.config import AppConfig, Limits
 from deployments.errors import MissingParameter, UnknownParameter
 from deployments.gateway.gateway import Gateway
 from deployments.requests.parsing import checked, plain, shown
@@ -52,7 +52,7 @@ class Batches:
         files = Files(database, config.batches)
         name = f"{socket.gethostname()[:20]}-{secrets.token_hex(8)}"  # no other's, also not that of a process before
         self._offered = files, Registry(database, files, config.batches)
-        self._runner = Runner(config, database, self.webhooks, name, service.draw, _refusal)
+        self._runner = Runner(lambda: service.config, database, self.webhooks, name, service.draw, _refusal)
 
     @property
     def files(self) -> Files:
@@ -87,15 +87,15 @@ class Batches:
         return self._offered
 
 
-def batch_routes(batches: Batches, keys: Keys, config: AppConfig) -> APIRouter:
+def batch_routes(service: Gateway, keys: Keys, batches: Batches) -> APIRouter:
     """Makes the routes."""
     router = APIRouter()
 
     @router.post("/v1/files")
     async def upload_file(http: Request, caller: Annotated[Caller, Depends(keys)]) -> JSONResponse:
-        files, max_bytes = batches.files, config.batches.max_file_bytes
+        files, max_bytes = batches.files, service.config.batches.max_file_bytes
         async with parts_of(http, max_bytes + FORM_BYTES, 1, FORM_BYTES) as parts:
-            file, seconds = _upload(parts, config)
+            file, seconds = _upload(parts, service.config.limits)
             if (file.size or 0) > max_bytes:
                 raise InvalidValue(f"The file must have at most {max_bytes} bytes, got {file.size}.", "file")
             return JSONResponse(await asyncio.to_thread(files.add, caller.scope, _name_of(file), file.file, seconds))
@@ -128,7 +128,8 @@ def batch_routes(batches: Batches, keys: Keys, config: AppConfig) -> APIRouter:
 
     @router.post("/v1/batches")
     async def create_batch(http: Request, caller: Annotated[Caller, Depends(keys)]) -> JSONResponse:
-        asked = checked(BatchRequest, await read_json_object(http, config.limits.max_body_bytes), config.limits)
+        limits = service.config.limits
+        asked = checked(BatchRequest, await read_json_object(http, limits.max_body_bytes), limits)
         more = {
             "metadata": asked.metadata,
             "output_seconds": asked.output_expires_after and asked.output_expires_after.seconds,
@@ -171,7 +172,7 @@ def _refusal(error: Exception) -> tuple[int, dict[str, Any]]:
     return answer.status, answer.envelope
 
 
-def _upload(parts: list[tuple[str, UploadFile | str]], config: AppConfig) -> tuple[UploadFile, int | None]:
+def _upload(parts: list[tuple[str, UploadFile | str]], limits: Limits) -> tuple[UploadFile, int | None]:
     """The file of a form, and how many seconds it is to be kept."""
     texts = {name: part for name, part in parts if isinstance(part, str)}
     file = next((part for name, part in parts if name == "file" and not isinstance(part, str)), None)
@@ -186,7 +187,7 @@ def _upload(parts: list[tuple[str, UploadFile | str]], config: AppConfig) -> tup
         raise MissingParameter("Missing required parameter: 'purpose'.", "purpose")
     _one_of(texts["purpose"], "purpose", (UPLOADED,))
     asked = {name[:-1].partition("[")[2]: text for name, text in texts.items() if name.startswith("expires_after[")}
-    return file, checked(ExpiresAfter, asked, config.limits, as_text=True).seconds if asked else None
+    return file, checked(ExpiresAfter, asked, limits, as_text=True).seconds if asked else None
 
 
 def _name_of(file: UploadFile) -> str:

@@ -43,7 +43,7 @@ def build_api(service: Gateway) -> FastAPI:
     errors.install(api)
     for make_routes in (image_routes, demo_routes, _model_routes, _state_routes):
         api.include_router(make_routes(service, keys))
-    api.include_router(batch_routes(batches, keys, service.config))
+    api.include_router(batch_routes(service, keys, batches))
     mount_page(api)
     return api
 

@@ -41,18 +41,26 @@ class Runner:
     """One gateway's work on batches.
 
     Args:
+      config: what the settings are now; those of `batches` never change.
       name: of this runner, unlike that of every other.
       draw: the gateway's.
       refusal: what an HTTP caller would get for an error.
     """
 
     def __init__(
-        self, config: AppConfig, database: Database, webhooks: Webhooks, name: str, draw: Draw, refusal: Refusal
+        self,
+        config: Callable[[], AppConfig],
+        database: Database,
+        webhooks: Webhooks,
+        name: str,
+        draw: Draw,
+        refusal: Refusal,
     ):
         self._config = config
+        self._settings = config().batches
         self._database = database
-        self._files = Files(database, config.batches)
-        self._queue = Queue(database, self._files, config.batches, name)
+        self._files = Files(database, self._settings)
+        self._queue = Queue(database, self._files, self._settings, name)
         self._webhooks = webhooks
         self._draw = draw
         self._refusal = refusal
@@ -97,7 +105,7 @@ class Runner:
     async def _work(self) -> None:
         """Everything that is due, once."""
         await self._begin()
-        free = self._config.batches.requests_in_flight - len(self._drawing)
+        free = self._settings.requests_in_flight - len(self._drawing)
         if free > 0 and time.monotonic() >= self._paused_until:
             for item in await asyncio.to_thread(self._queue.take, free):
                 task = asyncio.create_task(self._answer(item))
@@ -133,7 +141,7 @@ class Runner:
                 pieces = self._files.content(batch.owner, batch.input_file_id)[1]
             except NotFound:  # deleted meanwhile
                 pieces = iter(())
-            most, largest = self._config.batches.max_lines, self._config.limits.max_body_bytes
+            most, largest = self._settings.max_lines, self._config().limits.max_body_bytes
             lines, problems = read_lines(pieces, batch.endpoint, max_lines=most, max_line_bytes=largest)
             if problems:
                 self._queue.refuse(batch, problems)
@@ -170,7 +178,7 @@ class Runner:
             self._metrics.ended("completed" if completed else "failed")
 
     async def _drawn(self, item: Item) -> dict[str, Any]:
-        reply = await self._draw(request_of(item.body, self._config.limits))
+        reply = await self._draw(request_of(item.body, self._config().limits))
         body = await asyncio.to_thread(wire_reply, reply, "b64_json", None)
         return {"status_code": 200, "request_id": item.id, "body": body}
 

@@ -58,7 +58,12 @@ class Rig:
     async def working(self, name: str = "one", draw: Any = None) -> AsyncIterator[Runner]:
         webhooks = Webhooks(self.config.batches)
         one = Runner(
-            self.config, self.database, webhooks, name, draw or self.draw, lambda error: (400, {"error": str(error)})
+            lambda: self.config,
+            self.database,
+            webhooks,
+            name,
+            draw or self.draw,
+            lambda error: (400, {"error": str(error)}),
         )
         async with one.running():
             yield one

@@ -158,7 +158,7 @@ def _no_route(request: Request, error: HTTPException) -> Answer:
         allowed = ", ".join(
             method
             for method in METHODS
-            if any(route.matches(request.scope | {"method": method})[0] is Match.FULL for route in routes)
+            if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
         )
         return answer_with(405, f"{request.method} is not allowed here, but {allowed}.", {"allow": allowed})
     return answer_with(404, "There is no such page here. /docs lists what there is.", dict(error.headers or {}))

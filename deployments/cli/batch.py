@@ -23,7 +23,10 @@ SHOWN_PROBLEMS = 10
 
 def batch(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="JSONL, as POST /v1/batches takes it.")],
-    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for pictures and answers; the same goes on.")],
+    out: Annotated[
+        Path,
+        typer.Option(file_okay=False, help="Folder for pictures and answers; with some of this batch in it, goes on."),
+    ],
     model: Model = "emoji",
     settings: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="A Serve file, whose models draw; else --model.")

@@ -193,7 +193,7 @@ def test_who_stops_gives_back_and_the_next_one_goes_on_at_once(rig: Rig):
 
 def test_who_is_killed_leaves_his_work_to_others(rig: Rig, monkeypatch: pytest.MonkeyPatch):
     """Two items are drawn at their end; what the killed one was at is drawn once more, and answered once."""
-    monkeypatch.setattr(queue, "LEASE_S", 0.3)
+    monkeypatch.setattr(queue, "LEASE_S", 0.6)
 
     async def killed(item: Any) -> None:
         await asyncio.sleep(60)
@@ -234,7 +234,7 @@ def test_a_database_that_fails_for_a_while_loses_nothing(rig: Rig, monkeypatch: 
             raise BatchesUnavailable("down")
         return real(self)
 
-    monkeypatch.setattr(queue, "LEASE_S", 0.2)
+    monkeypatch.setattr(queue, "LEASE_S", 0.5)
     monkeypatch.setattr(Database, "writing", failing)
 
     async def story() -> None:

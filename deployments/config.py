@@ -357,6 +357,41 @@ class CacheConfig(Settings):
     )
 
 
+Origin = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+$")]
+
+
+class BatchesConfig(Settings):
+    """Work that takes long: `/v1/files` and `/v1/batches`."""
+
+    database: str | None = Field(
+        default=None,
+        description="Where they are kept, an SQLAlchemy URL: `postgresql+psycopg://HOST/NAME`; else the user's cache.",
+    )
+    requests_in_flight: int = Field(
+        default=4, ge=1, description="Requests of batches that one gateway replica draws at a time."
+    )
+    max_file_bytes: int = Field(default=100 * 1024 * 1024, ge=1024, description="Size of an uploaded file.")
+    max_lines: int = Field(default=50_000, ge=1, description="Requests in one batch.")
+    max_open_batches: int = Field(default=100, ge=1, description="Batches of one key that have not ended.")
+    max_stored_bytes: int = Field(
+        default=10 * 1024**3, ge=1024, description="Size of all files of one key, answers included, for another batch."
+    )
+    keep_days: float = Field(default=30, gt=0, le=365, description="How long files, and batches that ended, are kept.")
+    webhook_origins: list[Origin] = Field(
+        default=[],
+        description="Origins, such as `https://hooks.example.com`, that callers may have told of a batch's end.",
+    )
+    webhook_secret_file: str | None = Field(
+        default=None, description="File with the secret that signs it, `whsec_` and base64; needed with origins."
+    )
+
+    @model_validator(mode="after")
+    def _webhooks_are_signed(self) -> "BatchesConfig":
+        if self.webhook_origins and not self.webhook_secret_file:
+            raise ValueError("webhook_origins needs webhook_secret_file: what is sent is signed")
+        return self
+
+
 class GatewayConfig(DeploymentConfig):
     """The ingress: HTTP, and the way of each request through the stages."""
 
@@ -405,6 +440,7 @@ class AppConfig(Settings):
     safety: SafetyConfig = SafetyConfig()
     files: FilesConfig = FilesConfig()
     cache: CacheConfig = CacheConfig()
+    batches: BatchesConfig = BatchesConfig()
 
     @model_validator(mode="after")
     def _names_and_limits_fit(self) -> "AppConfig":

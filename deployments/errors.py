@@ -83,6 +83,14 @@ class UrlsUnavailable(DalleServeError):
     """Nothing but image URLs is asked for, and their files cannot be kept."""
 
 
+class NotFound(DalleServeError):
+    """There is no such file or batch, or it is another caller's."""
+
+
+class BatchesUnavailable(DalleServeError):
+    """Files and batches cannot be had: their database does not answer."""
+
+
 class ServiceStartError(DalleServeError):
     """The service did not come up; raised where it is started, never by a request."""
 

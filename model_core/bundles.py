@@ -295,7 +295,7 @@ def _named_parts(folder: Path) -> dict[str, str]:
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
-    """Reads model.json: every key but window, ranges, plain_ground and the lists is needed; all have to be of the right type."""
+    """Reads model.json, all of the right type; window, ranges, plain_ground and the lists may be missing."""
     card, path = read_json(folder, "model.json"), folder / "model.json"
     fields = {"id": str, "licence": str, "size": int, "sampling": dict, "description": str}
     _check_types(path, card, fields)

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deployments.requests.parsing import plain
 
 # What the end of an address means under /v1: most often, a client's base URL lacks it, or has something else.
-_MEANT = re.compile(r"/(?:images/(?:generations|edits|variations)|models(?:/.+)?)$")
+_MEANT = re.compile(r"/(?:images/(?:generations|edits|variations)|(?:models|files|batches)(?:/.+)?)$")
 
 
 class Addresses:

@@ -1,12 +1,11 @@
 """Reading a request's body: bytes become a JSON object, or an error that says what is wrong with them."""
 
-import json
 from typing import Any
 
 from fastapi import Request
 from starlette.exceptions import HTTPException
 
-from model_core.errors import InvalidValue
+from deployments.requests.parsing import json_object
 
 
 async def read_json_object(request: Request, max_bytes: int) -> dict[str, Any]:
@@ -17,27 +16,7 @@ async def read_json_object(request: Request, max_bytes: int) -> dict[str, Any]:
       InvalidValue: it is not UTF-8, not JSON, or not an object.
     """
     check_media_type(request, "application/json")
-    body = await _read(request, max_bytes)
-    try:
-        fields = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
-    except UnicodeDecodeError as error:
-        raise InvalidValue(f"The body must be UTF-8; byte {error.start} is not.") from None
-    except InvalidValue:
-        raise
-    except RecursionError:
-        raise InvalidValue("The body is nested too deeply.") from None
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno} column {error.colno}"
-        raise InvalidValue(f"The body is not JSON: {error.msg.lower()} at {where}.") from None
-    except ValueError:  # an integer of more digits than Python reads
-        raise InvalidValue("The body holds a number with too many digits.") from None
-    if not isinstance(fields, dict):
-        raise InvalidValue(f"The body must be a JSON object, got a {type(fields).__name__}.")
-    return fields
-
-
-def _refuse_constant(name: str) -> None:
-    raise InvalidValue(f"The body is not JSON: {name} is no number there.")
+    return json_object(await _read(request, max_bytes))
 
 
 def check_media_type(request: Request, *expected: str) -> str:

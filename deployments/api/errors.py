@@ -13,15 +13,18 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.api.addresses import Addresses, hint
 from deployments.errors import (
     AccessDenied,
+    BatchesUnavailable,
     ContentRefused,
     DeadlineExceeded,
     InvalidKey,
     MissingParameter,
+    NotFound,
     Overloaded,
     ShuttingDown,
     StageFailed,
@@ -33,6 +36,7 @@ from model_core.errors import InvalidValue, ModelNotFound
 
 logger = logging.getLogger("ray.serve")
 
+METHODS = ("DELETE", "GET", "POST")  # that some address here takes
 RETRY_AFTER_S = 5  # where the error itself does not know better
 
 # The first line that fits counts.  exception → status, type, code
@@ -46,12 +50,14 @@ TABLE: list[tuple[type[Exception], int, str, str]] = [
     (InvalidKey, 401, "invalid_request_error", "invalid_api_key"),
     (AccessDenied, 403, "permission_error", "access_denied"),
     (ModelNotFound, 404, "invalid_request_error", "model_not_found"),
+    (NotFound, 404, "invalid_request_error", "not_found"),
     (DeadlineExceeded, 408, "timeout_error", "request_timeout"),
     (Overloaded, 429, "rate_limit_error", "rate_limit_exceeded"),
     (StageFailed, 500, "server_error", "stage_failed"),
     (ShuttingDown, 503, "service_unavailable_error", "shutting_down"),
     (StageUnavailable, 503, "service_unavailable_error", "stage_unavailable"),
     (UrlsUnavailable, 503, "service_unavailable_error", "urls_unavailable"),
+    (BatchesUnavailable, 503, "service_unavailable_error", "batches_unavailable"),
 ]
 # What the router, the bodies' readers and Serve's proxy answer.  status → type, code
 STATUSES: dict[int, tuple[str, str]] = {
@@ -151,11 +157,15 @@ async def _handle(request: Request, error: Exception) -> JSONResponse:
 def _no_route(request: Request, error: HTTPException) -> Answer:
     if meant := hint(request.url.path):
         return answer_with(404, meant)
-    headers = dict(error.headers or {})
     if error.status_code == 405:
-        allowed = headers.get("allow", headers.get("Allow", "another method"))
-        return answer_with(405, f"{request.method} is not allowed here, but {allowed}.", headers)
-    return answer_with(404, "There is no such page here. /docs lists what there is.", headers)
+        routes = request.app.routes  # of which the first that knows the address has said its own methods alone
+        allowed = ", ".join(
+            method
+            for method in METHODS
+            if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+        )
+        return answer_with(405, f"{request.method} is not allowed here, but {allowed}.", {"allow": allowed})
+    return answer_with(404, "There is no such page here. /docs lists what there is.", dict(error.headers or {}))
 
 
 class Outermost:

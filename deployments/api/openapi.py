@@ -10,10 +10,15 @@ from pydantic import BaseModel
 
 from deployments.api.errors import STATUSES
 from deployments.api.reply_schemas import (
+    Batch,
+    BatchList,
     Completed,
     DemoReply,
     DemoVersion,
     ErrorReply,
+    File,
+    FileDeleted,
+    FileList,
     Health,
     ImagesReply,
     KeyUsage,
@@ -24,6 +29,7 @@ from deployments.api.reply_schemas import (
 )
 from deployments.config import Limits
 from deployments.requests.schemas import (
+    BatchRequest,
     DrawingRequest,
     EditRequest,
     GenerationRequest,
@@ -37,6 +43,7 @@ FILE: Json = {"type": "string", "format": "binary"}
 REPLIES: tuple[type[BaseModel], ...] = (
     ImagesReply, PartialImage, Completed, ErrorReply, Model, ModelList, KeyUsage, Health, Readiness, DemoReply,
     DemoVersion,
+    File, FileList, FileDeleted, Batch, BatchList,
 )  # fmt: skip
 JSON_KINDS = (GenerationRequest, JsonEditRequest)  # the others are forms
 REASONS = {
@@ -60,6 +67,7 @@ def document(limits: Limits, has_keys: bool) -> Json:
         _add_schema(schemas, reply.__name__, reply.model_json_schema(mode="serialization", ref_template=_REF))
     for kind in (*JSON_KINDS, EditRequest, VariationRequest):
         _add_schema(schemas, kind.__name__, _request_schema(kind, limits))
+    _add_schema(schemas, BatchRequest.__name__, BatchRequest.model_json_schema(ref_template=_REF))
     return {
         "openapi": "3.1.0",
         "info": {
@@ -82,7 +90,7 @@ _REF = "#/components/schemas/{model}"
 def _paths() -> Json:
     drawing = (400, 401, 403, 404, 408, 413, 415, 429, 500, 503)
     reading = (401, 403, 404, 500)
-    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+    name = _in_path("name")
     return {
         "/v1/images/generations": {
             "post": _operation("Draw images of a prompt", _drawn(), drawing, body=_json(_ref(GenerationRequest)))
@@ -101,6 +109,7 @@ def _paths() -> Json:
         "/v1/models": {"get": _operation("List the models", _json(_ref(ModelList)), (401, 403, 500))},
         "/v1/models/{name}": {"get": _operation("Describe a model", _json(_ref(Model)), reading, parameters=[name])},
         "/v1/usage": {"get": _operation("Say what the caller's key has had", _json(_ref(KeyUsage)), (401, 403, 500))},
+        **_batch_paths(),
         "/images/{name}": {
             "get": _operation(
                 "Fetch an image by its URL",
@@ -134,6 +143,56 @@ def _paths() -> Json:
             | {"description": "503 with the same body as long as they cannot."}
         },
     }
+
+
+def _batch_paths() -> Json:
+    reading, keeping = (400, 401, 403, 404, 500, 503), (400, 401, 403, 404, 413, 415, 429, 500, 503)
+    file, batch = ([_in_path(name)] for name in ("file_id", "batch_id"))
+    after, limit = _in_query("after", {"type": "string"}), _in_query("limit", {"type": "integer", "minimum": 1})
+    purpose = _in_query("purpose", {"enum": ["", "batch", "batch_output"]})
+    order = _in_query("order", {"enum": ["asc", "desc"]})
+    seconds = {"type": "integer", "minimum": 3600, "maximum": 2592000}
+    upload = {
+        "type": "object",
+        "properties": {
+            "file": FILE | {"description": "JSONL: a line for each request."},
+            "purpose": {"const": "batch"},
+            "expires_after[anchor]": {"const": "created_at"},
+            "expires_after[seconds]": seconds,
+        },
+        "required": ["file", "purpose"],
+        "additionalProperties": False,
+    }
+    bytes_of_it = {"application/octet-stream": {"schema": FILE}}
+    return {
+        "/v1/files": {
+            "post": _operation("Upload requests for a batch", _json(_ref(File)), keeping, body=_form(upload)),
+            "get": _operation("List files", _json(_ref(FileList)), reading, parameters=[limit, after, purpose, order]),
+        },
+        "/v1/files/{file_id}": {
+            "get": _operation("Describe a file", _json(_ref(File)), reading, parameters=file),
+            "delete": _operation("Delete a file", _json(_ref(FileDeleted)), reading, parameters=file),
+        },
+        "/v1/files/{file_id}/content": {"get": _operation("Fetch a file", bytes_of_it, reading, parameters=file)},
+        "/v1/batches": {
+            "post": _operation("Begin a batch", _json(_ref(Batch)), keeping, body=_json(_ref(BatchRequest))),
+            "get": _operation("List batches", _json(_ref(BatchList)), reading, parameters=[limit, after]),
+        },
+        "/v1/batches/{batch_id}": {
+            "get": _operation("Describe a batch", _json(_ref(Batch)), reading, parameters=batch)
+        },
+        "/v1/batches/{batch_id}/cancel": {
+            "post": _operation("Cancel a batch", _json(_ref(Batch)), reading, parameters=batch)
+        },
+    }
+
+
+def _in_path(name: str) -> Json:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+
+
+def _in_query(name: str, schema: Json) -> Json:
+    return {"name": name, "in": "query", "required": False, "schema": schema}
 
 
 def _operation(

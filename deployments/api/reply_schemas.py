@@ -211,3 +211,95 @@ class DemoVersion(Exact):
     """The same, without pictures."""
 
     version: str
+
+
+class File(Exact):
+    """OpenAI's FileObject."""
+
+    id: str
+    object: Literal["file"]
+    bytes: int
+    created_at: int
+    expires_at: int
+    filename: str
+    purpose: Literal["batch", "batch_output"]
+    status: Literal["processed"]
+
+
+class Page(Exact):
+    """A part of a list; `after` is the `last_id` of the part before."""
+
+    object: Literal["list"]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+
+
+class FileList(Page):
+    """Files of the caller's key."""
+
+    data: list[File]
+
+
+class FileDeleted(Exact):
+    """OpenAI's FileDeleted."""
+
+    id: str
+    object: Literal["file"]
+    deleted: Literal[True]
+
+
+class BatchProblem(Exact):
+    """What is wrong with a batch's file."""
+
+    code: str
+    message: str
+    line: int | None = Field(description="From 1; null where it is no single one.")
+    param: str | None
+
+
+class BatchProblems(Exact):
+    """All of it, up to a hundred."""
+
+    object: Literal["list"]
+    data: list[BatchProblem]
+
+
+class BatchCounts(Exact):
+    """Requests of a batch."""
+
+    total: int
+    completed: int
+    failed: int
+
+
+class Batch(Exact):
+    """OpenAI's Batch, and who is told of its end."""
+
+    id: str
+    object: Literal["batch"]
+    endpoint: str
+    errors: BatchProblems | None
+    input_file_id: str
+    completion_window: Literal["24h"]
+    status: Literal["validating", "failed", "in_progress", "completed", "expired", "cancelling", "cancelled"]
+    output_file_id: str | None
+    error_file_id: str | None
+    created_at: int
+    in_progress_at: int | None
+    expires_at: int
+    finalizing_at: int | None
+    completed_at: int | None
+    failed_at: int | None
+    expired_at: int | None
+    cancelling_at: int | None
+    cancelled_at: int | None
+    request_counts: BatchCounts
+    metadata: dict[str, str] | None
+    webhook_url: str | None
+
+
+class BatchList(Page):
+    """Batches of the caller's key, newest first."""
+
+    data: list[Batch]

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from deployments.api import errors
+from deployments.api.batches import Batches, batch_routes
 from deployments.api.card_page import CARD_POLICY, card_page
 from deployments.api.demo import demo_routes
 from deployments.api.docs_page import docs_page
@@ -30,12 +31,14 @@ def build_api(service: Gateway) -> FastAPI:
     """
     keys = Keys(service.config.access, service.quotas)
     service.on_change(lambda config: keys.use(config.access))
+    batches = Batches(service)
     api = FastAPI(
         title="dalle-serve",
         openapi_url=None,
         docs_url=None,  # FastAPI's own pages would fetch their scripts from somewhere else
         redoc_url=None,
         redirect_slashes=False,
+        lifespan=batches.lifespan,
         telemetry={"tracing": False},  # Serve traces requests; FastAPI would begin another trace in the middle
     )
     if origins := service.config.access.cors_origins:
@@ -46,6 +49,7 @@ def build_api(service: Gateway) -> FastAPI:
     errors.install(api)
     for make_routes in (image_routes, demo_routes, _model_routes, _state_routes):
         api.include_router(make_routes(service, keys))
+    api.include_router(batch_routes(service, keys, batches))
     mount_page(api)
     return api
 

@@ -1,6 +1,8 @@
 """Reading a multipart body: its texts and its files, each once and within limits."""
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from fastapi import Request
@@ -15,7 +17,7 @@ from deployments.config import Limits
 from deployments.errors import MissingParameter, UnknownParameter
 from deployments.requests.parsing import plain
 from deployments.requests.schemas import MAX_IMAGES, Upload
-from model_core.errors import InvalidValue
+from model_core.errors import DalleServeError, InvalidValue
 
 MAX_TEXTS = 64
 _IMAGE = re.compile(r"image(\[[0-9]{0,2}\])?", re.ASCII)  # OpenAI's clients send a list as image[], others repeat image
@@ -41,35 +43,45 @@ async def read_form(request: Request, limits: Limits, *, may_mask: bool) -> tupl
       MissingParameter: there is no image.
       UnknownParameter: a file that the endpoint does not know.
     """
-    check_media_type(request, "multipart/form-data")
-    bounded = Request(request.scope, _Bounded(request, limits.max_upload_bytes).receive)
-    parser = _WholeForm(
-        request.headers,
-        bounded.stream(),
-        max_files=MAX_IMAGES + 1,
-        max_fields=MAX_TEXTS,
-        max_part_size=limits.max_body_bytes,
-    )
     form = _Form()
-    try:
-        parts = await parser.parse()
-        try:
-            for name, part in parts.multi_items():
-                await _add(form, name, part, may_mask)
-        finally:
-            await parts.close()
-    except MultiPartException as error:
-        raise InvalidValue(f"The form cannot be read: {plain(error.message)}") from None
-    except (InvalidValue, HTTPException, ClientDisconnect, OSError):  # OSError: of the disk that large files wait on
-        raise
-    except Exception as error:  # a parser of foreign bytes raises anything
-        raise InvalidValue(f"The form cannot be read: {plain(error)}") from error
+    async with parts_of(request, limits.max_upload_bytes, MAX_IMAGES + 1, limits.max_body_bytes) as parts:
+        for name, part in parts:
+            await _add(form, name, part, may_mask)
     if not form.images:
         empty = " The file given has no bytes." if any(map(_IMAGE.fullmatch, form.empty)) else ""
         raise MissingParameter(f"Missing required parameter: 'image'.{empty}", "image")
     if len(form.images) > MAX_IMAGES:
         raise InvalidValue(f"image must be at most {MAX_IMAGES} files.", "image")
     return form.texts, Upload(images=form.images, mask=form.mask, empty=tuple(form.empty))
+
+
+@asynccontextmanager
+async def parts_of(
+    request: Request, max_bytes: int, max_files: int, max_text_bytes: int
+) -> AsyncIterator[list[tuple[str, UploadFile | str]]]:
+    """The named parts of a form, its files open until the block ends.
+
+    Raises:
+      HTTPException: 413, it is too large; 415, it is no form.
+      InvalidValue: it is broken.
+    """
+    check_media_type(request, "multipart/form-data")
+    bounded = Request(request.scope, _Bounded(request, max_bytes).receive)
+    parser = _WholeForm(
+        request.headers, bounded.stream(), max_files=max_files, max_fields=MAX_TEXTS, max_part_size=max_text_bytes
+    )
+    try:
+        parts = await parser.parse()
+        try:
+            yield parts.multi_items()
+        finally:
+            await parts.close()
+    except MultiPartException as error:
+        raise InvalidValue(f"The form cannot be read: {plain(error.message)}") from None
+    except (DalleServeError, HTTPException, ClientDisconnect, OSError):  # OSError: of the disk that large files wait on
+        raise
+    except Exception as error:  # a parser of foreign bytes raises anything
+        raise InvalidValue(f"The form cannot be read: {plain(error)}") from error
 
 
 async def _add(form: _Form, name: str, part: UploadFile | str, may_mask: bool) -> None:

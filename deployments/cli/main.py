@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import model_core.shipped.cli  # noqa: F401  adds its commands to those of training
-from deployments.cli import bench, convert, doctor, generate, mcp_server, models, plan, serve
+from deployments.cli import batch, bench, convert, doctor, generate, mcp_server, models, plan, serve
 from deployments.cli.terminal import ExplainingGroup
 from model_core.shipped.evaluation.cli import evaluate
 from model_core.training.cli import app as train_app
@@ -40,6 +40,7 @@ def main(
 app.command("serve")(serve.serve)
 app.command("generate")(generate.generate)
 app.command("demo")(serve.demo)
+app.command("batch")(batch.batch)
 app.command("convert")(convert.convert)
 app.command("doctor")(doctor.doctor)
 app.command("plan")(plan.plan)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from deployments.config import Limits
 from deployments.errors import MissingParameter, UnknownParameter
@@ -18,6 +18,7 @@ SHOWN_CHARS = 60  # of a wrong value in a message
 MIN_SIDE, MAX_ASPECT = 16, 3
 
 Request = TypeVar("Request", bound=DrawingRequest)
+Fields = TypeVar("Fields", bound=BaseModel)
 
 
 def parse(kind: type[Request], fields: Any, limits: Limits, *, as_text: bool = False) -> Request:
@@ -31,6 +32,19 @@ def parse(kind: type[Request], fields: Any, limits: Limits, *, as_text: bool = F
       UnknownParameter: a field that `kind` does not have.
       InvalidValue: a value of the wrong type or out of range; names the field.
     """
+    request = checked(kind, fields, limits, as_text=as_text)
+    _check_numbers(request, limits)
+    _check_texts(request, limits)
+    _check_stream(request)
+    if request.output_compression < 100 and request.file_format == "png":
+        raise InvalidValue("output_compression below 100 goes with output_format jpeg or webp.", "output_compression")
+    if request.background == "transparent" and request.file_format == "jpeg":
+        raise InvalidValue("background transparent goes with output_format png or webp.", "background")
+    return request
+
+
+def checked(kind: type[Fields], fields: Any, limits: Limits, *, as_text: bool = False) -> Fields:
+    """Checks each field by itself; raises as `parse` does."""
     if not isinstance(fields, Mapping):
         raise InvalidValue(f"The request must be an object with named fields, got {shown(fields)}.")
     given = {name: value for name, value in fields.items() if value is not None}
@@ -41,17 +55,40 @@ def parse(kind: type[Request], fields: Any, limits: Limits, *, as_text: bool = F
     if as_text:
         given = {name: _read_text(kind, name, text) for name, text in given.items()}
     try:
-        request = kind.model_validate(given)
+        return kind.model_validate(given)
     except ValidationError as error:
         raise _explained(error, kind, limits) from None
-    _check_numbers(request, limits)
-    _check_texts(request, limits)
-    _check_stream(request)
-    if request.output_compression < 100 and request.file_format == "png":
-        raise InvalidValue("output_compression below 100 goes with output_format jpeg or webp.", "output_compression")
-    if request.background == "transparent" and request.file_format == "jpeg":
-        raise InvalidValue("background transparent goes with output_format png or webp.", "background")
-    return request
+
+
+def json_object(data: bytes, what: str = "The body") -> dict[str, Any]:
+    """Reads bytes as a JSON object.
+
+    Args:
+      what: the bytes in messages.
+
+    Raises:
+      InvalidValue: they are not UTF-8, not JSON, or not an object.
+    """
+
+    def refuse_constant(name: str) -> None:
+        raise InvalidValue(f"{what} is not JSON: {name} is no number there.")
+
+    try:
+        fields = json.loads(data.decode("utf-8-sig"), parse_constant=refuse_constant)
+    except UnicodeDecodeError as error:
+        raise InvalidValue(f"{what} must be UTF-8; byte {error.start} is not.") from None
+    except InvalidValue:
+        raise
+    except RecursionError:
+        raise InvalidValue(f"{what} is nested too deeply.") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        raise InvalidValue(f"{what} is not JSON: {error.msg.lower()} at {where}.") from None
+    except ValueError:  # an integer of more digits than Python reads
+        raise InvalidValue(f"{what} holds a number with too many digits.") from None
+    if not isinstance(fields, dict):
+        raise InvalidValue(f"{what} must be a JSON object, got a {type(fields).__name__}.")
+    return fields
 
 
 def parse_size(size: str, native: int, limits: Limits) -> tuple[int, int]:
@@ -76,7 +113,7 @@ def parse_size(size: str, native: int, limits: Limits) -> tuple[int, int]:
     return width, height
 
 
-def _read_text(kind: type[DrawingRequest], name: str, text: str) -> Any:
+def _read_text(kind: type[BaseModel], name: str, text: str) -> Any:
     """What a form's text says: numbers as in JSON, `true` and `false`; what it does not say stays text."""
     annotation = kind.model_fields[name].annotation
     if _holds(annotation, bool):
@@ -123,7 +160,7 @@ def _check_stream(request: DrawingRequest) -> None:
         raise InvalidValue("A stream carries images as b64_json: leave response_format out.", "response_format")
 
 
-def _range(kind: type[DrawingRequest], name: str, limits: Limits, lowest: str = "") -> str:
+def _range(kind: type[BaseModel], name: str, limits: Limits, lowest: str = "") -> str:
     """What a number of a request may be, in the same words whether it is too small or too large; "" for no number."""
     field = kind.model_json_schema()["properties"][name]
     bounds = {bound: value for each in (field, *field.get("anyOf", ())) for bound, value in each.items()}
@@ -137,15 +174,15 @@ def _range(kind: type[DrawingRequest], name: str, limits: Limits, lowest: str = 
     return f"must be {' and '.join(said)}" if said else ""
 
 
-def _explained(error: ValidationError, kind: type[DrawingRequest], limits: Limits) -> InvalidValue:
+def _explained(error: ValidationError, kind: type[BaseModel], limits: Limits) -> InvalidValue:
     """The first thing wrong, in words."""
     problem = error.errors(include_url=False, include_context=False)[0]
-    name = str(problem["loc"][0])
+    name = plain(".".join(str(part) for part in problem["loc"]))
     if problem["type"] == "missing":
         return MissingParameter(f"Missing required parameter: '{name}'.", name)
     message = problem["msg"].replace("Input should", "must", 1).replace("String should", "must", 1)
     message = message.replace("List should", "must", 1).replace(" after validation", "", 1)
-    if problem["type"].startswith(("greater_than", "less_than")):
+    if problem["type"].startswith(("greater_than", "less_than")) and name in kind.model_fields:
         message = _range(kind, name, limits)
     if name == "size":
         message = "must be 'auto' or WxH, such as 512x512"

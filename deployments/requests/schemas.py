@@ -16,6 +16,7 @@ Scale = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
 Temperature = Annotated[float, Field(ge=1e-6, le=1000, allow_inf_nan=False)]
 Size = Annotated[str, StringConstraints(pattern=r"^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})?$")]
 Name = Annotated[str, StringConstraints(max_length=512)]
+MetadataName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 MAX_PARTIAL_IMAGES = 3
 MAX_IMAGES = 16  # uploads of an edit
@@ -154,6 +155,30 @@ class VariationRequest(DrawingRequest):
 
     prompt: str = Field(default="", description="What to draw; without it, what the scorer takes the picture for.")
     keep: float = Field(default=0.5, ge=0, lt=1, description="The share of the picture, from the top, that stays.")
+
+
+class ExpiresAfter(BaseModel):
+    """How long a file is kept."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    anchor: Literal["created_at"] = Field(description="From when on.")
+    seconds: int = Field(ge=3600, le=2592000, description="An hour to thirty days.")
+
+
+class BatchRequest(BaseModel):
+    """The body of `POST /v1/batches`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    input_file_id: str = Field(description="A file of requests, uploaded with purpose `batch`.")
+    endpoint: Literal["/v1/images/generations"] = Field(description="Where each of them would go by itself.")
+    completion_window: Literal["24h"] = Field(description="What is not drawn by then is an error.")
+    metadata: dict[MetadataName, Name] | None = Field(
+        default=None, max_length=16, description="Texts of your own, which come back."
+    )
+    output_expires_after: ExpiresAfter | None = Field(default=None, description="How long its answers are kept.")
+    webhook_url: str | None = Field(default=None, description="Who is told of its end, where the operator allows it.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -129,6 +129,19 @@ class RequestMetrics:
             _record(self._degraded.set, float(bool(why)), {"what": what})
 
 
+class BatchMetrics:
+    """What one gateway's work on batches counts."""
+
+    def __init__(self) -> None:
+        self._requests = Counter(
+            f"{PREFIX}batch_requests", "Requests of batches that have ended, by how.", ("outcome",)
+        )
+
+    def ended(self, outcome: str) -> None:
+        """Counts a request that is `completed`, or `failed` by its own fault or for good."""
+        _record(self._requests.inc, 1, {"outcome": outcome})
+
+
 class PipelineMetrics:
     """What one model's pipeline counts."""
 

@@ -26,6 +26,7 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "Safety": config.SafetyConfig,
     "Files": config.FilesConfig,
     "Cache": config.CacheConfig,
+    "Batches": config.BatchesConfig,
     "Every deployment": config.DeploymentConfig,
     "The gateway": config.GatewayConfig,
     "Every stage": config.StageConfig,

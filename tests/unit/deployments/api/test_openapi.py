@@ -1,6 +1,9 @@
 """The description of the API, and the API held to it by schemathesis, which makes up requests of every kind."""
 
+import atexit
 import json
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +16,18 @@ from schemathesis.checks import positive_data_acceptance
 from deployments.api.docs_page import docs_page
 from deployments.api.openapi import document
 from deployments.api.routes import build_api
-from deployments.config import AccessConfig, AppConfig, Limits
+from deployments.config import AccessConfig, AppConfig, BatchesConfig, Limits
 from tests.unit.deployments.api.fake_service import FakeService, ask, png
 
 PAGES = {"/", "/docs", "/openapi.json", "/cards/{name}"}  # for readers; the document describes the rest
 
 schemathesis.openapi.format("binary", st.just(png()))
 schema = schemathesis.openapi.from_dict(document(Limits(), has_keys=False))
-schema.app = build_api(FakeService(AppConfig(access=AccessConfig(allow_remote=True))))  # its client has no address
+FOLDER = tempfile.mkdtemp()
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
+kept = BatchesConfig(database=f"sqlite:///{FOLDER}/batches.sqlite")
+access = AccessConfig(allow_remote=True)  # its client has no address
+schema.app = build_api(FakeService(AppConfig(access=access, batches=kept)))
 
 
 @schema.parametrize()

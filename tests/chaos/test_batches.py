@@ -1,0 +1,143 @@
+"""Batches while what draws them, what keeps them, or all of it is killed: nothing is lost, and nothing comes twice."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from deployments.config import AppConfig
+from deployments.host import free_port
+from deployments.local import START_TIMEOUT_S, LocalService
+from tests.chaos.clients import GENERATIONS, PATIENCE_S, SEEDS, Sketchbook, fields_of
+from tests.chaos.test_kills import KILLS, living
+from tests.postgres import Server, postgres
+from tests.serve.conftest import kill
+from tests.serve.processes import alive, descendants
+
+LINES = 48
+SERVICE = """
+import json, sys, threading
+from deployments.config import AppConfig
+from deployments.local import LocalService
+from deployments.stopping import stoppable
+
+with stoppable(), LocalService(AppConfig.model_validate_json(sys.argv[1]), port=int(sys.argv[2])):
+    print("Ready", flush=True)
+    threading.Event().wait()
+"""
+
+
+def client_of(url: str) -> openai.OpenAI:
+    """A client that asks again while nobody answers, as OpenAI's does by itself, for longer than that."""
+    return openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=20, timeout=PATIENCE_S)
+
+
+def begin(client: openai.OpenAI) -> str:
+    """A batch with a line for each of the seeds, again and again."""
+    lines = [
+        {"custom_id": f"line-{number}", "method": "POST", "url": GENERATIONS}
+        | {"body": fields_of(SEEDS[number % len(SEEDS)])}
+        for number in range(LINES)
+    ]
+    data = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    file = client.files.create(file=("lines.jsonl", data), purpose="batch")
+    return client.batches.create(input_file_id=file.id, endpoint=GENERATIONS, completion_window="24h").id  # type: ignore[arg-type]  it is a text
+
+
+def until(client: openai.OpenAI, batch_id: str, happened: Callable[[Any], bool]) -> Any:
+    """The batch, once something has happened to it."""
+    deadline = time.monotonic() + 2 * PATIENCE_S
+    while not happened(batch := client.batches.retrieve(batch_id)):
+        assert time.monotonic() < deadline, batch
+        time.sleep(0.1)  # between looks
+    return batch
+
+
+def drawn(count: int) -> Callable[[Any], bool]:
+    return lambda batch: batch.request_counts is not None and batch.request_counts.completed >= count
+
+
+def pictures(client: openai.OpenAI, batch_id: str) -> list[str]:
+    """One of each line, in order; there is one answer for each, and no error."""
+    batch = until(client, batch_id, lambda batch: batch.status not in ("validating", "in_progress"))
+    assert batch.status == "completed" and batch.error_file_id is None, batch
+    answers = [json.loads(line) for line in client.files.content(batch.output_file_id).text.splitlines()]
+    assert [answer["custom_id"] for answer in answers] == [f"line-{number}" for number in range(LINES)]
+    return [answer["response"]["body"]["data"][0]["b64_json"] for answer in answers]
+
+
+def test_a_gateway_that_dies_loses_nothing_of_a_batch(
+    service: LocalService, sketchbook: Sketchbook, note: Callable[..., None]
+):
+    with client_of(service.url) as client:
+        began = time.monotonic()
+        batch = begin(client)
+        for count in range(KILLS):
+            until(client, batch, drawn(4 + LINES // 4 * count))
+            kill(living("gateway"))
+        found = pictures(client, batch)
+    assert found == [sketchbook[SEEDS[number % len(SEEDS)]] for number in range(LINES)]
+    note(killed="gateway", kills=KILLS, lines=LINES, seconds=round(time.monotonic() - began, 1))
+
+
+@pytest.fixture
+def store() -> Iterator[Server]:
+    with postgres() as server:
+        yield server
+
+
+class Whole:
+    """A service in processes of its own, all of which can be killed."""
+
+    def __init__(self, config: AppConfig, log: Path):
+        self.port = free_port()
+        self._log = log
+        command = [sys.executable, "-c", SERVICE, config.model_dump_json(), str(self.port)]
+        with log.open("w") as output:
+            self.process = subprocess.Popen(command, stdout=output, stderr=output, process_group=0)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while "Ready" not in log.read_text():
+            assert self.process.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        self.started = descendants(self.process.pid) | {self.process.pid: "the service"}
+
+    def kill(self) -> None:
+        for pid in alive(self.started):
+            os.kill(pid, 9)
+        self.process.wait()
+
+
+def test_a_batch_outlives_its_database_and_a_restart_of_everything(
+    own_home: None, config: AppConfig, store: Server, tmp_path: Path, note: Callable[..., None]
+):
+    kept = config.batches.model_copy(update={"database": store.url})
+    config = config.model_copy(update={"batches": kept})
+    began = time.monotonic()
+    first = Whole(config, tmp_path / "first")
+    try:
+        with client_of(f"http://127.0.0.1:{first.port}") as client:
+            batch = begin(client)
+            until(client, batch, drawn(4))
+            store.kill()
+            time.sleep(3)  # in which answers cannot be kept
+            store.start()
+            until(client, batch, drawn(LINES // 3))
+    finally:
+        first.kill()
+    second = Whole(config, tmp_path / "second")
+    try:
+        with client_of(f"http://127.0.0.1:{second.port}") as client:
+            found = pictures(client, batch)
+    finally:
+        second.kill()
+    by_seed = {SEEDS[number % len(SEEDS)]: picture for number, picture in enumerate(found)}
+    assert found == [by_seed[SEEDS[number % len(SEEDS)]] for number in range(LINES)]
+    assert len(set(found)) == len(SEEDS)
+    note(killed="database, then everything", lines=LINES, seconds=round(time.monotonic() - began, 1))

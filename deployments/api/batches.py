@@ -18,7 +18,7 @@ from deployments.api.uploads import parts_of
 from deployments.batches.database import Database
 from deployments.batches.files import RESULTS, UPLOADED, Files
 from deployments.batches.registry import Registry
-from deployments.batches.runner import Runner
+from deployments.batches.runner import Draw, Runner
 from deployments.batches.webhooks import Webhooks
 from deployments.config import AppConfig, Limits
 from deployments.errors import MissingParameter, UnknownParameter
@@ -53,7 +53,7 @@ class Batches:
         files = Files(database, config.batches)
         name = f"{socket.gethostname()[:20]}-{secrets.token_hex(8)}"  # no other's, also not that of a process before
         self._offered = files, Registry(database, files, config.batches)
-        self._runner = Runner(lambda: service.config, database, self.webhooks, name, service.draw, _refusal)
+        self._runner = Runner(lambda: service.config, database, self.webhooks, name, _bulk(service), _refusal)
 
     @property
     def files(self) -> Files:
@@ -86,6 +86,11 @@ class Batches:
                 "(batches.database)."
             )
         return self._offered
+
+
+def _bulk(service: Gateway) -> Draw:
+    """Draws lines of batches, of which nothing is kept: keys share nothing, and what others asked for stays kept."""
+    return lambda request: service.draw(request, None, Caller(cache_control="no-store"))
 
 
 def batch_routes(service: Gateway, keys: Keys, batches: Batches) -> APIRouter:

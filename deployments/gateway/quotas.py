@@ -7,12 +7,15 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from deployments.errors import Overloaded
 from deployments.gateway.admission import whole_seconds
-from deployments.gateway.commons import CommonsClient
 from deployments.gateway.ledger import Bucket
 from model_core.errors import InvalidValue
+
+if TYPE_CHECKING:  # it imports Ray, which commands that read keys must not do before they have set its environment
+    from deployments.gateway.commons import CommonsClient
 
 SPARE_S = 2  # so many seconds' images a gateway takes in advance, or twice what was asked for last
 UNUSED_S = 2.0  # after which it gives them back
@@ -25,7 +28,7 @@ class Budget:
       images_per_minute: how many it may have drawn.
     """
 
-    def __init__(self, key: str, images_per_minute: int, commons: CommonsClient, clock: Callable[[], float]):
+    def __init__(self, key: str, images_per_minute: int, commons: "CommonsClient", clock: Callable[[], float]):
         self.images_per_minute = images_per_minute
         self._key = key
         self._commons = commons
@@ -120,7 +123,7 @@ class Budget:
 class Quotas:
     """The budgets of all keys that have asked here."""
 
-    def __init__(self, commons: CommonsClient, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, commons: "CommonsClient", clock: Callable[[], float] = time.monotonic):
         self._commons = commons
         self._clock = clock
         self._budgets: dict[str, Budget] = {}

@@ -1,6 +1,8 @@
 import asyncio
 import base64
 import shlex
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -195,3 +197,9 @@ def test_replies_tell_a_key_its_limit(tmp_path: Path):
     usage = ask(service, "GET", "/v1/usage", headers={"authorization": f"Bearer {KEY}"})
     assert KeyUsage.model_validate(usage.json()).key == "mine" and limits(usage)[0] == "4"
     assert ask(service, "GET", "/v1/usage").status_code == 401
+
+
+def test_keys_are_read_without_ray():
+    """A command reads them before it sets the environment that Ray reads where it is imported."""
+    look = "import sys, deployments.api.keys; sys.exit('ray' in sys.modules)"
+    subprocess.run([sys.executable, "-c", look], check=True, timeout=60)

@@ -127,6 +127,7 @@ class Model(Exact):
     licence: str
     description: str
     ranks_images: bool
+    can_be_guided: bool
     example_prompts: list[str]
     sampling: dict[str, float]
     max_n: int

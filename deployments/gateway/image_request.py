@@ -22,6 +22,7 @@ from deployments.gateway.replies import Event, completed_events, usage
 from deployments.gateway.served_model import ServedModel
 from deployments.requests.parsing import parse_size
 from deployments.requests.schemas import DrawingRequest, EditRequest, Upload, VariationRequest
+from model_core.errors import InvalidValue
 from model_core.families.conditions import EncodedPrompt
 from model_core.pictures import editing, images
 from model_core.sampler.sequence import SEEDS, Sampling
@@ -46,7 +47,7 @@ class ImageRequest:
     """A request that was checked, with the files that it has, and the model that draws it.
 
     Raises:
-      InvalidValue: the size cannot be had.
+      InvalidValue: the size cannot be had, or the model cannot be drawn with as it is asked for.
     """
 
     def __init__(self, request: DrawingRequest, upload: Upload | None, model: ServedModel, config: AppConfig):
@@ -61,6 +62,12 @@ class ImageRequest:
         given = {field.name: getattr(request, field.name) for field in fields(Sampling)}
         given = {name: value for name, value in given.items() if value is not None}
         self._sampling = Sampling(**model.bundle.sampling | given)
+        if self._sampling.is_guided and not model.can_be_guided:
+            raise InvalidValue(
+                f"{model.id} cannot be guided: it was trained without a text that says nothing, to lead away from. "
+                f"Leave guidance_scale out, or set it to 1; got {self._sampling.guidance_scale:g}.",
+                "guidance_scale",
+            )
         self._check = ImageCheck(model.score, config.safety)
         self._lacks_notes = False
         self._deadline = time.monotonic() + config.gateway.request_timeout_s
@@ -158,7 +165,10 @@ class ImageRequest:
         if self._model.ranks_images and any(image.score is None for image in drawn):
             yield "The scorer is down: images are not ranked, and have no clip_score."
         if self._request.negative_prompt and not self._sampling.is_guided:
-            yield "negative_prompt does nothing at guidance_scale 1, where nothing is led away from; try 1.5."
+            if self._model.can_be_guided:
+                yield "negative_prompt does nothing at guidance_scale 1, where nothing is led away from; try 1.5."
+            else:
+                yield f"negative_prompt does nothing: {self._model.id} cannot be guided, so nothing is led away from."
         if self._lacks_notes:
             yield "The files could not be made to say how they were drawn."
 

@@ -22,6 +22,7 @@ class ServedModel:
 
     Attributes:
       decoding_uploads: to be held while an upload is decoded.
+      can_be_guided: whether it was trained with a text that says nothing, for guidance to lead away from.
 
     Args:
       images_in_flight: how many images of one request are in the stages at a time.
@@ -37,8 +38,14 @@ class ServedModel:
             Sampling(**self.bundle.sampling)
         except InvalidValue as error:  # else every request that leaves it to the model would be called wrong
             raise CorruptCheckpoint(f"{config.location}: of the sampling in its model.json, {error}") from error
-        drawn, decoded = families.read_config(self.bundle.sampler).grid, codecs.read_config(self.bundle.codec).grid
-        self.grid = common_grid(config.id, drawn, decoded)
+        sampler, decoded = families.read_config(self.bundle.sampler), codecs.read_config(self.bundle.codec).grid
+        self.grid = common_grid(config.id, sampler.grid, decoded)
+        self.can_be_guided: bool = sampler.guides
+        if self.bundle.sampling["guidance_scale"] != 1 and not self.can_be_guided:
+            raise CorruptCheckpoint(
+                f"{config.location}: of the sampling in its model.json, guidance_scale is "
+                f"{self.bundle.sampling['guidance_scale']!r}; this model cannot be guided, so it must be 1."
+            )
         self.pipeline = StagePipeline(
             stages,
             self.grid,
@@ -86,6 +93,7 @@ class ServedModel:
             "licence": self.bundle.licence,
             "description": self.bundle.description,
             "ranks_images": self.ranks_images,
+            "can_be_guided": self.can_be_guided,
             "example_prompts": list(self.bundle.example_prompts),
             "sampling": dict(self.bundle.sampling),
         }

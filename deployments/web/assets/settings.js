@@ -33,7 +33,7 @@ export class Settings {
       return null;
     }
     const fields = { prompt: this.form.prompt.value.trim() };
-    for (const name of TEXTS) if (this.form[name].value) fields[name] = this.form[name].value;
+    for (const name of TEXTS) if (this.form[name].value && !this.form[name].disabled) fields[name] = this.form[name].value;
     for (const name of NUMBERS) if (this.form[name].value !== "" && !this.form[name].disabled) fields[name] = this.form[name].valueAsNumber;
     fields.seed ??= randomSeed();
     return fields;
@@ -67,13 +67,14 @@ export class Settings {
   }
 
   #describe() {
-    const { sampling = {}, max_n, max_best_of, ranks_images = true } = this.model ?? {};
+    const { sampling = {}, max_n, max_best_of, ranks_images = true, can_be_guided = true } = this.model ?? {};
     for (const name of ["guidance_scale", "temperature", "top_k", "top_p"]) {
       this.form[name].placeholder = sampling[name] ?? "the model's";
     }
     if (max_n) this.form.n.max = max_n;
     if (max_best_of) this.form.best_of.max = max_best_of;
     this.form.best_of.disabled = !ranks_images;
+    this.form.guidance_scale.disabled = this.form.negative_prompt.disabled = !can_be_guided;
   }
 }
 

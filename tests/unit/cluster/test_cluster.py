@@ -12,8 +12,13 @@ from ray._private.accelerators.tpu import TPUAcceleratorManager  # what `ray up`
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.serve.schema import ServeDeploySchema
 
-from deployments.config import AppConfig
+from deployments.config import AppConfig, DeploymentConfig, TokenSamplerConfig
 from deployments.telemetry.metrics import PREFIX, PipelineMetrics, RequestMetrics, SamplerMetrics
+from model_core.bench.models import SIZES
+from model_core.families.llama.sizes import BlockSizes
+from model_core.families.llama.t5 import family as t5
+from model_core.families.llama.t5.config import T5Config
+from model_core.inspection import memory_of
 from tests.unit.deployments.test_config import unknown_keys
 
 ROOT = Path(__file__).parents[3]
@@ -106,6 +111,53 @@ def test_ray_up_takes_the_file(kind: str):
     starts = content["head_start_ray_commands"][-1], content["worker_start_ray_commands"][-1]
     assert all("RAY_AUTH_MODE=token" in start for start in starts)
     assert "--dashboard-host=127.0.0.1" in starts[0]
+
+
+SHARED = ("gpu", "models", "janus")
+GB = 1e9
+T5_XL = T5Config(
+    blocks=BlockSizes(width=2048, layers=24, heads=32, kv_heads=32, head_width=64, hidden=5120, eps=1e-6),
+    vocabulary=32128,
+    buckets=32,
+    furthest=128,
+)
+
+
+def stages_of(kind: str) -> list[tuple[str, str, DeploymentConfig]]:
+    """(model, stage, settings) of each stage of a Serve file."""
+    config = AppConfig.model_validate(load(f"{kind}.yaml")["applications"][0]["args"])
+    return [(model.id, name, stage) for model in config.models for name, stage in model.stages.items()]
+
+
+@pytest.mark.parametrize("kind", SHARED)
+def test_whatever_shares_a_gpu_fits_it(kind: str):
+    """Ray puts together what its books allow, so each has to keep to its share of the memory."""
+    for model, name, stage in stages_of(kind):
+        if stage.num_gpus:
+            fraction = float(stage.environment["XLA_CLIENT_MEM_FRACTION"])
+            assert 0.7 * stage.num_gpus <= fraction < stage.num_gpus, (model, name)
+        else:
+            assert stage.env_vars == {"JAX_PLATFORMS": "cpu"}, (model, name)
+
+
+@pytest.mark.parametrize(("kind", "gigabytes"), [("models", 80), ("janus", 24)])
+def test_each_stage_has_room_for_its_weights_and_slots(kind: str, gigabytes: int):
+    """Half of the room is for what is computed; of the decoders and scorers much more than that."""
+    t5_xl = {"text": (t5, T5_XL)}
+    sizes = {"mini": SIZES["mini"], "janus-pro-1b": SIZES["janus-pro-1b"], "llamagen": SIZES["llamagen-xl"] | t5_xl}
+    sizes["janus-pro"] = sizes["janus-pro-1b"]
+    looked_at = set()
+    for model, name, stage in stages_of(kind):
+        role = {"text_encoder": "text", "token_sampler": "sampler", "image_decoder": "codec"}.get(name, "scorer")
+        if not stage.num_gpus:
+            continue
+        network, config = sizes[model].get(role) or sizes[model]["sampler"]
+        memory = memory_of(network, config, role, stage.dtype)
+        slots = stage.slots if isinstance(stage, TokenSamplerConfig) else 0
+        needed = memory["bytes"] + slots * (memory.get("slot_bytes", 0) + memory.get("text_bytes", 0))
+        assert 0 < 1.5 * needed < stage.memory_fraction * gigabytes * GB, (model, name, needed)
+        looked_at.add((model, role))
+    assert len(looked_at) == {"models": 4 + 3 + 3, "janus": 3}[kind]
 
 
 def test_ray_up_refuses_what_it_does_not_know():

@@ -70,6 +70,7 @@ def run(folder: Path, content: dict[str, Any]) -> subprocess.Popen:
     [
         ({"args": {"models": [{"token_sampler": {"slotz": 3}}]}}, "models.0.token_sampler.slotz: there is no such"),
         ({"args": {"models": [{"id": "no-such-model"}]}}, "no-such-model"),
+        ({"args": {"models": [{"clip_scorer": {"source": "no-such-scorer"}}]}}, "no-such-scorer"),
         (
             {"deployments": [{"name": "gateway", "num_replica": 2}]},
             "applications.deployments.num_replica: Serve has no",

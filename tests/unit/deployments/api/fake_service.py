@@ -75,6 +75,7 @@ class FakeService:
             "licence": "none",
             "description": "",
             "ranks_images": True,
+            "can_be_guided": True,
             "example_prompts": [],
             "sampling": {"top_k": 0},
         }

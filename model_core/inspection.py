@@ -92,10 +92,17 @@ def _kept_by_a_sampler(family: Any, config: Any, params: Any) -> dict[str, int]:
     shape = config.condition_shape
     values = jax.ShapeDtypeStruct((1, *shape), np.float32 if len(shape) > 1 else np.int32)  # states, or ids
     mask = jax.ShapeDtypeStruct((1, shape[0]), np.int32)
-    weights = jax.eval_shape(family.step_weights, params)
-    rows = jax.eval_shape(lambda tree: family.empty(config, tree, ROWS_OF_SLOT, PARTS), weights)
-    text = jax.eval_shape(lambda tree, *of: family.read_text(config, tree, *of), weights, values, mask)
-    return {"slot_bytes": _num_bytes(rows), "text_bytes": _num_bytes(text)}
+
+    def slot(tree: Any) -> list[Any]:
+        return jax.tree.leaves(family.empty(config, family.step_weights(tree), ROWS_OF_SLOT, PARTS))
+
+    def text(tree: Any, *of: Any) -> list[Any]:
+        return jax.tree.leaves(family.read_text(config, family.step_weights(tree), *of))
+
+    return {
+        "slot_bytes": _num_bytes(jax.eval_shape(slot, params)),
+        "text_bytes": _num_bytes(jax.eval_shape(text, params, values, mask)),
+    }
 
 
 def _num_bytes(tree: Any) -> int:

@@ -13,7 +13,7 @@ from model_core.families.conditions import Condition
 from model_core.sampler.rows import Rows
 
 FIXTURES = Path(__file__).parents[2] / "parity" / "fixtures"
-SAMPLERS = ("dalle-tiny", "dp-rotary", "dp-plain-clip", "rudalle", "mindalle", "janus-tiny", "llamagen-tiny/gpt")
+SAMPLERS = ("dalle-tiny", "dp-rotary", "janus-tiny", "llamagen-tiny/gpt")  # one of each family
 
 
 def num_bytes(tree: object) -> int:
@@ -23,10 +23,10 @@ def num_bytes(tree: object) -> int:
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_sampler_holds_what_its_shapes_tell(name: str):
     folder = FIXTURES / name
-    told = inspection.describe_part("sampler", folder)
+    told = inspection.describe_part("sampler", folder, room=0)
     family, config, params = families.load(folder, role="sampler", place=None)
     assert told["num_params"] == sum(leaf.size for leaf in jax.tree.leaves(params))
-    assert told["bytes"] == num_bytes(params) and told["seconds"] >= 0
+    assert told["bytes"] == num_bytes(params) and told["seconds"] is None
     rows = Rows(family, config, family.step_weights(params), max_rows=6, deterministic=False)
     of_rows = num_bytes(rows._blank(6).state)
     assert told["slot_bytes"] == of_rows / 3  # six rows are three images under guidance
@@ -49,7 +49,7 @@ def test_a_sampler_holds_what_its_shapes_tell(name: str):
     ],
 )
 def test_the_other_stages_hold_what_their_shapes_tell(role: str, name: str, has_weights: bool):
-    told = inspection.describe_part(role, FIXTURES / name)
+    told = inspection.describe_part(role, FIXTURES / name, room=0)
     *_, params = inspection.LOAD[role](FIXTURES / name, "float32")
     assert told["bytes"] == num_bytes(params)
     assert (told["num_params"] > 0) is has_weights

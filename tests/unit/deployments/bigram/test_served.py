@@ -3,56 +3,21 @@
 import asyncio
 import json
 import shutil
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from deployments.api.routes import build_api
 from deployments.config import AppConfig, ModelConfig
 from deployments.gateway.gateway import Gateway
-from deployments.stages import clip_scorer, image_decoder, text_encoder, token_sampler
 from model_core import families
 from model_core.pictures.images import read_image
 from model_core.pipeline import Pipeline
-from tests.unit.deployments.fakes import FakeResponse, FakeStream
+from tests.unit.deployments.real_stages import served
 
 FIXTURES = Path(__file__).parents[3] / "parity" / "fixtures"
-STAGES = {
-    "text_encoder": text_encoder.TextEncoderDeployment,
-    "token_sampler": token_sampler.TokenSamplerDeployment,
-    "image_decoder": image_decoder.ImageDecoderDeployment,
-    "clip_scorer": clip_scorer.ClipScorerDeployment,
-}
-
-
-class Handle:
-    """A stage of this process, called as through a handle of Serve's."""
-
-    def __init__(self, stage: Any):
-        self._stage = stage
-
-    def options(self, *, stream: bool) -> "Handle":
-        return self
-
-    def __getattr__(self, verb: str) -> Any:
-        call = getattr(self._stage, verb)
-        if verb == "sample":
-            return SimpleNamespace(remote=lambda *args, **options: FakeStream(call(*args, **options)))
-        return SimpleNamespace(remote=lambda *args: FakeResponse(call, args))
-
-
-def one_by_one(compute: Callable[..., list[Any]], *_: Any) -> Callable[..., Awaitable[Any]]:
-    """In place of Serve's batches, which need a replica."""
-
-    async def compute_one(*args: Any) -> Any:
-        return compute(*([arg] for arg in args))[0]
-
-    return compute_one
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +43,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def gateway(folder: Path) -> Iterator[Gateway]:
-    config = AppConfig(models=[ModelConfig(id="bigram", source=str(folder))])
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (text_encoder, image_decoder, clip_scorer):
-            patch.setattr(module, "batched", one_by_one)
-        (model,) = config.models
-        stages = {name: STAGES[name](str(folder), settings) for name, settings in model.stages.items()}  # type: ignore[arg-type]  each has the settings of its own stage
-        yield Gateway(config, {"bigram": {name: Handle(stage) for name, stage in stages.items()}}, build_api)
-        stages["token_sampler"].__del__()
+    with served(AppConfig(models=[ModelConfig(id="bigram", source=str(folder))])) as gateway:
+        yield gateway
 
 
 def test_it_is_served_through_all_four_stages(gateway: Gateway):

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from deployments.config import AppConfig
+from deployments.config import AppConfig, ClipScorerConfig, ModelConfig
 from deployments.errors import InvalidSettings
-from deployments.serve_file import read_settings, serve_run
+from deployments.serve_file import check_files, read_settings, serve_run
+from model_core.errors import ModelNotFound
 
 ROOT = Path(__file__).parents[3]
 FILE = {
@@ -52,6 +53,15 @@ def test_what_is_right_is_taken():
     assert serve_run() is None
 
 
+def test_a_scorer_is_looked_for_as_a_model_is():
+    janus = str(ROOT / "tests" / "parity" / "fixtures" / "janus-tiny")  # which has none
+    for scorer, words in (({"source": "no-such-scorer"}, "no-such-scorer"), ({}, "source: openai/clip-vit")):
+        with pytest.raises(ModelNotFound, match=words):
+            check_files(ModelConfig(id="janus", source=janus, clip_scorer=ClipScorerConfig(**scorer)))
+    assert check_files(ModelConfig(id="janus", source=janus, clip_scorer=None)).scorer is None
+    assert check_files(ModelConfig(id="janus", source=janus, clip_scorer=ClipScorerConfig(source="emoji"))).scorer
+
+
 def run(folder: Path, content: dict[str, Any]) -> subprocess.Popen:
     (folder / "serve").write_text(SERVE)
     (folder / "file.yaml").write_text(json.dumps(content))
@@ -70,7 +80,6 @@ def run(folder: Path, content: dict[str, Any]) -> subprocess.Popen:
     [
         ({"args": {"models": [{"token_sampler": {"slotz": 3}}]}}, "models.0.token_sampler.slotz: there is no such"),
         ({"args": {"models": [{"id": "no-such-model"}]}}, "no-such-model"),
-        ({"args": {"models": [{"clip_scorer": {"source": "no-such-scorer"}}]}}, "no-such-scorer"),
         (
             {"deployments": [{"name": "gateway", "num_replica": 2}]},
             "applications.deployments.num_replica: Serve has no",

@@ -110,7 +110,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_drawing(
 
 def test_a_service_has_a_scorer_of_its_own():
     result = run("--url", "http://there", "--scorer", "emoji")
-    assert result.exit_code == 2 and "a service has a scorer of its own" in result.stderr
+    assert result.exit_code == 2 and "--scorer is for drawing" in result.stderr
 
 
 @pytest.mark.parametrize("where", [("generate",), ("generate", "--url", "http://there"), ("demo",)])

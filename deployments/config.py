@@ -223,6 +223,10 @@ class ImageDecoderConfig(StageConfig):
 class ClipScorerConfig(StageConfig):
     """Prompt, pixels → score."""
 
+    source: str | None = Field(
+        default=None, description="Folder or hub id of the scorer, or of a model that has one; else the model's own."
+    )
+
 
 class ModelConfig(Settings):
     """One model that is served, and its stages."""

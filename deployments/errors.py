@@ -5,7 +5,7 @@ Each survives pickling, for Python callers get them through a Serve handle. Mess
 
 from typing import Any
 
-from model_core.errors import DalleServeError, InvalidValue
+from model_core.errors import DalleServeError, InvalidValue, ModelNotFound
 
 
 class MissingParameter(InvalidValue):
@@ -97,3 +97,11 @@ class ServiceStartError(DalleServeError):
 
 class RequestFailed(DalleServeError):
     """The service refused a request, or could not be reached; raised by its clients."""
+
+
+def no_scorer(model: str) -> ModelNotFound:
+    """For a model that is to be ranked and has nothing to rank by: says how to give it something."""
+    return ModelNotFound(
+        f"{model} has no scorer. Name one (clip_scorer: {{source: openai/clip-vit-base-patch32}}), or serve it without "
+        "(clip_scorer: null)."
+    )

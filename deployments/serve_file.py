@@ -15,8 +15,8 @@ import psutil
 import yaml
 from pydantic import BaseModel
 
-from deployments.config import AppConfig
-from deployments.errors import InvalidSettings
+from deployments.config import AppConfig, ModelConfig
+from deployments.errors import InvalidSettings, no_scorer
 from deployments.gateway.settings import checked
 from deployments.leftovers import watch
 from model_core import bundles
@@ -40,12 +40,21 @@ def read_settings(args: AppConfig | Mapping[str, Any]) -> AppConfig:
         if command:
             _check_file(command)
             for model in config.models:
-                bundles.resolve(model.location)
+                check_files(model)
     except DalleServeError as error:
         if command:
             _end(command, str(error))
         raise
     return config
+
+
+def check_files(model: ModelConfig) -> bundles.Bundle:
+    """Finds a model's files, and those of the scorer that its settings name; raises where they are not there."""
+    scorer = model.clip_scorer
+    bundle = bundles.resolve(model.location, scorer=scorer.source if scorer else None)
+    if scorer and bundle.scorer is None:
+        raise no_scorer(model.location)
+    return bundle
 
 
 def serve_run() -> psutil.Process | None:

@@ -11,14 +11,14 @@ Nothing is downloaded unless asked for. Imports no JAX.
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from model_core import codecs, families, scorers
-from model_core.errors import CorruptCheckpoint, ModelNotFound
+from model_core import archives, codecs, families, releases, scorers
+from model_core.errors import CorruptCheckpoint, InvalidValue, ModelNotFound
 from model_core.weights import wandb_artifacts
 from model_core.weights.json_files import read_json
 from model_core.weights.weight_files import FLAX_WEIGHTS, SAFETENSORS_INDEX, SAFETENSORS_WEIGHTS, refuse_pickles
@@ -67,7 +67,7 @@ class Bundle:
       scorer: None where images are not to be ranked.
       size: the side of its images in pixels.
       sampling: the defaults of guidance_scale, temperature, top_k and top_p.
-      licence: of the weights; "unknown" where there is no model.json.
+      licence: of the weights; "unknown" where there is no model.json, and it is no published model that is known.
       example_prompts: things that it can draw, to begin with; model.json may leave them out.
       known_things, known_ways: what it knows by name, and how that may be asked for, such as "{} on a red background".
       ranges: by setting the lowest and the highest value that its pictures are good with.
@@ -122,22 +122,43 @@ def shipped() -> list[str]:
     return sorted(path.parent.name for path in _SHIPPED.glob("*/model.json"))
 
 
-def resolve(name: str | os.PathLike, *, download: bool = False) -> Bundle:
+def resolve(name: str | os.PathLike, *, scorer: str | os.PathLike | None = None, download: bool = False) -> Bundle:
     """Finds a whole model.
 
     Args:
       name: a shipped model's name, a folder, or a Hugging Face id or Weights & Biases artifact laid out like such a
         folder.
+      scorer: what ranks its images in place of its own scorer, or where it has none: a folder or id of a scorer, or
+        of a model that has one. None leaves it as it is.
       download: whether it may be fetched; else only the local cache is looked at.
 
     Raises:
       ModelNotFound: nothing of that name is here; says how to get it where it can be got.
       CorruptCheckpoint: the folder is incomplete or its model.json is wrong.
+      UnsupportedConfig: the scorer is none that can be used.
     """
+    bundle = _whole(name, download)
+    return bundle if scorer is None else replace(bundle, scorer=_scorer(scorer, download))
+
+
+def _whole(name: str | os.PathLike, download: bool) -> Bundle:
     if isinstance(name, str) and name in shipped():
         return _read_folder(_SHIPPED / name, name)
     folder = _locate(name, download)
     return _read_folder(folder, _id_of(name, folder))
+
+
+def _scorer(name: str | os.PathLike, download: bool) -> Path:
+    """The folder of a scorer that goes by its own name or by that of a model."""
+    if name not in shipped() and ((folder := _locate(name, download)) / "config.json").is_file():
+        scorers.read_config(folder)
+        return folder
+    scorer = _whole(name, download).scorer
+    if scorer is None:
+        raise ModelNotFound(
+            f"{os.fspath(name)} has no scorer of its own: name another, such as openai/clip-vit-base-patch32."
+        )
+    return scorer
 
 
 def from_parts(
@@ -169,15 +190,48 @@ def from_parts(
     )
 
 
-def fetch(hub_id: str) -> Path:
+def fetch(
+    hub_id: str,
+    *,
+    files: Sequence[str] = (),
+    accept_licence: bool = False,
+    on_bytes: Callable[[int, int], None] | None = None,
+) -> Path:
     """Downloads a whole model or one part, and gives its folder in the local cache.
 
-    From Hugging Face only the files that are read are fetched, PyTorch's only where there are no Flax weights; from
-    Weights & Biases all of an artifact. A download that was broken off goes on where it stopped.
+    From Hugging Face only the files that are read are fetched, PyTorch's only where there are no Flax weights, or what
+    `releases` says of a model that has to be converted; from Weights & Biases all of an artifact. A download that was
+    broken off goes on where it stopped.
+
+    Args:
+      files: patterns of the files to fetch from Hugging Face in place of those.
+      accept_licence: that licences which forbid something are accepted.
+      on_bytes: as in `archives.fetch`.
 
     Raises:
-      ModelNotFound: it is neither a Hugging Face id nor an artifact, or cannot be had.
+      ModelNotFound: it is neither a Hugging Face id nor an artifact, or cannot be had; or other files of the same
+        weights are to be taken.
+      InvalidValue: its licence has to be accepted.
     """
+    release = releases.find(hub_id)
+    if release and release.instead:
+        raise ModelNotFound(
+            f"{hub_id} holds pickles, which are never read. The same weights as safetensors: "
+            f"dalle-serve models download {release.instead}"
+        )
+    if release and release.restricts and not accept_licence:
+        raise InvalidValue(
+            f"The licence of {release.id} is {release.licence}: {release.restricts}. If you accept it: "
+            f"dalle-serve models download {hub_id} --accept-licence",
+            "accept_licence",
+        )
+    if release and release.archive:
+        archive = release.archive
+        return archives.fetch(release.id.replace("/", "--"), archive.url, archive.md5, archive.members, on_bytes)
+    if files and not _is_hub_id(hub_id):
+        raise InvalidValue(f"Single files come from Hugging Face only; {hub_id!r} is no id of it.", "files")
+    if files := files or (release.files if release else ()):
+        return _hub_folder(hub_id, download=True, files=files)
     if not (_is_hub_id(hub_id) or wandb_artifacts.is_reference(hub_id)):
         raise ModelNotFound(
             f"{hub_id!r} is no Hugging Face id (org/name or org/name@revision), nor a Weights & Biases artifact "
@@ -213,7 +267,8 @@ def _is_hub_id(name: str | os.PathLike) -> bool:
     return _HUB_ID.fullmatch(name) is not None
 
 
-def _hub_folder(hub_id: str, download: bool) -> Path:
+def _hub_folder(hub_id: str, download: bool, files: Sequence[str] = ()) -> Path:
+    """A repository in the local cache, with the files that a model consists of, or with `files` alone."""
     from huggingface_hub import constants, snapshot_download  # takes most of a second: only when needed
 
     match = _HUB_ID.fullmatch(hub_id)
@@ -229,6 +284,8 @@ def _hub_folder(hub_id: str, download: bool) -> Path:
         )
 
     try:
+        if files:
+            return _with_all(snapshot((), files), hub_id, files)
         parts = set(FOLDERS.values())
         folder = snapshot(parts, _PART_FILES)
         if named := set(_named_parts(folder).values()) - parts:
@@ -236,6 +293,11 @@ def _hub_folder(hub_id: str, download: bool) -> Path:
             folder = snapshot(parts, _PART_FILES)
         if any(not (config.parent / FLAX_WEIGHTS).exists() for config in folder.rglob("config.json")):
             folder = snapshot(parts, (*_PART_FILES, *_SAFETENSORS))
+        if download and not any(found for name in (FLAX_WEIGHTS, *_SAFETENSORS) for found in folder.rglob(name)):
+            raise ValueError(
+                f"it has no weights that are read ({FLAX_WEIGHTS}, {SAFETENSORS_WEIGHTS}). PyTorch's files are fetched "
+                "by name, and converted: --file"
+            )
         return folder
     except (OSError, ValueError) as err:  # the hub's own errors are all among these
         if download and not offline:
@@ -244,6 +306,13 @@ def _hub_folder(hub_id: str, download: bool) -> Path:
         if offline:
             how = f"HF_HUB_OFFLINE is set; unset it and then: dalle-serve models download {hub_id}"
         raise ModelNotFound(f"There is no folder {hub_id}, and {hub_id} has not been downloaded. {how}") from err
+
+
+def _with_all(folder: Path, hub_id: str, files: Sequence[str]) -> Path:
+    """The folder, where it has a file for each pattern; ValueError where it lacks one."""
+    if missing := [pattern for pattern in files if not any(folder.glob(pattern))]:
+        raise ValueError(f"{hub_id} has no {', '.join(missing)}.")
+    return folder
 
 
 def _read_folder(folder: Path, default_id: str) -> Bundle:
@@ -265,7 +334,14 @@ def _read_folder(folder: Path, default_id: str) -> Bundle:
     parts["card"] = next((folder / name for name in _CARDS if (folder / name).is_file()), None)
     if (folder / "model.json").exists():
         return Bundle(**parts, **_read_card(folder))
-    return Bundle(id=default_id, **parts, size=_image_size(parts["codec"]), sampling=_sampling(parts["sampler"]))
+    known = releases.find(default_id)
+    return Bundle(
+        id=default_id,
+        **parts,
+        size=_image_size(parts["codec"]),
+        sampling=_sampling(parts["sampler"]),
+        licence=known.licence if known else "unknown",
+    )
 
 
 def _is_all_in_one(folder: Path) -> bool:

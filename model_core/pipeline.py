@@ -53,18 +53,20 @@ class Pipeline:
         dtype: str = "float32",
         batch_size: int = 4,
         window: int | None = None,
+        scorer: str | PathLike | None = None,
         download: bool = False,
     ) -> "Pipeline":
         """Loads a model by the name of a shipped one ("emoji"), a folder, or a hub id.
 
         Args:
+          scorer: what ranks its images, in place of its own scorer or where it has none: a folder or hub id.
           download: whether what is not on this machine may be fetched.
 
         Raises:
           ModelNotFound: nothing of that name is here.
           CheckpointError: its files cannot be used.
         """
-        return cls(bundles.resolve(name, download=download), dtype, batch_size, window)
+        return cls(bundles.resolve(name, scorer=scorer, download=download), dtype, batch_size, window)
 
     @classmethod
     def from_parts(
@@ -150,7 +152,8 @@ class Pipeline:
             raise InvalidValue(f"diversity must be a number from 0 to 1; got {diversity!r}.", "diversity")
         if best_of > n and self.scorer is None:
             raise InvalidValue(
-                f"best_of is {best_of}, but {self.bundle.id} has no scorer to choose by; leave best_of out.", "best_of"
+                f"best_of is {best_of}, but {self.bundle.id} has no scorer to choose by: name one, or leave it out.",
+                "best_of",
             )
 
     def _counter(self, num_images: int, on_progress: Callable[[int, int], None]):

@@ -138,6 +138,7 @@ class Model(Exact):
     backgrounds: list[Literal["opaque", "transparent"]] = Field(description="What a request may ask for.")
     has_card: bool = Field(description="Whether /cards/{id} tells more.")
     grid: tuple[int, int] = Field(description="Rows and columns of image codes; an edit redraws whole fields of it.")
+    can_be_guided: bool
     example_prompts: list[str]
     known_things: list[str] = Field(description="What it knows by name; empty where its card says nothing of it.")
     known_ways: list[str] = Field(description="How that may be asked for, such as '{} on a red background'.")

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import psutil
 from packaging.requirements import Requirement
 
+from deployments.config import TokenSamplerConfig
 from deployments.host import bind_problem, free_port, http_client, url_of
 from deployments.local import set_environment
 from deployments.needs import cache_problem, ray_folder, session_problem, shared_memory_problem, token_problem
@@ -30,6 +31,7 @@ PACKAGE = "dalle-serve"
 INSPECTION_TIMEOUT_S = 300.0
 RAY_BYTES = 1.5e9  # Ray's own processes, Serve's controller and proxy, and the gateway: measured on an idle service
 DISK_BYTES = 2e9
+SLOTS: int = TokenSamplerConfig.model_fields["slots"].default
 GIB = 2**30
 
 Status = Literal["good", "doubtful", "bad"]
@@ -45,7 +47,7 @@ class Finding:
     advice: str = ""
 
 
-def examine(model: str, host: str, port: int) -> Iterator[Finding]:
+def examine(model: str, host: str, port: int, scorer: str | None = None) -> Iterator[Finding]:
     """Makes all checks, the quick ones first."""
     set_environment()
     yield from check_versions()
@@ -53,7 +55,7 @@ def examine(model: str, host: str, port: int) -> Iterator[Finding]:
     yield from check_folders()
     yield check_disk()
     yield check_load()
-    yield from check_model(model)
+    yield from check_model(model, scorer)
 
 
 def check_versions() -> Iterator[Finding]:
@@ -128,26 +130,33 @@ def check_load() -> Finding:
     return Finding("load", "doubtful", words, "Start the service when less else runs.")
 
 
-def check_model(model: str) -> Iterator[Finding]:
-    """The model's files, by loading them; the devices; and the memory that all stages need together."""
+def check_model(model: str, scorer: str | None = None) -> Iterator[Finding]:
+    """The model's files, by loading them where there is room; the devices; and the memory of all stages together."""
     try:
-        bundle, found = bundles.resolve(model), inspect_model(model)
+        bundle, found = bundles.resolve(model, scorer=scorer), inspect_model(model, scorer)
     except DalleServeError as error:
         yield Finding("model", "bad", str(error))
         return
-    sizes = ", ".join(f"{role} {part['num_params'] / 1e6:.1f} M parameters" for role, part in found["parts"].items())
-    yield Finding("model", "good", f"{bundle.id} loads: {sizes}")
+    parts = found["parts"]
+    sizes = ", ".join(f"{role} {part['num_params'] / 1e6:.1f} M parameters" for role, part in parts.items())
+    if unread := [role for role, part in parts.items() if part["seconds"] is None]:
+        words = f"{bundle.id} has the files that it needs: {sizes}; {', '.join(unread)} not loaded, for want of memory"
+    else:
+        words = f"{bundle.id} loads: {sizes}"
+    yield Finding("model", "good", words)
     yield check_devices(found["devices"])
     yield check_memory(found)
+    yield from check_device_memory(found)
 
 
-def inspect_model(model: str) -> dict[str, Any]:
+def inspect_model(model: str, scorer: str | None = None) -> dict[str, Any]:
     """Gives what `model_core.inspection` prints.
 
     Raises:
       DalleServeError: it says why the model or JAX cannot be used.
     """
-    command = [sys.executable, "-m", "model_core.inspection", model]
+    command = [sys.executable, "-m", "model_core.inspection", model, "--room", str(free_memory())]
+    command += ["--scorer", scorer] if scorer else []
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=INSPECTION_TIMEOUT_S)
     except subprocess.TimeoutExpired as error:
@@ -178,16 +187,55 @@ def check_devices(devices: list[dict[str, Any]]) -> Finding:
 
 
 def check_memory(found: dict[str, Any]) -> Finding:
-    """Compares what one replica of each stage needs with what is free, within a container's limit."""
-    needed = RAY_BYTES + sum(found["process_bytes"] + part["bytes"] for part in found["parts"].values())
-    free = _free_memory()
-    words = f"{_gib(free)} free; one replica of each stage takes about {_gib(needed)}"
+    """Compares what one replica of each stage needs, in float32, with what is free, within a container's limit."""
+    stages, slots = _stages_bytes(found, 4), _slots_bytes(found, 4)
+    needed = RAY_BYTES + sum(stages.values()) + len(stages) * found["process_bytes"] + SLOTS * slots
+    free = free_memory()
+    words = f"{_gib(free)} free; one replica of each stage takes about {_gib(needed)} ({_said(found, 4, SLOTS)})"
     if free >= needed:
-        return Finding("memory", "good", words)
-    return Finding("memory", "bad", words, "Use a smaller model, dtype: bfloat16 for the stages, or a larger machine.")
+        more = int((free - needed) // slots) if slots else 0
+        return Finding("memory", "good", f"{words}; {SLOTS + more} slots would fit")
+    advice = "Use a smaller model, dtype: bfloat16 for the stages, fewer slots, or a larger machine."
+    return Finding("memory", "bad", words, advice)
 
 
-def _free_memory() -> int:
+def check_device_memory(found: dict[str, Any]) -> Iterator[Finding]:
+    """What fits on one accelerator: all stages together, in either kind of numbers; nothing where there is none."""
+    device = found["devices"][0]
+    if not device["memory_bytes"]:
+        return
+    said, fits = [], False
+    for dtype, itemsize in (("bfloat16", 2), ("float32", 4)):
+        needed, slot = sum(_stages_bytes(found, itemsize).values()), _slots_bytes(found, itemsize)
+        slots = int((0.9 * device["memory_bytes"] - needed) // slot) if slot else 0
+        fits |= slots > 0
+        room = f"{slots} slots fit beside them" if slots > 0 else "they do not fit"
+        said.append(f"in {dtype} all weights take {_gib(needed)}, and a slot {_mib(slot)}: {room}")
+    words = f"on one {device['kind']} with {_gib(device['memory_bytes'])}, {'; '.join(said)}"
+    advice = "" if fits else "Use a smaller model, or cut it over several devices: num_devices."
+    yield Finding("device memory", "good" if fits else "bad", words, advice)
+
+
+def _stages_bytes(found: dict[str, Any], itemsize: int) -> dict[str, int]:
+    """Of the weights of each stage, by role."""
+    return {role: part["num_params"] * itemsize for role, part in found["parts"].items()}
+
+
+def _slots_bytes(found: dict[str, Any], itemsize: int) -> int:
+    """Of one image under guidance, and of its text, which the sampler keeps."""
+    sampler = found["parts"]["sampler"]
+    return (sampler["slot_bytes"] + sampler["text_bytes"]) * itemsize // 4  # they are told in float32
+
+
+def _said(found: dict[str, Any], itemsize: int, slots: int) -> str:
+    """The weights of each stage, and what the slots take."""
+    weights = [f"{role} {_gib(size)}" for role, size in _stages_bytes(found, itemsize).items()]
+    slot = _slots_bytes(found, itemsize)
+    return f"weights: {', '.join(weights)}; {slots} slots of {_mib(slot)}: {_gib(slots * slot)}"
+
+
+def free_memory() -> int:
+    """Bytes that this process and those it starts may still take."""
     free = psutil.virtual_memory().available
     limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
     if limit.exists() and (words := limit.read_text().strip()) != "max":
@@ -197,3 +245,7 @@ def _free_memory() -> int:
 
 def _gib(size: float) -> str:
     return f"{size / GIB:.1f} GiB"
+
+
+def _mib(size: float) -> str:
+    return f"{size / 2**20:.0f} MiB"

@@ -59,12 +59,23 @@ def convert(
 
 
 def _rewrite(source: str, destination: Path, dtype: str) -> dict[str, int]:
-    """Writes a model that loads already as Flax msgpack; gives the bytes of the weights of each of its folders."""
+    """Writes a model that loads already as Flax msgpack; gives the bytes of the weights of each of its folders.
+
+    Raises:
+      InvalidValue: a part of it is never read from Flax msgpack.
+    """
     from model_core import bundles
     from model_core.weights import checkpoint
     from model_core.weights.weight_files import FLAX_WEIGHTS
 
     bundle = bundles.resolve(source)
+    for role, folder in bundle.parts.items():
+        if FLAX_WEIGHTS not in bundles.ROLES[role].of_folder(folder).WEIGHTS:
+            raise InvalidValue(
+                f"{source} needs no conversion: its {role} is read as it is, as safetensors. In which numbers a stage "
+                "computes is a setting of the stage, dtype.",
+                "source",
+            )
     _copy(bundle.codec.parent, destination)
     written = {}
     for role, folder in bundle.parts.items():

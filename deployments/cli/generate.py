@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from deployments.cli.options import AsJson, BestOf, NumImages, Out, Prompt, Seed, Window, shipped_models
+from deployments.cli.options import AsJson, BestOf, NumImages, Out, Prompt, Scorer, Seed, Window, shipped_models
 from deployments.cli.terminal import WRONG, DrawingBar, explain, results
 from model_core.errors import InvalidValue
 
@@ -37,6 +37,7 @@ def generate(
             autocompletion=shipped_models,
         ),
     ] = None,
+    scorer: Scorer = None,
     window: Window = "auto",
     url: Annotated[str | None, typer.Option(help="Ask the service there, rather than draw in this process.")] = None,
     api_key: Annotated[
@@ -61,11 +62,13 @@ def generate(
     }
     from deployments.cli.gallery import check_folder, write_gallery
 
+    if url is not None and scorer is not None:
+        raise typer.BadParameter("--scorer is for drawing in this process; a service has a scorer of its own.")
     check_fields(fields, _own_limits() if url is None else None)
     check_folder(out)
     with DrawingBar() as bar:
         if url is None:
-            drawn = _draw_here(model or "emoji", window, fields, bar)
+            drawn = _draw_here(model or "emoji", scorer, window, fields, bar)
         else:
             from deployments.cli.client import draw
 
@@ -121,7 +124,9 @@ def _own_limits() -> "Limits":
     return Limits(max_n=MAX_IMAGES, max_best_of=MAX_BEST_OF)
 
 
-def _draw_here(model: str, window: str, fields: dict[str, Any], bar: DrawingBar) -> "list[DrawnImage]":
+def _draw_here(
+    model: str, scorer: str | None, window: str, fields: dict[str, Any], bar: DrawingBar
+) -> "list[DrawnImage]":
     from deployments.local import set_environment
 
     set_environment()
@@ -130,7 +135,7 @@ def _draw_here(model: str, window: str, fields: dict[str, Any], bar: DrawingBar)
     from model_core.pictures.images import encode_png
     from model_core.pipeline import Pipeline
 
-    pipeline = Pipeline.from_model(model, window=None if window == "auto" else int(window))
+    pipeline = Pipeline.from_model(model, scorer=scorer, window=None if window == "auto" else int(window))
     bar.say("compiling")
     drawn = pipeline.generate(**fields, on_progress=bar.drawn)
     return [DrawnImage(png=encode_png(image.image), seed=image.seed, score=image.score) for image in drawn]

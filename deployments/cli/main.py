@@ -34,7 +34,7 @@ def main(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Turns prompts into pictures, with models of the DALL·E mini family."""
+    """Turns prompts into pictures, with models that draw a picture as a row of image codes."""
 
 
 app.command("serve")(serve.serve)

@@ -17,6 +17,13 @@ Model = Annotated[
     str, typer.Option(help="Shipped name, folder, or Hugging Face id of a model.", autocompletion=shipped_models)
 ]
 
+Scorer = Annotated[
+    str | None,
+    typer.Option(
+        help="What ranks the images: folder or Hugging Face id of a scorer, or of a model that has one; else its own."
+    ),
+]
+
 
 def _window(value: str) -> str:
     """Refuses what is neither a number above 0 nor auto."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.cli.generate import check_fields, show
-from deployments.cli.options import BestOf, Model, NumImages, Out, Port, Prompt, Seed, Window
+from deployments.cli.options import BestOf, Model, NumImages, Out, Port, Prompt, Scorer, Seed, Window
 from deployments.cli.terminal import DrawingBar, steps, tell
 from deployments.host import bind_problem, free_port
 from deployments.stopping import stoppable
@@ -22,6 +22,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Port = 8000,
     model: Model = "emoji",
+    scorer: Scorer = None,
     keys_file: Annotated[
         Path | None, typer.Option(dir_okay=False, help="File of API keys, one a line: only who sends one is let in.")
     ] = None,
@@ -39,7 +40,7 @@ def serve(
     check_exposure(host, access)
     if problem := bind_problem(host, port):
         raise DalleServeError(problem)
-    config = config_for(model, window).model_copy(update={"access": access})
+    config = config_for(model, window, scorer).model_copy(update={"access": access})
     local = LocalService(config, host=host, port=port, json_logs=json_logs, report=steps())
     with stoppable(), local as service:
         tell(f"Ready at [bold]{service.url}[/] (Ctrl-C stops it): open it in a browser, or try")
@@ -62,6 +63,7 @@ def demo(
     best_of: BestOf = 8,
     seed: Seed = None,
     model: Model = "emoji",
+    scorer: Scorer = None,
     out: Out = Path("out"),
 ) -> None:
     """Starts the service, draws a prompt over HTTP, writes the pictures, and stops the service."""
@@ -71,7 +73,7 @@ def demo(
 
     step = steps()
     fields = {"prompt": prompt, "n": num_images, "best_of": max(num_images, best_of or 1), "seed": seed}
-    config = config_for(model)
+    config = config_for(model, scorer=scorer)
     check_fields(fields, config.limits)
     check_folder(out)
     with stoppable():
@@ -86,16 +88,28 @@ def demo(
     show(drawn, files, as_json=False)
 
 
-def config_for(model: str, window: str = "auto") -> "AppConfig":
+def config_for(model: str, window: str = "auto", scorer: str | None = None) -> "AppConfig":
     """Settings for one model on this machine; raises before anything is started where there is no such model."""
     from deployments.config import AppConfig, ClipScorerConfig, ModelConfig, TokenSamplerConfig
     from deployments.local import set_environment
     from model_core import bundles
 
     set_environment()
-    bundle = bundles.resolve(model)
-    source = str(Path(model).expanduser().resolve()) if Path(model).expanduser().is_dir() else model
+    bundle = bundles.resolve(model, scorer=scorer)
     model_id = bundle.id.replace("/", "--").replace("@", "--")  # Serve's names have no slashes
-    scorer = ClipScorerConfig() if bundle.scorer else None
-    sampler = TokenSamplerConfig(window="auto" if window == "auto" else int(window))
-    return AppConfig(models=[ModelConfig(id=model_id, source=source, token_sampler=sampler, clip_scorer=scorer)])
+    return AppConfig(
+        models=[
+            ModelConfig(
+                id=model_id,
+                source=_whole_path(model),
+                token_sampler=TokenSamplerConfig(window="auto" if window == "auto" else int(window)),
+                clip_scorer=ClipScorerConfig(source=scorer and _whole_path(scorer)) if bundle.scorer else None,
+            )
+        ]
+    )
+
+
+def _whole_path(name: str) -> str:
+    """A folder's path from the root on, for other processes have other working directories; other names stay."""
+    folder = Path(name).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else name

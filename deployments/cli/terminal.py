@@ -69,6 +69,10 @@ class DrawingBar:
         words = "drawing" if num_codes < total else "ranking"
         self._progress.update(self._task, description=words, completed=num_codes, total=total)
 
+    def fetched(self, num_bytes: int, total: int) -> None:
+        """Shows so many bytes of all."""
+        self._progress.update(self._task, description="downloading", completed=num_bytes, total=total or None)
+
     def say(self, words: str) -> None:
         """Shows what goes on in place of drawing."""
         self._progress.update(self._task, description=words, completed=0, total=None)

@@ -58,7 +58,7 @@ class ImageRequest:
       is_batch: whether it is drawn only where there is room.
 
     Raises:
-      InvalidValue: the size or the background cannot be had.
+      InvalidValue: the size or the background cannot be had, or the model cannot be drawn with as it is asked for.
     """
 
     def __init__(
@@ -93,6 +93,12 @@ class ImageRequest:
         given = {field.name: getattr(request, field.name) for field in fields(Sampling)}
         given = {name: value for name, value in given.items() if value is not None}
         self._sampling = Sampling(**model.sampling | given)
+        if self._sampling.is_guided and not model.can_be_guided:
+            raise InvalidValue(
+                f"{model.id} cannot be guided: it was trained without a text that says nothing, to lead away from. "
+                f"Leave guidance_scale out, or set it to 1; got {self._sampling.guidance_scale:g}.",
+                "guidance_scale",
+            )
         self._check = ImageCheck(model.score, config.safety)
         self._signer = signer
         self._warning = warning
@@ -199,7 +205,10 @@ class ImageRequest:
         if self._model.ranks_images and any(image.score is None for image in drawn):
             yield "The scorer is down: images are not ranked, and have no clip_score."
         if self._request.negative_prompt and not self._sampling.is_guided:
-            yield "negative_prompt does nothing at guidance_scale 1, where nothing is led away from; try 1.5."
+            if self._model.can_be_guided:
+                yield "negative_prompt does nothing at guidance_scale 1, where nothing is led away from; try 1.5."
+            else:
+                yield f"negative_prompt does nothing: {self._model.id} cannot be guided, so nothing is led away from."
         if self._kept_grounds:
             seeds = ", ".join(map(str, sorted(self._kept_grounds)))
             yield f"The ground is not plain, and stays, in the image of seed {seeds}: ask for one thing, on one colour."

@@ -24,6 +24,7 @@ class ServedModel:
     Attributes:
       decoding_uploads: to be held while an upload is decoded.
       sampling: how its images are drawn where a request does not say; may be replaced by another.
+      can_be_guided: whether it was trained with a text that says nothing, for guidance to lead away from.
 
     Args:
       images_in_flight: how many images of one request are in the stages at a time.
@@ -44,8 +45,14 @@ class ServedModel:
         except InvalidValue as error:  # else every request that leaves it to the model would be called wrong
             raise CorruptCheckpoint(f"{config.location}: of the sampling in its model.json, {error}") from error
         self.sampling = self.sampling_with(config.sampling)
-        drawn, decoded = families.read_config(self.bundle.sampler).grid, codecs.read_config(self.bundle.codec).grid
-        self.grid = common_grid(config.id, drawn, decoded)
+        sampler, decoded = families.read_config(self.bundle.sampler), codecs.read_config(self.bundle.codec).grid
+        self.grid = common_grid(config.id, sampler.grid, decoded)
+        self.can_be_guided: bool = sampler.guides
+        if self.bundle.sampling["guidance_scale"] != 1 and not self.can_be_guided:
+            raise CorruptCheckpoint(
+                f"{config.location}: of the sampling in its model.json, guidance_scale is "
+                f"{self.bundle.sampling['guidance_scale']!r}; this model cannot be guided, so it must be 1."
+            )
         self.pipeline = StagePipeline(
             stages,
             self.grid,
@@ -117,6 +124,7 @@ class ServedModel:
             "backgrounds": ["opaque", *(["transparent"] if self.bundle.plain_ground else [])],
             "has_card": self.bundle.card is not None,
             "grid": list(self.grid[:2]),
+            "can_be_guided": self.can_be_guided,
             "example_prompts": list(self.bundle.example_prompts),
             "known_things": list(self.bundle.known_things),
             "known_ways": list(self.bundle.known_ways),

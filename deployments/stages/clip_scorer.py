@@ -5,10 +5,10 @@ import asyncio
 import numpy as np
 
 from deployments.config import ClipScorerConfig
+from deployments.errors import no_scorer
 from deployments.stages.batching import batched
 from deployments.stages.health import Health
 from deployments.telemetry import energy
-from model_core.errors import ModelNotFound
 
 
 class ClipScorerDeployment:
@@ -17,9 +17,9 @@ class ClipScorerDeployment:
     def __init__(self, model: str, config: ClipScorerConfig):
         from model_core import bundles, stages
 
-        bundle = bundles.resolve(model)
+        bundle = bundles.resolve(model, scorer=config.source)
         if bundle.scorer is None:
-            raise ModelNotFound(f"{model} has no scorer: serve it with clip_scorer: null.")
+            raise no_scorer(model)
         self._stage = stages.ImageScorer(
             bundle.scorer, dtype=config.dtype, batch_size=config.batch_size, known_prompts=bundle.known_prompts
         )

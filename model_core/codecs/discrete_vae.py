@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from model_core.codecs.discrete_vae_config import DiscreteVAEConfig, read_config
-from model_core.codecs.shapes import require_codes, require_pixels
+from model_core.codecs.shapes import likeliest, on_grid, require_pixels
 from model_core.weights.torch_names import to_flax
 from model_core.weights.weight_files import SAFETENSORS_WEIGHTS, Index, Shapes
 
@@ -127,8 +127,7 @@ def encode(config: DiscreteVAEConfig, params: Params, pixels: Float[Array, "B he
     """Turns pixels in 0…1 into image codes, row by row of the grid; InvalidValue for pictures of another size."""
     require_pixels(pixels, config.size)
     module = DiscreteVAE(config, _compute_dtype(params))
-    logits = jnp.asarray(module.apply({"params": params}, pixels, method=DiscreteVAE.logits))
-    return jnp.argmax(logits, axis=-1).astype(jnp.int32).reshape(len(pixels), -1)
+    return likeliest(jnp.asarray(module.apply({"params": params}, pixels, method=DiscreteVAE.logits)))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -136,10 +135,10 @@ def decode(
     config: DiscreteVAEConfig, params: Params, codes: Int[Array | np.ndarray, "B N"]
 ) -> Float[Array, "B height width 3"]:
     """Turns image codes [B, N] into pixels, about 0…1 and not clipped, in float32; InvalidValue for another N."""
-    require_codes(codes, config.grid)
-    codes = jnp.asarray(codes).reshape(-1, config.grid.rows, config.grid.columns)
     module = DiscreteVAE(config, _compute_dtype(params))
-    return jnp.asarray(module.apply({"params": params}, codes, method=DiscreteVAE.pixels), jnp.float32)
+    return jnp.asarray(
+        module.apply({"params": params}, on_grid(codes, config.grid), method=DiscreteVAE.pixels), jnp.float32
+    )
 
 
 def _compute_dtype(params: Params) -> Any:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from model_core.codecs.shapes import require_codes, require_pixels
+from model_core.codecs.shapes import on_grid, require_pixels
 from model_core.codecs.vqgan_config import VQGANConfig, read_config
 from model_core.codecs.vqgan_layout import layout
 from model_core.codecs.vqgan_network import VQGAN
@@ -64,8 +64,6 @@ def decode(
     Raises:
       InvalidValue: there are more or fewer codes than a picture has.
     """
-    require_codes(codes, config.grid)
     model = VQGAN(config, _compute_dtype(params))
-    codes = jnp.asarray(codes).reshape(-1, config.grid.rows, config.grid.columns)
-    pixels = jnp.asarray(model.apply({"params": params}, codes, method=VQGAN.decode), jnp.float32)
+    pixels = jnp.asarray(model.apply({"params": params}, on_grid(codes, config.grid), method=VQGAN.decode), jnp.float32)
     return pixels / 2 + 0.5 if config.signed_pixels else pixels

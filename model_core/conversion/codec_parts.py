@@ -10,7 +10,8 @@ from model_core.errors import CorruptCheckpoint
 from model_core.weights.torch_files import TorchFile
 from model_core.weights.weight_files import Index
 
-_DVAE_SIDE = 256  # in pixels; the network takes any multiple of 8, this is what it was trained on
+_SIDE = 256  # in pixels; no array tells it, and it is what the published dVAE and VQGANs were trained on
+_DDCONFIG = ("model", "params", "ddconfig")  # where a VQGAN's YAML has its sizes
 
 
 def discrete_vae(file: TorchFile, hparams: Any, keys: tuple[str, ...], prefix: str) -> Part:
@@ -39,7 +40,7 @@ def dvae_of_arrays(arrays: dict[str, Any], encoder: Index, decoder: Index) -> Pa
     try:
         config = {
             "model_type": "openai_dvae",
-            "resolution": _DVAE_SIDE,
+            "resolution": _SIDE,
             "encoder": {
                 "group_count": _count(encoder, "blocks.group_{}."),
                 "n_hid": encoder["blocks.input.w"].shape[0],
@@ -67,22 +68,51 @@ def _of_side(file: TorchFile) -> Index:
     return file.arrays() if isinstance(file.content, dict) else file.module_arrays()
 
 
-def _count(names: Index, pattern: str) -> int:
-    number = 1
+def _count(names: Index, pattern: str, first: int = 1) -> int:
+    number = first
     while any(name.startswith(pattern.format(number)) for name in names):
         number += 1
-    return number - 1
+    return number - first
 
 
 def taming(shelf: Shelf, file: TorchFile) -> Part:
-    """A VQGAN of taming-transformers, Sber's with wavelets too, with its YAML beside it."""
+    """A VQGAN of taming-transformers, Sber's with wavelets too; without a YAML beside it, its shapes tell its sizes."""
     keys = ("state_dict",) if "state_dict" in file.mapping() else ()
     arrays = file.arrays(*keys)
     short = {name.removeprefix("model."): array for name, array in arrays.items() if not name.startswith("loss.")}
-    config = config_beside(shelf, file.path)
+    config = config_beside(shelf, file.path) if shelf.yaml_with(*_DDCONFIG) else _told_by_shapes(file.path, short)
     wavelet = any(name.startswith("decoder.decoder.") for name in short)
     lookup = "gumbel" if "quantize.proj.weight" in short else "nearest"
     return Part(from_taming(config, lookup=lookup, wavelet=wavelet), located(file, arrays_kept(arrays)))
+
+
+def _told_by_shapes(path: Path, arrays: Index) -> dict[str, Any]:
+    """What the YAML of a VQGAN for pictures of `_SIDE` would say."""
+    try:
+        width = arrays["encoder.conv_in.weight"].final_shape[0]
+        levels = []
+        while (name := f"encoder.down.{len(levels)}.block.0.conv1.weight") in arrays:
+            levels.append(arrays[name].final_shape[0] // width)
+        if not levels:
+            raise KeyError(name)
+        blocks = _count(arrays, "encoder.down.0.block.{}.", first=0)
+        attending = [i for i in range(len(levels)) if f"encoder.down.{i}.attn.0.norm.weight" in arrays]
+        codebook = arrays.get("quantize.embed.weight") or arrays["quantize.embedding.weight"]
+        sizes = {
+            "z_channels": arrays["encoder.conv_out.weight"].final_shape[0],
+            "resolution": _SIDE,
+            "ch": width,
+            "ch_mult": levels,
+            "num_res_blocks": blocks,
+            "attn_resolutions": [_SIDE // 2**level for level in attending],
+        }
+        codes, size = codebook.final_shape
+    except (KeyError, IndexError, ValueError, ZeroDivisionError) as err:
+        raise CorruptCheckpoint(
+            f"{path} needs its configuration beside it, the YAML file with model.params.ddconfig: shapes do not tell "
+            f"how large it is ({err})."
+        ) from err
+    return {"model": {"params": {"embed_dim": size, "n_embed": codes, "ddconfig": sizes}}}
 
 
 def arrays_kept(arrays: Index) -> Index:
@@ -92,7 +122,7 @@ def arrays_kept(arrays: Index) -> Index:
 
 def config_beside(shelf: Shelf, path: Path) -> dict[str, Any]:
     """The YAML of a VQGAN: the only one, or the one whose name begins as that of the checkpoint."""
-    found = shelf.yaml_with("model", "params", "ddconfig")
+    found = shelf.yaml_with(*_DDCONFIG)
     close = {each: config for each, config in found.items() if each.name.split(".")[:-2] == path.name.split(".")[:-2]}
     chosen = close if len(found) > 1 and len(close) == 1 else found
     if len(chosen) != 1:

@@ -34,6 +34,11 @@ class Config(Protocol):
         ...
 
     @property
+    def guides(self) -> bool:
+        """Whether there is a text that says nothing, for guidance to lead away from; else guidance is refused."""
+        ...
+
+    @property
     def default_sampling(self) -> Mapping[str, float]:
         """guidance_scale, temperature, top_k and top_p where nobody says how to draw; those of the reference."""
         ...

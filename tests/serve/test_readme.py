@@ -47,7 +47,7 @@ from model_core import bundles
 
 parts = {{"dalle-mini/dalle-mini": "dalle-tiny", "dalle-mini/vqgan_imagenet_f16_16384": "vqgan-tiny",
          "openai/clip-vit-base-patch32": "clip-tiny"}}
-bundles._hub_folder = lambda hub_id, download: Path({str(FIXTURES)!r}) / parts[hub_id]
+bundles._hub_folder = lambda hub_id, download, files=(): Path({str(FIXTURES)!r}) / parts[hub_id]
 """
 # In place of the command; a service is only prepared.
 COMMAND = f"""#!{sys.executable}

@@ -87,7 +87,7 @@ export class Settings {
   }
 
   #describe() {
-    const { sampling = {}, max_n, max_best_of, ranks_images = true, backgrounds = [], size = "" } = this.model ?? {};
+    const { sampling = {}, max_n, max_best_of, ranks_images = true, can_be_guided = true, backgrounds = [], size = "" } = this.model ?? {};
     for (const name of SAMPLING) {
       this.form[name].placeholder = sampling[name] ?? "the model's";
       judgeValue(this.form[name], this.model);
@@ -95,6 +95,7 @@ export class Settings {
     if (max_n) this.form.n.max = max_n;
     if (max_best_of) this.form.best_of.max = max_best_of;
     this.form.best_of.disabled = !ranks_images;
+    this.form.guidance_scale.disabled = this.form.negative_prompt.disabled = !can_be_guided;
     this.form.size.options[0].textContent = size.replace("x", " × ") || "the model’s own";
     this.form.background.disabled = !backgrounds.includes("transparent");
     (this.form.background.closest("div") ?? this.form.background).hidden = this.form.background.disabled;

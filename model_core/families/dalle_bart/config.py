@@ -99,6 +99,11 @@ class DalleBartConfig:
         return self.max_text_length, self.d_model
 
     @property
+    def guides(self) -> bool:
+        """It was trained without text, too."""
+        return True
+
+    @property
     def default_sampling(self) -> Mapping[str, float]:
         """Of the inference notebook of dalle-mini, whose config has top_k 50."""
         return {"guidance_scale": 10.0, "temperature": 1.0, "top_k": 50, "top_p": 1.0}

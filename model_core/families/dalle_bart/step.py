@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from model_core.families.conditions import StepNumbers
@@ -86,7 +87,8 @@ def step_weights(params: Any, *, is_turned: bool | None = None) -> StepWeights:
     num_layers = len(jax.tree.leaves(layers, is_leaf=_is_cut)[0])
     cut = [jax.tree.map(lambda leaf, i=i: leaf[i], layers, is_leaf=_is_cut) for i in range(num_layers)]
     if is_turned is None:
-        devices = params["lm_head"]["kernel"].devices()
+        kernel = params["lm_head"]["kernel"]
+        devices = jax.devices()[:1] if isinstance(kernel, Tracer) else kernel.devices()
         is_turned = len(devices) > 1 or all(device.platform == "cpu" for device in devices)
     head = params["lm_head"]
     return StepWeights(

@@ -12,8 +12,13 @@ from ray._private.accelerators.tpu import TPUAcceleratorManager  # what `ray up`
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.serve.schema import ServeDeploySchema
 
-from deployments.config import AppConfig
+from deployments.config import AppConfig, DeploymentConfig, TextEncoderConfig, TokenSamplerConfig
 from deployments.telemetry.metrics import PREFIX, EnergyMetrics, PipelineMetrics, RequestMetrics, SamplerMetrics
+from model_core.bench.models import SIZES
+from model_core.families.llama.sizes import BlockSizes
+from model_core.families.llama.t5 import family as t5
+from model_core.families.llama.t5.config import T5Config
+from model_core.inspection import memory_of
 from tests.unit.deployments.test_config import unknown_keys
 
 ROOT = Path(__file__).parents[3]
@@ -106,6 +111,50 @@ def test_ray_up_takes_the_file(kind: str):
     starts = content["head_start_ray_commands"][-1], content["worker_start_ray_commands"][-1]
     assert all("RAY_AUTH_MODE=token" in start for start in starts)
     assert "--dashboard-host=127.0.0.1" in starts[0]
+
+
+SHARED = ("gpu", "models", "janus")
+GB = 1e9
+T5_XL = T5Config(
+    blocks=BlockSizes(width=2048, layers=24, heads=32, kv_heads=32, head_width=64, hidden=5120, eps=1e-6),
+    vocabulary=32128,
+    buckets=32,
+    furthest=128,
+)
+
+
+def stages_of(kind: str) -> list[tuple[str, str, DeploymentConfig]]:
+    """(model, stage, settings) of each stage of a Serve file."""
+    config = AppConfig.model_validate(load(f"{kind}.yaml")["applications"][0]["args"])
+    return [(model.id, name, stage) for model in config.models for name, stage in model.stages.items()]
+
+
+@pytest.mark.parametrize("kind", SHARED)
+def test_whatever_shares_a_gpu_fits_it(kind: str):
+    """Ray puts together what its books allow, so each has to keep to its share of the memory."""
+    for model, name, stage in stages_of(kind):
+        if stage.num_gpus:
+            fraction = float(stage.environment["XLA_CLIENT_MEM_FRACTION"])
+            assert 0.7 * stage.num_gpus <= fraction < stage.num_gpus, (model, name)
+        else:
+            assert stage.env_vars == {"JAX_PLATFORMS": "cpu"}, (model, name)
+
+
+@pytest.mark.parametrize(("kind", "gigabytes", "count"), [("models", 80, 5), ("janus", 24, 1)])
+def test_text_encoders_and_samplers_have_room_for_their_weights_and_slots(kind: str, gigabytes: int, count: int):
+    """A third of the room is for what is computed. Decoders and scorers have less than a gigabyte of weights."""
+    sizes = {"mini": SIZES["mini"], "llamagen": SIZES["llamagen-xl"] | {"text": (t5, T5_XL)}}
+    sizes |= dict.fromkeys(("janus-pro-1b", "janus-pro"), SIZES["janus-pro-1b"])
+    roles = {"text_encoder": "text", "token_sampler": "sampler"}
+    stages = [stage for stage in stages_of(kind) if stage[1] in roles and stage[2].num_gpus]
+    for model, name, stage in stages:
+        assert isinstance(stage, TextEncoderConfig | TokenSamplerConfig) and stage.memory_fraction
+        network, config = sizes[model].get(roles[name]) or sizes[model]["sampler"]
+        memory = memory_of(network, config, roles[name], stage.dtype)
+        slots = stage.slots if isinstance(stage, TokenSamplerConfig) else 0
+        needed = memory["bytes"] + slots * (memory.get("slot_bytes", 0) + memory.get("text_bytes", 0))
+        assert 0 < 1.5 * needed < stage.memory_fraction * gigabytes * GB, (model, name, needed)
+    assert len(stages) == count
 
 
 def test_ray_up_refuses_what_it_does_not_know():

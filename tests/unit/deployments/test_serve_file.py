@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from deployments.config import AppConfig
+from deployments.config import AppConfig, ClipScorerConfig, ModelConfig
 from deployments.errors import InvalidSettings
-from deployments.serve_file import read_settings, serve_run
+from deployments.serve_file import check_files, read_settings, serve_run
+from model_core.errors import ModelNotFound
 
 ROOT = Path(__file__).parents[3]
 FILE = {
@@ -50,6 +51,15 @@ def test_what_is_right_is_taken():
     assert read_settings({"limits": {"max_n": 4}}).limits.max_n == 4
     assert read_settings(AppConfig()) == AppConfig()
     assert serve_run() is None
+
+
+def test_a_scorer_is_looked_for_as_a_model_is():
+    janus = str(ROOT / "tests" / "parity" / "fixtures" / "janus-tiny")  # which has none
+    for scorer, words in (({"source": "no-such-scorer"}, "no-such-scorer"), ({}, "source: openai/clip-vit")):
+        with pytest.raises(ModelNotFound, match=words):
+            check_files(ModelConfig(id="janus", source=janus, clip_scorer=ClipScorerConfig(**scorer)))
+    assert check_files(ModelConfig(id="janus", source=janus, clip_scorer=None)).scorer is None
+    assert check_files(ModelConfig(id="janus", source=janus, clip_scorer=ClipScorerConfig(source="emoji"))).scorer
 
 
 def run(folder: Path, content: dict[str, Any]) -> subprocess.Popen:

@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub
 import pytest
 
 from model_core import bundles, codecs
-from model_core.errors import CorruptCheckpoint, ModelNotFound
+from model_core.errors import CorruptCheckpoint, ModelNotFound, UnsupportedConfig
 from model_core.shipped.concepts import read_concepts
 
 FIXTURES = Path(__file__).parents[2] / "parity" / "fixtures"
@@ -198,6 +199,28 @@ def test_parts_from_three_folders(folder):
     bundle = bundles.from_parts(sampler=folder / "dalle_bart", codec=str(VQGAN))
     assert (bundle.id, bundle.codec, bundle.scorer, bundle.size) == ("dalle_bart", VQGAN, None, 32)
     assert bundles.from_parts(sampler=DALLE_BART, codec=VQGAN, scorer=folder / "clip").scorer == folder / "clip"
+
+
+def test_a_scorer_may_be_named_beside_a_model(folder, tmp_path):
+    own, other = bundles.resolve(folder), FIXTURES / "clip-tiny"
+    assert own.scorer == folder / "clip"
+    assert bundles.resolve(folder, scorer=other) == replace(own, scorer=other)
+    assert bundles.resolve(folder, scorer="emoji").scorer == bundles.resolve("emoji").scorer
+    shutil.rmtree(folder / "clip")
+    assert bundles.resolve(folder, scorer=str(other)).scorer == other
+    with pytest.raises(ModelNotFound, match="model has no scorer of its own"):
+        bundles.resolve("emoji", scorer=folder)
+    with pytest.raises(ModelNotFound, match="dalle-serve models download openai/clip-vit-base-patch32"):
+        bundles.resolve("emoji", scorer="openai/clip-vit-base-patch32")
+    with pytest.raises(UnsupportedConfig, match="'dallebart'; here only clip"):
+        bundles.resolve("emoji", scorer=DALLE_BART)
+
+
+def test_a_published_model_says_its_licence(tmp_path):
+    snapshot = cache(tmp_path, "deepseek-community/Janus-Pro-1B", ["config.json"])
+    shutil.copytree(FIXTURES / "janus-tiny", snapshot, dirs_exist_ok=True)
+    bundle = bundles.resolve("deepseek-community/Janus-Pro-1B")
+    assert bundle.licence.startswith("DeepSeek Model License") and bundle.size == 12
 
 
 def test_a_card_may_name_other_folders(folder):

@@ -66,6 +66,11 @@ class JanusConfig:
         return (self.text_length,)
 
     @property
+    def guides(self) -> bool:
+        """It was trained without text, too."""
+        return True
+
+    @property
     def default_sampling(self) -> Mapping[str, float]:
         """The defaults of DeepSeek's own code, with which its pictures were shown; transformers has a top_k of 50."""
         return {"guidance_scale": 5.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0}

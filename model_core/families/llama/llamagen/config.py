@@ -49,6 +49,11 @@ class LlamaGenConfig:
         return CAPTION_LENGTH, self.caption_width
 
     @property
+    def guides(self) -> bool:
+        """It was trained without text, too."""
+        return True
+
+    @property
     def default_sampling(self) -> Mapping[str, float]:
         """The defaults of LlamaGen's own `sample_t2i.py`."""
         return {"guidance_scale": 7.5, "temperature": 1.0, "top_k": 1000, "top_p": 1.0}

@@ -91,6 +91,7 @@ class FakeService:
             "backgrounds": ["opaque"],
             "has_card": False,
             "grid": (1, 1),
+            "can_be_guided": True,
             "example_prompts": [],
             "known_things": [],
             "known_ways": ["{}"],

@@ -18,6 +18,10 @@ class BigramConfig:
         return Grid(self.side, self.side, self.codebook)
 
     @property
+    def guides(self) -> bool:
+        return True
+
+    @property
     def default_sampling(self) -> dict[str, float]:
         return {"guidance_scale": 1.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 

@@ -3,9 +3,8 @@
 import asyncio
 import json
 import shutil
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,22 +12,12 @@ from safetensors.numpy import save_file
 
 from deployments.config import AppConfig, ModelConfig
 from deployments.gateway.gateway import Gateway
-from deployments.offline.in_process import InProcess
-from deployments.stages import clip_scorer, image_decoder, text_encoder
 from model_core import families
 from model_core.pictures.images import read_image
 from model_core.pipeline import Pipeline
+from tests.unit.deployments.real_stages import served
 
 FIXTURES = Path(__file__).parents[3] / "parity" / "fixtures"
-
-
-def one_by_one(compute: Callable[..., list[Any]], *_: Any) -> Callable[..., Awaitable[Any]]:
-    """In place of Serve's batches, each of which belongs to one event loop."""
-
-    async def compute_one(*args: Any) -> Any:
-        return compute(*([arg] for arg in args))[0]
-
-    return compute_one
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +43,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def gateway(folder: Path) -> Iterator[Gateway]:
-    config = AppConfig(models=[ModelConfig(id="bigram", source=str(folder))])
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (text_encoder, image_decoder, clip_scorer):
-            patch.setattr(module, "batched", one_by_one)
-        here = InProcess(config)
-        yield here.gateway
-        here.close()
+    with served(AppConfig(models=[ModelConfig(id="bigram", source=str(folder))])) as gateway:
+        yield gateway
 
 
 def test_it_is_served_through_all_four_stages(gateway: Gateway):

@@ -13,11 +13,12 @@ from deployments.cli import main as cli
 from model_core.errors import DalleServeError
 
 GIB = 2**30
-PART = {"num_params": 1_000_000, "bytes": GIB, "seconds": 0.1}
+PART = {"num_params": GIB // 4, "bytes": GIB, "seconds": 0.1}
+SAMPLER = PART | {"slot_bytes": GIB // 8, "text_bytes": GIB // 8}
 FOUND = {
     "devices": [{"platform": "cpu", "kind": "cpu", "memory_bytes": None}],
     "process_bytes": GIB,
-    "parts": dict.fromkeys(("text", "sampler", "codec", "scorer"), PART),
+    "parts": dict.fromkeys(("text", "codec", "scorer"), PART) | {"sampler": SAMPLER},
 }
 Usage = namedtuple("Usage", "total used free")
 
@@ -80,11 +81,39 @@ def test_a_busy_machine_is_doubtful(monkeypatch: pytest.MonkeyPatch):
         assert doctor.check_load().status == status
 
 
-@pytest.mark.parametrize(("free_gib", "status"), [(9.0, "bad"), (10.0, "good")])
-def test_memory_is_compared_with_what_all_stages_need(monkeypatch: pytest.MonkeyPatch, free_gib: float, status: str):
-    # Four stages: 4 processes of 1 GiB with 1 GiB of weights, and Ray.
-    monkeypatch.setattr(doctor, "_free_memory", lambda: free_gib * GIB)
-    assert doctor.check_memory(FOUND).status == status
+@pytest.mark.parametrize(
+    ("free_gib", "status", "words"),
+    [(10.0, "bad", "5 slots of 256 MiB: 1.2 GiB"), (11.0, "good", "; 6 slots would fit"), (12.0, "good", "10 slots")],
+)
+def test_memory_is_compared_with_what_all_stages_need(
+    monkeypatch: pytest.MonkeyPatch, free_gib: float, status: str, words: str
+):
+    # Four stages: 4 processes of 1 GiB with 1 GiB of weights, five slots of a quarter, and Ray.
+    monkeypatch.setattr(doctor, "free_memory", lambda: free_gib * GIB)
+    finding = doctor.check_memory(FOUND)
+    assert finding.status == status and words in finding.message and "sampler 1.0 GiB" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("memory_gib", "status", "words"),
+    [
+        (None, None, ""),
+        (2, "bad", "in bfloat16 all weights take 2.0 GiB, and a slot 128 MiB: they do not fit"),
+        (4, "good", "12 slots fit beside them; in float32 all weights take 4.0 GiB, and a slot 256 MiB: they do not"),
+    ],
+)
+def test_an_accelerator_is_asked_what_fits(memory_gib: int | None, status: str | None, words: str):
+    device = {"platform": "gpu", "kind": "L4", "memory_bytes": memory_gib and memory_gib * GIB}
+    found = list(doctor.check_device_memory(FOUND | {"devices": [device]}))
+    assert [finding.status for finding in found] == ([status] if status else [])
+    assert all(words in finding.message for finding in found)
+
+
+def test_what_was_not_loaded_is_said(monkeypatch: pytest.MonkeyPatch):
+    found = FOUND | {"parts": FOUND["parts"] | {"sampler": SAMPLER | {"seconds": None}}}
+    monkeypatch.setattr(doctor, "inspect_model", lambda model, scorer: found)
+    model, *_ = doctor.check_model("emoji")
+    assert model.status == "good" and "sampler not loaded, for want of memory" in model.message
 
 
 def test_an_accelerator_is_told_with_its_memory():
@@ -125,16 +154,16 @@ def test_a_driver_that_hangs_is_explained(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_the_command_prints_findings_and_fails_where_one_is_bad(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(doctor, "inspect_model", lambda model: FOUND)
+    monkeypatch.setattr(doctor, "inspect_model", lambda model, scorer: FOUND)
     monkeypatch.setattr(doctor, "check_port", lambda host, port: doctor.Finding("port", "good", f"{port} is free"))
-    monkeypatch.setattr(doctor, "_free_memory", lambda: 100 * GIB)
+    monkeypatch.setattr(doctor, "free_memory", lambda: 100 * GIB)
     result = CliRunner().invoke(cli.app, ["doctor", "--json", "--port", "8123"])
     assert result.exit_code == 0, result.output
     findings = {finding["subject"]: finding for finding in json.loads(result.stdout)}
     assert findings["port"]["message"] == "8123 is free"
     assert {"python", "packages", "model", "devices", "memory"} <= set(findings)
 
-    monkeypatch.setattr(doctor, "_free_memory", lambda: GIB)
+    monkeypatch.setattr(doctor, "free_memory", lambda: GIB)
     result = CliRunner().invoke(cli.app, ["doctor"])
     assert result.exit_code == 1
     assert "Use a smaller model" in result.stdout

@@ -68,6 +68,25 @@ def test_what_cannot_be_done_leaves_nothing_behind(model: Path, tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
+@pytest.mark.parametrize("name", ["janus-tiny", "llamagen-tiny", "dp-plain-clip"])
+def test_a_model_that_is_read_as_it_is_is_not_rewritten(name: str, tmp_path: Path):
+    """Of a Janus one folder is sampler and codec: one part's file would lie over the other's."""
+    source = tmp_path / name
+    if name == "dp-plain-clip":  # made of PyTorch files, and then given again
+        assert convert(FIXTURES / name, source).exit_code == 0
+    else:
+        shutil.copytree(FIXTURES / name, source, ignore=shutil.ignore_patterns("*.npz", "*.pt"))
+    if name == "llamagen-tiny":
+        parts = {"sampler": "gpt", "codec": "vq", "text": "t5-ckpt/flan-t5-xl"}
+        sampling = {"guidance_scale": 7.5, "temperature": 1.0, "top_k": 1000, "top_p": 1.0}
+        card = {"id": "x", "licence": "MIT", "size": 12, "sampling": sampling, "description": "x", "parts": parts}
+        (source / "model.json").write_text(json.dumps(card))
+    result = convert(source, tmp_path / "new")
+    assert result.exit_code == 1
+    assert "needs no conversion: its sampler is read as it is" in result.stderr.replace("\n", " ")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_published_pytorch_files_become_a_model_s_folder(tmp_path: Path):
     result = convert(FIXTURES / "dp-plain-clip", tmp_path / "converted")
     assert result.exit_code == 0, result.stderr

@@ -108,6 +108,11 @@ def test_a_folder_that_cannot_be_written_is_told_before_drawing(
         assert f"{folder} cannot be written" in result.stderr and "--out" in result.stderr
 
 
+def test_a_service_has_a_scorer_of_its_own():
+    result = run("--url", "http://there", "--scorer", "emoji")
+    assert result.exit_code == 2 and "--scorer is for drawing" in result.stderr
+
+
 @pytest.mark.parametrize("where", [("generate",), ("generate", "--url", "http://there"), ("demo",)])
 @pytest.mark.parametrize(
     ("arguments", "words"),

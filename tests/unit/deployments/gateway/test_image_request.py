@@ -152,7 +152,19 @@ def test_a_reply_without_scores_says_why(model: ServedModel, monkeypatch: pytest
 def test_a_negative_prompt_that_does_nothing_is_said(model: ServedModel):
     assert "warning" not in draw(model, GenerationRequest(prompt="a", negative_prompt="b", guidance_scale=1.5))
     reply = draw(model, GenerationRequest(prompt="a", negative_prompt="b", guidance_scale=1.0))
-    assert "negative_prompt" in reply["warning"]
+    assert "negative_prompt" in reply["warning"] and "try 1.5" in reply["warning"]
+
+
+def test_a_model_that_cannot_be_guided_is_not_told_to_be(model: ServedModel):
+    model.can_be_guided = False
+    model.bundle = dataclasses.replace(model.bundle, sampling=model.bundle.sampling | {"guidance_scale": 1.0})
+    reply = draw(model, GenerationRequest(prompt="a", negative_prompt="b"))
+    assert "fake cannot be guided" in reply["warning"] and "try" not in reply["warning"]
+    assert "warning" not in draw(model, GenerationRequest(prompt="a", guidance_scale=1.0))
+    for scale in (0.0, 2.5):
+        with pytest.raises(InvalidValue, match=f"fake cannot be guided.*got {scale:g}") as raised:
+            draw(model, GenerationRequest(prompt="a", guidance_scale=scale))
+        assert raised.value.param == "guidance_scale"
 
 
 def test_a_prompt_that_is_cut_is_said(model: ServedModel, monkeypatch: pytest.MonkeyPatch):

@@ -72,7 +72,7 @@ def test_a_stage_fails_its_health_check_once_it_was_not_finite(
     for name in ("TextEncoder", "ImageDecoder", "ImageScorer"):
         monkeypatch.setattr(stages, name, BrokenStage)
     folders = SimpleNamespace(text=Path(), codec=Path(), known_prompts=(), scorer=Path())
-    monkeypatch.setattr(bundles, "resolve", lambda model: folders)
+    monkeypatch.setattr(bundles, "resolve", lambda model, scorer=None: folders)
 
     def unbatched(**_: Any) -> Any:
         async def together(compute: Any, *items: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,20 @@ def test_a_codec_that_lies_elsewhere_is_found_where_one_says(published, tmp_path
     (elsewhere / "vqgan.model.ckpt").unlink()
     assert convert(source, tmp_path / "sampler alone", elsewhere).keys() == {"sampler"}
     assert not (tmp_path / "sampler alone/model.json").exists()
+
+
+def test_a_vqgan_without_its_yaml_is_told_by_its_shapes(tmp_path):
+    """For pictures of 256, as all published ones are; this one's are smaller."""
+    convert(FIXTURES / "dp-taming" / "vqgan.model.ckpt", tmp_path / "said")
+    (tmp_path / "alone").mkdir()
+    shutil.copy(FIXTURES / "dp-taming" / "vqgan.model.ckpt", tmp_path / "alone")
+    convert(tmp_path / "alone", tmp_path / "told")
+    said, told = (codecs.read_config(tmp_path / folder / "codec") for folder in ("said", "told"))
+    sides = tuple(256 // said.resolution * side for side in said.attn_resolutions)
+    assert told == replace(said, resolution=256, attn_resolutions=sides)
+    shutil.copy(FIXTURES / "rudalle" / "vqgan.model.ckpt", tmp_path / "alone")  # without a block that tells its levels
+    with pytest.raises(CorruptCheckpoint, match="needs its configuration beside it"):
+        convert(tmp_path / "alone", tmp_path / "again")
 
 
 def test_openai_s_dvae_is_told_by_its_shapes(tmp_path):

@@ -6,11 +6,14 @@ import ipaddress
 import os
 import socket
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     import httpx
+
+Client = TypeVar("Client")
 
 
 def is_loopback(host: str) -> bool:
@@ -67,10 +70,23 @@ def http_client(url: str, **options: Any) -> "httpx.Client":
     """
     import httpx
 
+    return _made(url, lambda **more: httpx.Client(base_url=url, **options, **more), httpx.HTTPTransport)
+
+
+def async_http_client(url: str, **options: Any) -> "httpx.AsyncClient":
+    """The same for coroutines."""
+    import httpx
+
+    return _made(url, lambda **more: httpx.AsyncClient(base_url=url, **options, **more), httpx.AsyncHTTPTransport)
+
+
+def _made(url: str, make: Callable[..., Client], transport: Callable[[], Any]) -> Client:
+    import httpx
+
     if urllib.request.getproxies() and is_here(httpx.URL(url).host):
-        return httpx.Client(base_url=url, transport=httpx.HTTPTransport(), **options)
+        return make(transport=transport())
     try:
-        return httpx.Client(base_url=url, **options)
+        return make()
     except (ImportError, ValueError) as error:  # SOCKS, or words that are no URL
         raise httpx.UnsupportedProtocol(f"{error} ({proxy_of(url) or 'no proxy'})") from error
 

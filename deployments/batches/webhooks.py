@@ -19,7 +19,7 @@ import httpx
 
 from deployments.batches.queue import Webhook
 from deployments.config import BatchesConfig
-from deployments.host import is_loopback
+from deployments.host import async_http_client
 from model_core.errors import DalleServeError, InvalidValue
 
 logger = logging.getLogger("ray.serve")
@@ -62,10 +62,9 @@ class Webhooks:
     async def send(self, webhook: Webhook) -> bool:
         """Tells somebody; says whether they have heard it. What goes wrong is logged."""
         body = event(webhook)
-        transport = httpx.AsyncHTTPTransport() if is_loopback(urlsplit(webhook.url).hostname or "") else None
         try:
             self.check(webhook.url)  # the operator may have changed his mind
-            async with httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, transport=transport) as client:
+            async with async_http_client(webhook.url, timeout=TIMEOUT_S, follow_redirects=False) as client:
                 reply = await client.post(webhook.url, content=body, headers=self._headers(webhook, body))
         except (httpx.HTTPError, httpx.InvalidURL, ImportError, ValueError, InvalidValue) as error:
             logger.warning("%s was not told of %s: %s", webhook.url, webhook.batch_id, error or type(error).__name__)

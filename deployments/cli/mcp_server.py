@@ -8,11 +8,10 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 
-from deployments.host import bind_problem, is_here
+from deployments.host import async_http_client, bind_problem
 from model_core.errors import DalleServeError
 from model_core.pictures.file_parts import kind_of
 
@@ -134,9 +133,8 @@ async def _ask(url: str, method: str, path: str, **options: Any) -> dict[str, An
     import httpx
     from mcp.server.mcpserver.exceptions import ToolError
 
-    is_direct = is_here(urlsplit(url).hostname or "")  # whatever proxies the environment names
     try:
-        async with httpx.AsyncClient(base_url=url.rstrip("/"), trust_env=not is_direct) as http:
+        async with async_http_client(url.rstrip("/")) as http:
             reply = await http.request(method, path, **options)
         content = reply.json()
         refusal = reply.is_error and content["error"]["message"]

@@ -109,8 +109,8 @@ def needs_of(stages: Iterable[DeploymentConfig]) -> dict[str, Any]:
 
 def without_limits(config: AppConfig) -> AppConfig:
     """The same, where nobody else waits for pictures, nor for an answer in time."""
-    gateway = config.gateway.model_copy(update={"max_pending_images": 10**9, "request_timeout_s": PATIENCE_S})
-    return config.model_copy(update={"gateway": gateway})
+    bounds = {"max_pending_images": 10**9, "max_pending_batch_images": 10**9, "request_timeout_s": PATIENCE_S}
+    return config.model_copy(update={"gateway": config.gateway.model_copy(update=bounds)})
 
 
 def _reason(error: BaseException) -> str:

@@ -177,7 +177,8 @@ def _range(kind: type[BaseModel], name: str, limits: Limits, lowest: str = "") -
 def _explained(error: ValidationError, kind: type[BaseModel], limits: Limits) -> InvalidValue:
     """The first thing wrong, in words."""
     problem = error.errors(include_url=False, include_context=False)[0]
-    name = plain(".".join(str(part) for part in problem["loc"]))
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"])
+    name = plain("".join(parts).removeprefix("."))
     if problem["type"] == "missing":
         return MissingParameter(f"Missing required parameter: '{name}'.", name)
     message = problem["msg"].replace("Input should", "must", 1).replace("String should", "must", 1)

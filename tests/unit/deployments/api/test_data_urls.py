@@ -52,7 +52,7 @@ def test_base64_may_be_escaped_as_urls_are():
         ({"images": [{"image_url": "https://elsewhere/a.png"}]}, "invalid_value", "images[0].image_url", "fetched"),
         ({"images": [{"image_url": "data:image/png,abc"}]}, "invalid_value", "images[0].image_url", "as base64"),
         ({"images": [{"image_url": "data:image/png;base64,a*c="}]}, "invalid_value", "images[0].image_url", "base64"),
-        ({"images": [{"url": "data:"}]}, "invalid_value", "images", "Extra"),
+        ({"images": [{"url": "data:"}]}, "invalid_value", "images[0].url", "Extra"),
         ({"mask": {"image_url": "file:///etc/passwd"}}, "invalid_value", "mask.image_url", "data:"),
         ({"image": "data:"}, "unknown_parameter", "image", "images"),
         ({"style": "vivid"}, "unknown_parameter", "style", "style"),

@@ -157,7 +157,7 @@ def test_a_negative_prompt_that_does_nothing_is_said(model: ServedModel):
 
 def test_a_model_that_cannot_be_guided_is_not_told_to_be(model: ServedModel):
     model.can_be_guided = False
-    model.bundle = dataclasses.replace(model.bundle, sampling=model.bundle.sampling | {"guidance_scale": 1.0})
+    model.sampling = model.sampling | {"guidance_scale": 1.0}
     reply = draw(model, GenerationRequest(prompt="a", negative_prompt="b"))
     assert "fake cannot be guided" in reply["warning"] and "try" not in reply["warning"]
     assert "warning" not in draw(model, GenerationRequest(prompt="a", guidance_scale=1.0))
@@ -326,8 +326,8 @@ def test_finished_files_are_signed_last_of_all(model: ServedModel):
         request = GenerationRequest(prompt="a", stream=True, partial_images=1)
         return [event async for event in signed(model, FakeSigner(), request).stream()]
 
-    partial, completed = asyncio.run(streamed())
-    assert not partial["image"].endswith(b"False") and completed["image"].endswith(b"png fake False")
+    partial, reply = asyncio.run(streamed())
+    assert not partial["image"].endswith(b"False") and reply["data"][0]["image"].endswith(b"png fake False")
 
 
 def test_files_that_cannot_be_signed_are_delivered_and_told(model: ServedModel):

@@ -19,6 +19,7 @@ from typing import Any
 
 from model_core import archives, codecs, families, releases, scorers
 from model_core.errors import CorruptCheckpoint, InvalidValue, ModelNotFound
+from model_core.vocabulary import Vocabulary
 from model_core.weights import wandb_artifacts
 from model_core.weights.json_files import read_json
 from model_core.weights.weight_files import FLAX_WEIGHTS, SAFETENSORS_INDEX, SAFETENSORS_WEIGHTS, refuse_pickles
@@ -30,7 +31,7 @@ FOLDERS: Mapping[str, str] = MappingProxyType({"sampler": "dalle_bart", "codec":
 _SHIPPED = Path(__file__).with_name("bundled")
 _HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?", re.ASCII)
 _LISTS: Mapping[str, list[str]] = MappingProxyType(
-    {"example_prompts": [], "known_things": [], "known_ways": ["{}"]}
+    {"example_prompts": [], "known_things": [], "known_ways": ["{}"], "known_words": []}
 )  # of model.json, and what they are where they are left out
 _SAMPLING: Mapping[str, type] = MappingProxyType(
     {"guidance_scale": float, "temperature": float, "top_k": int, "top_p": float}
@@ -70,6 +71,7 @@ class Bundle:
       licence: of the weights; "unknown" where there is no model.json, and it is no published model that is known.
       example_prompts: things that it can draw, to begin with; model.json may leave them out.
       known_things, known_ways: what it knows by name, and how that may be asked for, such as "{} on a red background".
+      known_words: other words that it was taught.
       ranges: by setting the lowest and the highest value that its pictures are good with.
       card: the file that tells about the model, in Markdown.
       window: so many codes a step tries to draw where that must be the same always; model.json may leave it out.
@@ -89,10 +91,16 @@ class Bundle:
     example_prompts: tuple[str, ...] = ()
     known_things: tuple[str, ...] = ()
     known_ways: tuple[str, ...] = ("{}",)
+    known_words: tuple[str, ...] = ()
     ranges: dict[str, list[float]] = field(default_factory=dict)
     card: Path | None = None
     window: int = 1
     plain_ground: bool = False
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The words that it was taught, where its card says so."""
+        return Vocabulary([*self.known_things, *self.known_ways, *self.known_words])
 
     @property
     def known_prompts(self) -> tuple[str, ...]:

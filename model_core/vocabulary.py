@@ -15,7 +15,7 @@ _COMMON_TEXT = """
 _COMMON = frozenset(_COMMON_TEXT.split())
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _NAMED = 5  # of each kind of words
-_NEAR = 0.75  # of difflib's ratio: "elefant" is near "elephant", "tower" is near nothing
+_NEAR = 0.8  # of difflib's ratio: "elefant" is near "elephant", "tower" is near nothing
 
 
 class Vocabulary:

@@ -40,6 +40,7 @@ def draw(
     api_key: str | None = None,
     on_progress: Callable[[float, float], object] = lambda drawn, total: None,
     on_wait: Callable[[str], object] = lambda words: None,
+    on_warning: Callable[[str], object] = lambda words: None,
 ) -> list[DrawnImage]:
     """Asks the service at `url` for images, best first; comes back where it is busy, when it says so.
 
@@ -48,6 +49,7 @@ def draw(
       timeout_s: for all of it, waiting included.
       on_progress: told (images drawn so far, in fractions, of all that are shown while they are drawn).
       on_wait: told what is being waited for.
+      on_warning: told what the service warns of.
 
     Raises:
       ServiceBusy: it was busy until `timeout_s` was over.
@@ -62,7 +64,7 @@ def draw(
             while True:
                 with http.stream("POST", "/v1/images/generations", json=body) as reply:
                     if not reply.is_error:
-                        return _images(reply, given.get("n", 1), on_progress)
+                        return _images(reply, given.get("n", 1), on_progress, on_warning)
                     refusal, after = _refusal(reply), reply.headers.get("retry-after", "")
                 wait_s = max(1, int(after)) if after.isdecimal() else WAIT_S
                 if reply.status_code not in BUSY:
@@ -79,7 +81,12 @@ def draw(
         raise RequestFailed(f"{url} answered, but not as this service does.") from error
 
 
-def _images(reply: httpx.Response, num_images: int, on_progress: Callable[[float, float], object]) -> list[DrawnImage]:
+def _images(
+    reply: httpx.Response,
+    num_images: int,
+    on_progress: Callable[[float, float], object],
+    on_warning: Callable[[str], object],
+) -> list[DrawnImage]:
     """Follows the stream to its end."""
     shares: dict[int, float] = {}
     images = []
@@ -91,6 +98,8 @@ def _images(reply: httpx.Response, num_images: int, on_progress: Callable[[float
             on_progress(sum(shares.values()), num_images)
         elif event["type"].endswith(".completed"):
             png = base64.b64decode(event["b64_json"])
+            if not images and (warning := event.get("warning")):
+                on_warning(warning)
             images.append(DrawnImage(png=png, seed=event["seed"], score=event["clip_score"]))
     if not images:
         raise RequestFailed("The service stopped in the middle of drawing. Try again.")

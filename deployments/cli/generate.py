@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from deployments.cli.options import AsJson, BestOf, NumImages, Out, Prompt, Scorer, Seed, Window, shipped_models
-from deployments.cli.terminal import WRONG, DrawingBar, explain, results
+from deployments.cli.terminal import WRONG, DrawingBar, explain, results, warn
 from model_core.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -73,7 +73,15 @@ def generate(
             from deployments.cli.client import draw
 
             fields["model"] = model
-            drawn = draw(url, fields, timeout_s=timeout, api_key=api_key, on_progress=bar.drawn, on_wait=bar.say)
+            drawn = draw(
+                url,
+                fields,
+                timeout_s=timeout,
+                api_key=api_key,
+                on_progress=bar.drawn,
+                on_wait=bar.say,
+                on_warning=warn,
+            )
     show(drawn, write_gallery(out, drawn), as_json)
 
 
@@ -136,6 +144,8 @@ def _draw_here(
     from model_core.pipeline import Pipeline
 
     pipeline = Pipeline.from_model(model, scorer=scorer, window=None if window == "auto" else int(window))
+    if unknown := pipeline.bundle.vocabulary.warning(fields["prompt"]):
+        warn(unknown)
     bar.say("compiling")
     drawn = pipeline.generate(**fields, on_progress=bar.drawn)
     return [DrawnImage(png=encode_png(image.image), seed=image.seed, score=image.score) for image in drawn]

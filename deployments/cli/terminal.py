@@ -37,6 +37,11 @@ def explain(error: DalleServeError) -> None:
     errors.print("[red]Error:[/]", escape(str(error)), soft_wrap=True)
 
 
+def warn(words: str) -> None:
+    """Prints a warning as one line."""
+    tell("[yellow]Warning:[/]", escape(words))
+
+
 def tell(*words: str) -> None:
     """Prints a line of progress; nothing where the terminal has been closed meanwhile, which is no reason to fail."""
     with contextlib.suppress(OSError):

@@ -198,6 +198,8 @@ class ImageRequest:
         ):
             if unread:
                 yield f"{name} is longer than the model reads: its first {read} tokens were read, {unread} were not."
+        if unknown := self._model.vocabulary.warning(self._prompt):
+            yield unknown
         if not self._prompt.strip():
             yield "No prompt was given, and nothing here tells what the picture shows: with one, drawings fit better."
         for name in self._upload.empty if self._upload else ():

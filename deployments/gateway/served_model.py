@@ -22,6 +22,7 @@ class ServedModel:
     """A model, its files resolved, and its pipeline.
 
     Attributes:
+      vocabulary: the words that it was taught, where its card says so.
       decoding_uploads: to be held while an upload is decoded.
       sampling: how its images are drawn where a request does not say; may be replaced by another.
       can_be_guided: whether it was trained with a text that says nothing, for guidance to lead away from.
@@ -65,6 +66,7 @@ class ServedModel:
         )
         self.decoding_uploads = asyncio.Semaphore(DECODERS)
         self._fingerprint = f"{config.model_dump_json(exclude={'sampling'})} {_files_of(self.bundle)}"
+        self.vocabulary = self.bundle.vocabulary
         self._scorer = stages.get("clip_scorer")
 
     @property

@@ -8,7 +8,7 @@ import { explainFields, explanation } from "./hints.js";
 import { History } from "./history.js";
 import { takeIn } from "./intake.js";
 import { askForKey, readyKeys } from "./keys.js";
-import { namesNothing, offerKnown } from "./known.js";
+import { offerKnown } from "./known.js";
 import { fieldsOfOne, isLinkable, linkTo, linked } from "./links.js";
 import { Past } from "./past.js";
 import { ServiceError, listModels, readiness } from "./service.js";
@@ -19,6 +19,7 @@ import { Viewer } from "./viewer.js";
 import { hang } from "./wall.js";
 
 const START_POLL_MS = 3000;
+const UNTAUGHT = "This model was not taught"; // as the service's warning begins
 const TILES = 9; // to look at before anything is drawn
 
 const part = (id) => document.getElementById(id);
@@ -109,8 +110,7 @@ function present(drawing) {
   const ranked = pictures.length > 1 && pictures.every(({ score }) => score !== null);
   const words = fields.best_of > pictures.length ? `The best ${pictures.length} of ${count(fields.best_of)}` : count(pictures.length);
   say(`${words} in ${seconds.toFixed(1)} s${ranked ? ", best first" : ""}.`);
-  const unknown = namesNothing(fields.prompt ?? "", settings.model);
-  notice([...warnings, ...(unknown ? [{ words: `The prompt names nothing of what ${settings.model.id} knows: it may draw what the words remind it of.`, label: "What it knows", act: showKnown }] : [])]);
+  notice(warnings.map((words) => (words.includes(UNTAUGHT) ? { words, label: "What it knows", act: showKnown } : words)));
   part("grid").classList.toggle("clear", fields.background === "transparent");
   part("actions").hidden = false;
   part("save-grid").hidden = pictures.length === 1;

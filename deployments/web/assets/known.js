@@ -20,12 +20,6 @@ export function offerKnown({ known_things = [], known_ways = ["{}"] } = {}, onCh
   panel.ontoggle = () => panel.open && show(); // made when it is looked at: there may be hundreds
 }
 
-/** Whether a prompt names nothing that the model says it knows. */
-export function namesNothing(prompt, { known_things = [] } = {}) {
-  const words = ` ${prompt.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, " ")} `;
-  return known_things.length > 0 && !known_things.some((thing) => words.includes(` ${thing.toLowerCase()} `));
-}
-
 function entry(thing, act) {
   const item = document.createElement("li");
   item.append(Object.assign(document.createElement("button"), { type: "button", textContent: thing, onclick: act }));

@@ -74,6 +74,13 @@ def test_images_come_in_the_services_order_with_progress_before(serve: Callable[
     assert "authorization" not in service.headers[0]
 
 
+def test_a_warning_is_told_once(serve: Callable[..., Service]):
+    serve(stream(*(completed(seed) | {"warning": "cut"} for seed in (1, 2))))
+    told: list[str] = []
+    draw("http://there", {"prompt": "x", "n": 2}, on_warning=told.append)
+    assert told == ["cut"]
+
+
 def test_a_key_is_sent(serve: Callable[..., Service]):
     service = serve(stream(completed(1)))
     draw("http://there", {"prompt": "x"}, api_key="secret")

@@ -26,6 +26,7 @@ from model_core.pictures import images
 from model_core.pictures.images import VEIL
 from model_core.pictures.provenance import read_notes
 from model_core.scorers.ranking import RankedImage
+from model_core.vocabulary import Vocabulary
 from tests.unit.deployments.api.fake_service import png
 from tests.unit.deployments.fakes import encoded, fake_stages
 
@@ -165,6 +166,13 @@ def test_a_model_that_cannot_be_guided_is_not_told_to_be(model: ServedModel):
         with pytest.raises(InvalidValue, match=f"fake cannot be guided.*got {scale:g}") as raised:
             draw(model, GenerationRequest(prompt="a", guidance_scale=scale))
         assert raised.value.param == "guidance_scale"
+
+
+def test_words_that_a_model_was_never_taught_are_said(model: ServedModel):
+    assert "warning" not in draw(model, GenerationRequest(prompt="a flag of Bhutan"))  # its card tells nothing
+    model.vocabulary = Vocabulary(["red flag"])
+    assert "taught the words 'bhutan'" in draw(model, GenerationRequest(prompt="a flag of Bhutan"))["warning"]
+    assert "warning" not in draw(model, GenerationRequest(prompt="red flags"))
 
 
 def test_a_prompt_that_is_cut_is_said(model: ServedModel, monkeypatch: pytest.MonkeyPatch):

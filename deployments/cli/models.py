@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from deployments.cli.terminal import DrawingBar, results, tell
 
@@ -29,7 +29,9 @@ def list_models(context: typer.Context) -> None:
         bundle = bundles.resolve(name)
         table.add_row(bundle.id, f"{bundle.size}x{bundle.size}", bundle.licence, bundle.description)
     results.print(table)
-    table = Table("id", "GB", "licence", "what it is", title="To be had: dalle-serve models download ID")
+    table = Table(
+        Column("id", no_wrap=True), "GB", "licence", "what it is", title="To be had: dalle-serve models download ID"
+    )
     table.title_justify = "left"
     for release in RELEASES:
         if not release.instead:

@@ -286,8 +286,8 @@ class Engine:
             sequence = self._queue.next()
             if sequence is None or sequence.is_batch or self._rows.has_room(sequence):
                 return False
-            free = self._rows.max_rows - self._rows.num_taken
-            return free + sum(len(one.conditions) for one in self._batch_with_rows()) >= len(sequence.conditions)
+            free, batch = self._rows.max_rows - self._rows.num_taken, self._batch_with_rows()
+            return bool(batch) and free + sum(len(one.conditions) for one in batch) >= len(sequence.conditions)
 
     def _make_room(self, sequence: Sequence) -> bool:
         """Whether there is room for the sequence, or batch work could give it some; what is least far does so first."""

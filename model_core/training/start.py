@@ -33,7 +33,7 @@ def start_from(model: str, run: Path) -> None:
         )
     bundle.copy_parts(run / "model")
     bundle.copy_parts(run / "start")
-    card = {field.name: getattr(bundle, field.name) for field in fields(bundle) if field.name not in ROLES}
+    card = {field.name: getattr(bundle, field.name) for field in fields(bundle) if field.name not in {*ROLES, "card"}}
     (run / "start" / "model.json").write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -59,4 +59,4 @@ def test_the_list_of_models_has_every_release_and_its_licence():
     assert result.exit_code == 0, result.output
     for release in releases.RELEASES:
         assert (release.id in result.stdout) is not bool(release.instead)
-    assert "emoji" in result.stdout and "CC-BY-NC-SA-4.0" in result.stdout
+    assert "emoji" in result.stdout and "CC-BY-NC" in result.stdout

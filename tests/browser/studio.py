@@ -15,7 +15,7 @@ import numpy as np
 import uvicorn
 
 from deployments.api.routes import build_api
-from deployments.config import AppConfig
+from deployments.config import AppConfig, CacheConfig
 from deployments.gateway.gateway import Gateway
 from deployments.host import free_port
 from model_core.pictures.images import read_image
@@ -85,6 +85,9 @@ class Studio:
                 lambda prompt, image: float((cells == image[::2, ::2]).all(axis=(1, 2, 3)).argmax())
             ),
         }
+        config = config.model_copy(
+            update={"cache": CacheConfig(results_max_bytes=0, prompts_max_bytes=0)}
+        )  # every request is drawn
         (model,) = config.models
         self.gateway = StudioGateway(config, {model.id: stages}, build_api)
         self.url = f"http://127.0.0.1:{free_port()}"

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import FilePayload, Page, expect
 
+from deployments.gateway.caller import Caller
 from deployments.requests.schemas import DrawingRequest, EditRequest, Upload, VariationRequest
 from model_core.pictures import images
 from tests.browser.steps import PHONE, Look, OpenPage, draw, finished, opened
@@ -23,9 +24,9 @@ def asked(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Drawing
     requests: list[tuple[DrawingRequest, Upload | None]] = []
     stream = studio.gateway.stream
 
-    def noted(request: DrawingRequest, upload: Upload | None = None) -> Any:
+    def noted(request: DrawingRequest, upload: Upload | None, caller: Caller) -> Any:
         requests.append((request, upload))
-        return stream(request, upload)
+        return stream(request, upload, caller)
 
     monkeypatch.setattr(studio.gateway, "stream", noted)
     return requests

@@ -56,6 +56,7 @@ def test_the_model_tells_of_itself(page: Page, look: Look):
 
 def test_the_first_look_is_small(page: Page):
     page.locator("#wall .hung").first.wait_for()
+    page.wait_for_function("() => performance.getEntries().some(({ name }) => name.endsWith('/wall.webp'))")
     page.wait_for_load_state("networkidle")
     sizes = page.evaluate(
         """() => Object.fromEntries(performance.getEntries().filter(({ transferSize }) => transferSize !== undefined)

@@ -82,7 +82,7 @@ def test_those_before_in_the_queue_are_counted(page: Page, open_page: OpenPage, 
     draw(page)
     wait_until(lambda: studio.sampler.drawing == 9)
     other = open_page()
-    draw(other)
+    draw(other, "a hat")  # with the same prompt and seeds it would be drawn together with the first
     expect(other.locator("#status")).to_have_text("In the queue: 9 pictures of others are before yours, about 18 s.")
 
 

@@ -122,7 +122,9 @@ def test_another_replica_goes_on_from_what_was_shown(
     assert sampler._engine.stats().codes_drawn - before == (LENGTH if is_deterministic else LENGTH - 5 * ROW)
 
 
-@pytest.mark.parametrize(("setting", "deterministic"), [(5, True), ("auto", True), ("auto", False)])
+@pytest.mark.parametrize(
+    ("setting", "deterministic"), [(5, True), ("auto", True), pytest.param("auto", False, marks=pytest.mark.exhaustive)]
+)
 def test_windows_draw_the_same_image(
     sampler: TokenSamplerDeployment, texts: Any, folder: Path, tmp_path: Path, setting: Any, deterministic: bool
 ):

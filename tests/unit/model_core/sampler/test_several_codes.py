@@ -65,7 +65,10 @@ def bigram_rows(**settings: Any) -> Rows:
 shapes = bigram.param_shapes(BIGRAM)
 
 
-@pytest.fixture(scope="module", params=["all rows", "few rows", "few rows, as a loop", "bigram"])
+FEW_AS_LOOP = pytest.param("few rows, as a loop", marks=pytest.mark.exhaustive)
+
+
+@pytest.fixture(scope="module", params=["all rows", "few rows", FEW_AS_LOOP, "bigram"])
 def setting(request, make_rows, tiny_conditions) -> Setting:
     """Where there is a choice, the window is another one at each turn."""
     with pytest.MonkeyPatch.context() as patch:

@@ -64,7 +64,7 @@ def test_padding_changes_nothing_for_the_rest(tiny_dalle_bart, tiny_text, codes,
     np.testing.assert_allclose(logits, full_logits, atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", [pytest.param(jnp.float16, marks=pytest.mark.exhaustive), jnp.bfloat16])
 def test_computation_is_in_the_dtype_of_the_parameters(tiny_dalle_bart, tiny_text, dtype):
     config = tiny_dalle_bart.config
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), tiny_dalle_bart.params)
@@ -86,6 +86,7 @@ def test_computation_is_in_the_dtype_of_the_parameters(tiny_dalle_bart, tiny_tex
     assert {leaf.dtype for leaf in jax.tree.leaves(after)} == {jnp.dtype(dtype), jnp.dtype(bool)}
 
 
+@pytest.mark.exhaustive
 def test_gradients_are_the_same_with_and_without_remat(tiny_dalle_bart, tiny_text):
     config, params = tiny_dalle_bart
     codes = np.random.default_rng(6).integers(0, 20, (3, 9))

@@ -121,16 +121,19 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return json.loads(run.stdout)
 
 
+@pytest.mark.exhaustive
 def test_a_model_over_several_devices_draws_the_codes_of_one(report):
     assert report["devices"] == DEVICES
     assert report["sharded_codes"] == report["codes"]
 
 
+@pytest.mark.exhaustive
 def test_each_device_holds_its_share_and_keeps_it(report):
     assert report["shares"] == {"qkv": 1 / 8, "out": 1 / 8, "gate_up": 1 / 8, "down": 1 / 8}
     assert report["share_of_cache"] == 1 / 8
 
 
+@pytest.mark.exhaustive
 def test_nothing_is_compiled_after_the_warm_up_of_several_devices(report):
     assert report["compiles_after_warm_up"] == 0
 

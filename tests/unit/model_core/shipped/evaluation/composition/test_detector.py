@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from model_core.shipped.evaluation.composition import detector
 from model_core.shipped.evaluation.composition.detector import (
@@ -52,6 +53,7 @@ def test_centers_are_the_peaks_of_the_map():
     assert (found.thing, found.color, found.center) == (THINGS[1], COLOR_NAMES[2], (3.5 * CELL, 2.5 * CELL))
 
 
+@pytest.mark.exhaustive
 def test_it_learns_and_is_kept(tmp_path: Path):
     recipe = DetectorRecipe(steps=30, batch_size=6, warm_up_steps=3)
     params = train_detector(tmp_path, THINGS, World(sprites=sprites(), seed=1), recipe)

@@ -1,7 +1,7 @@
 """The page in a real browser, before a service that draws known pictures."""
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from ray.serve.exceptions import BackPressureError
 
 from deployments.errors import StageUnavailable
@@ -75,6 +75,19 @@ def test_waiting_can_be_cancelled(page: Page, studio: Studio):
     expect(page.locator("#status")).to_contain_text("Trying again")
     page.keyboard.press("Escape")
     expect(page.locator("#status")).to_have_text("Cancelled.")
+
+
+def test_who_asks_before_the_models_are_known_is_drawn_for(page: Page, studio: Studio):
+    held: list[Route] = []
+    page.route("**/v1/models", lambda route: held.append(route))
+    with page.expect_request("**/v1/models"):
+        page.reload(wait_until="domcontentloaded")
+    page.locator("#prompt").wait_for()
+    page.fill("#prompt", "an avocado")
+    page.keyboard.press("Enter")
+    expect(page.locator(".tile.done")).to_have_count(0)
+    held[0].continue_()
+    expect(finished(page)).to_have_count(9)
 
 
 def test_those_before_in_the_queue_are_counted(page: Page, open_page: OpenPage, studio: Studio):

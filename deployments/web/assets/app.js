@@ -44,11 +44,13 @@ const past = new Past(new History(), reopen);
 let editor = null; // made when a picture comes in
 let shown = null; // the drawing in the grid
 let current = null; // the Drawing under way
+let isAsked = false; // for a drawing, before the models are known
 
 // ---- drawing
 
 function submit() {
-  if (current || !settings.model) return;
+  isAsked = !settings.model; // then it is drawn as soon as they are
+  if (current || isAsked) return;
   const fields = settings.read();
   if (!fields) return;
   if (!editor?.isOpen) return drawIt({ kind: "draw", label: fields.prompt, fields });
@@ -265,6 +267,7 @@ async function connect() {
   await showModel();
   watchStart();
   followLink();
+  if (isAsked) submit();
 }
 
 async function watchStart() {

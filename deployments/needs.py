@@ -1,6 +1,6 @@
 """What a service needs of this machine beside its packages: folders and files that can be written, and shared memory.
 
-Each function gives what is wrong, with a remedy, and "" where nothing is.
+Each function gives what is wrong, with a remedy, and "" where nothing is; `writing` raises it.
 """
 
 import contextlib
@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from model_core.cache import cache_folder
@@ -103,3 +104,16 @@ def _unreadable(file: Path) -> str:
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     return ""
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """For what a command writes into the folder that `--out` names.
+
+    Raises:
+      DalleServeError: something in the block could not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DalleServeError(f"{folder} cannot be written ({error.strerror}): choose another, --out.") from error

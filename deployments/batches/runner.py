@@ -94,7 +94,7 @@ class Runner:
                     await work()
             except BatchesUnavailable:  # readiness and the log tell of it
                 wait_s = max(pause_s, PAUSE_S)
-            except Exception:
+            except Exception:  # a loop that ended would leave every batch undone
                 logger.exception("the work on batches failed, and goes on")
                 wait_s = max(pause_s, PAUSE_S)
             with contextlib.suppress(TimeoutError):

@@ -4,11 +4,11 @@ import contextlib
 import itertools
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from deployments.cli.client import DrawnImage
-from model_core.errors import DalleServeError
+from deployments.needs import writing
 from model_core.pictures.images import encode_png, grid, read_image
 
 GRID = "grid.png"
@@ -20,7 +20,7 @@ def check_folder(folder: Path) -> None:
     Raises:
       DalleServeError: it cannot be made, or written in.
     """
-    with _explained(folder):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -37,7 +37,7 @@ def write_gallery(folder: Path, drawn: Sequence[DrawnImage]) -> list[Path]:
     digits = len(str(len(drawn)))
     pictures = [read_image(image.png) for image in drawn]
     overview = encode_png(grid(pictures, columns=math.ceil(math.sqrt(len(pictures)))))
-    with _explained(folder):
+    with writing(folder):
         free = _claim(folder)
         paths = [free / f"{rank:0{digits}}-seed{image.seed}.png" for rank, image in enumerate(drawn, start=1)]
         for path, image in zip(paths, drawn, strict=True):
@@ -57,11 +57,3 @@ def _claim(folder: Path) -> Path:
             (free / GRID).open("x").close()
             return free
     raise AssertionError("unreachable")
-
-
-@contextlib.contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DalleServeError(f"{folder} cannot be written ({error.strerror}): choose another, --out.") from error

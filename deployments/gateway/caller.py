@@ -76,7 +76,7 @@ class Caller:
         """Gives back what was charged where nothing comes of the request. Who leaves pays: they were being drawn."""
         try:
             yield
-        except Exception:
+        except Exception:  # whichever, it is raised again; a cancellation is none of them
             if self.budget is not None:
                 self.budget.give_back(self._charged)
                 self._charged = 0

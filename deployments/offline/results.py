@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from deployments.batches.queue import answer_line
+from deployments.needs import writing
 from model_core.errors import DalleServeError
 from model_core.files import replacing, write_atomically
 
@@ -47,7 +48,7 @@ class Results:
         Raises:
           DalleServeError: another run has it, or it has another batch in it.
         """
-        with _explained(self.folder):
+        with writing(self.folder):
             (self.folder / DONE).mkdir(parents=True, exist_ok=True)
             (self.folder / IMAGES).mkdir(exist_ok=True)
             file = (self.folder / ABOUT).open("a+")
@@ -76,7 +77,7 @@ class Results:
     def keep(self, line: int, answer_id: str, custom_id: str, reply: Json) -> None:
         """Writes the pictures of a reply of the gateway, and then that they are there."""
         names = [f"{IMAGES}/{line:08}-{rank}.{reply['output_format']}" for rank in range(1, len(reply["data"]) + 1)]
-        with _explained(self.folder):
+        with writing(self.folder):
             for name, image in zip(names, reply["data"], strict=True):
                 write_atomically(self.folder / name, image["image"])
         told = [{key: value for key, value in image.items() if key != "image"} for image in reply["data"]]
@@ -94,7 +95,7 @@ class Results:
         for answer in self._answers():
             if answer["line"] not in answers or answers[answer["line"]]["status"] >= 500:
                 answers[answer["line"]] = answer
-        with _explained(self.folder):
+        with writing(self.folder):
             for name, is_error in ((OUTPUT, False), (ERRORS, True)):
                 with replacing(self.folder / name) as file:
                     for _, answer in sorted(answers.items()):
@@ -107,7 +108,7 @@ class Results:
         response = {"status_code": status, "request_id": answer_id, "body": body}
         answer = answer_line(answer_id, custom_id, response=response).decode().rstrip()
         noted = json.dumps({"line": line, "status": status, "answer": answer}) + "\n"
-        with _explained(self.folder):
+        with writing(self.folder):
             if self._mine is None:
                 self._mine = self.folder / DONE / f"{secrets.token_hex(8)}.jsonl"
             with self._mine.open("ab", buffering=0) as file:  # so that it is written at once, and in one piece
@@ -119,11 +120,3 @@ class Results:
                 for line in file:
                     if line.endswith("\n"):  # else a kill has cut it off
                         yield json.loads(line)
-
-
-@contextlib.contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DalleServeError(f"{folder} cannot be written ({error.strerror}): choose another, --out.") from error

@@ -110,10 +110,10 @@ def _report(meter: Meter, node: str) -> None:
             lock.bind(f"\0dalle-serve-energy-{node}")  # of Linux, as the meters are: gone with its process
             break
         except OSError:
-            time.sleep(EVERY_S)
+            time.sleep(EVERY_S)  # in a thread of its own; then another may have ended
     meter.joules()  # another one reported what was before
     while True:
-        time.sleep(EVERY_S)
+        time.sleep(EVERY_S)  # the cadence of the counter
         try:
             joules = meter.joules()
         except Exception:  # the device is away; what it consumes counts when it is back

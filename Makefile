@@ -181,6 +181,11 @@ autoscale-decoder autoscale-scorer: autoscale-%:
 bench: setup ## Time the shipped model's stages beside what this machine could do
 	@for stage in engine decoder scorer; do $(BIN)/dalle-serve bench $$stage || exit 1; done
 
+.PHONY: bench-fleet
+bench-fleet: setup ## What the control plane costs, with stages that compute nothing, and a fleet simulated with that (ten minutes)
+	@$(BIN)/python -m loadtest.fleet --out out/fleet
+	@$(BIN)/python -m loadtest.fleet_simulation out/fleet/fleet.json --plot out/fleet/fleet.png
+
 .PHONY: bench-memory
 bench-memory: setup ## Peak memory of loading a full-size mini, and the time of its first image
 	@$(BIN)/python tests/parity/measure_mini_memory.py

@@ -41,13 +41,18 @@ def main() -> int:
 @contextlib.contextmanager
 def service(*options: str) -> Iterator[str]:
     """A service on a free port, started with options of `dalle-serve serve`, as its URL; at the end it is stopped."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     command = Path(sys.executable).with_name("dalle-serve")
     url = f"http://127.0.0.1:{port}"
     with running(subprocess.Popen([command, "serve", "--port", str(port), *options]), url):
         yield url
+
+
+def free_port() -> int:
+    """One that nobody listens on just now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 @contextlib.contextmanager

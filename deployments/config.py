@@ -158,6 +158,11 @@ class TokenSamplerConfig(DeploymentConfig):
     slots: int = Field(
         default=5, ge=1, description="Images under guidance drawn at a time; one without guidance takes half a slot."
     )
+    images_per_call: int | None = Field(
+        default=None,
+        ge=1,
+        description="Images of a request that one call has one replica draw: many cost less; else by `max_replicas`.",
+    )
     codes_per_advance: int = Field(
         default=16, ge=1, description="Codes drawn between two moments at which images come, go and are shown."
     )

@@ -123,5 +123,8 @@ async def all_of(calls: Iterable[Any]) -> list[Any]:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(call) for call in calls]
     except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from errors.exceptions[0].__cause__
+        error: BaseException = errors
+        while isinstance(error, BaseExceptionGroup):  # a call may have a group of its own
+            error = error.exceptions[0]
+        raise error from error.__cause__
     return [task.result() for task in tasks]

@@ -10,7 +10,6 @@ import copy
 import random
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, NotRequired, TypedDict, Unpack
 
 import numpy as np
@@ -26,6 +25,7 @@ from model_core.sampler.sequence import Sampling
 from model_core.scorers.ranking import DIVERSITY, RankedImage, best
 
 OnCodes = Callable[[int, np.ndarray], None]  # takes the place of an image's seed, and its codes so far
+OnWhole = Callable[[list[tuple[int, np.ndarray]]], None]  # takes places, and whole images' codes
 
 BATCH_DELAYS_S = (0.1, 2.0)  # the first, and the longest, until a replica is asked again that has enough batch work
 SCORER_PATIENCE_S = 10.0  # once the image is there, and where images may go unranked
@@ -60,6 +60,8 @@ class StagePipeline:
     Args:
       stages: handles by stage name; without `clip_scorer` images come unranked, in the order of their seeds.
       images_in_flight: how many images of one request are in the stages at a time.
+      images_per_call: how many of them one call to a sampler has drawn, by one replica.
+      finished_together: how many one call decodes, and one scores, where they are there at the same time.
       model: its id, for what is counted.
       sleepy: stages that may have scaled to zero; a request wakes them all at once, not each when its turn comes.
       unranked_if_scorer_down: whether images are then returned without scores, rather than an error.
@@ -75,6 +77,8 @@ class StagePipeline:
         images_in_flight: int,
         model: str = "",
         *,
+        images_per_call: int = 1,
+        finished_together: int = 1,
         sleepy: Sequence[str] = (),
         unranked_if_scorer_down: bool = False,
         prompts_max_bytes: int = 0,
@@ -86,7 +90,9 @@ class StagePipeline:
         self._decoder = stages["image_decoder"]
         self._scorer = stages.get("clip_scorer")
         self._grid = grid
+        self._images_per_call = min(images_per_call, images_in_flight)
         self._images_in_flight = images_in_flight
+        self._finished_together = finished_together
         self._sleepy = [stages[name] for name in sleepy]
         self._waking: asyncio.Future[Any] | None = None
         self._put = put
@@ -176,7 +182,7 @@ class StagePipeline:
         Yields:
           Previews, those of one image with more and more codes, and at the end the ranked images.
         """
-        async with Previews(lambda codes: result(self._decoder.decode.remote(codes)), self._grid.columns) as previews:
+        async with Previews(self._decode_one, self._grid.columns) as previews:
             rows = [preview_rows] * preview_images
             drawing = asyncio.create_task(self._generate(prompt, encoded, options, rows, previews.offer))
             drawing.add_done_callback(lambda _: previews.close())
@@ -194,7 +200,7 @@ class StagePipeline:
         encoded: EncodedPrompt,
         options: GenerateOptions,
         rows: Sequence[tuple[int, ...]] = (),
-        on_codes: OnCodes = lambda index, codes: None,
+        on_codes: OnCodes = lambda place, codes: None,
     ) -> list[RankedImage]:
         """Draws; shows the codes of the first images after so many `rows` each."""
         async with _deadline(options["timeout_s"]) as time_left_s:
@@ -203,89 +209,114 @@ class StagePipeline:
             shared: dict[str, Any] = {"fixed_codes": options.get("fixed_codes"), "request_id": secrets.token_hex(8)}
             shared["is_batch"] = is_batch
             sample = self._sample_when_there_is_room if is_batch else self._sample
+            seeds, num_drawn = options["seeds"], options["best_of"]
+            rows = [*rows[:num_drawn], *[()] * (num_drawn - len(rows))]
 
-            def start(seed: int, **shown: Any) -> Any:
-                more = shared | shown | {"timeout_s": time_left_s()}
-                return self._sampler.sample.remote(conditions, seed, options["sampling"], **more)
+            def start(places: Sequence[int], shown: list[np.ndarray | None]) -> Any:
+                asked = tuple(seeds[place] for place in places)
+                more = shared | {"rows": [rows[place] for place in places], "shown": shown, "timeout_s": time_left_s()}
+                return self._sampler.sample.remote(conditions, asked, options["sampling"], **more)
 
-            window = asyncio.Semaphore(self._images_in_flight)
+            drawn: dict[int, RankedImage] = {}
 
-            async def draw(index: int, seed: int) -> RankedImage:
-                async with window:
-                    shown_rows = rows[index] if index < len(rows) else ()
-                    codes = await sample(partial(start, seed, rows=shown_rows), partial(on_codes, index))
-                    image, score = await self._finish(codes, prompt)
-                return RankedImage(image=image, codes=codes, seed=seed, score=score)
+            async def finish(whole: list[tuple[int, np.ndarray]]) -> None:
+                images, scores = await self._finish(np.stack([codes for _, codes in whole]), prompt)
+                for (place, codes), image, score in zip(whole, images, scores, strict=True):
+                    drawn[place] = RankedImage(image=image, codes=codes, seed=seeds[place], score=score)
 
-            drawn = await all_of(draw(*one) for one in zip(range(options["best_of"]), options["seeds"], strict=True))
-        if self._scorer and any(image.score is None for image in drawn):
+            per_call = 1 if is_batch else self._images_per_call  # batch work is counted, and refused, by the image
+            window = asyncio.Semaphore(self._images_in_flight // per_call)
+
+            async def draw(places: Sequence[int]) -> None:
+                async with window, asyncio.TaskGroup() as finishing:
+
+                    def on_whole(whole: list[tuple[int, np.ndarray]]) -> None:
+                        for some in _parts(whole, self._finished_together):
+                            finishing.create_task(finish(some))
+
+                    await sample(start, places, on_codes, on_whole)
+
+            await all_of(draw(places) for places in _parts(range(num_drawn), per_call))
+        images = [drawn[place] for place in range(num_drawn)]
+        if self._scorer and any(image.score is None for image in images):
             self._metrics.unranked()
-        return await asyncio.to_thread(best, drawn, options["n"], options.get("diversity", DIVERSITY))
+        return await asyncio.to_thread(best, images, options["n"], options.get("diversity", DIVERSITY))
 
-    async def _sample_when_there_is_room(
-        self, start: Callable[..., Any], on_codes: Callable[[np.ndarray], None]
-    ) -> np.ndarray:
+    async def _sample_when_there_is_room(self, *args: Any) -> None:
         """Samples batch work: not more at a time than replicas accept; where one has enough, asks again later."""
         async with self._batch:
             delay_s = BATCH_DELAYS_S[0]
             while True:
                 try:
-                    return await self._sample(start, on_codes)
+                    return await self._sample(*args)
                 except NoRoomForBatch:
                     await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))
                     delay_s = min(2 * delay_s, BATCH_DELAYS_S[1])
 
-    async def _sample(self, start: Callable[..., Any], on_codes: Callable[[np.ndarray], None]) -> np.ndarray:
-        """Samples, and hands on what is shown. After a replica's death another goes on from there."""
-        shown: np.ndarray | None = None
+    async def _sample(
+        self, start: Callable[..., Any], places: Sequence[int], on_codes: OnCodes, on_whole: OnWhole
+    ) -> None:
+        """Samples images, and hands on what is shown, and what is whole. After a replica's death another goes on."""
+        left, shown = list(places), dict[int, np.ndarray]()
 
-        async def sample() -> np.ndarray:
-            nonlocal shown
-            codes = start(shown=shown)
-            whole = None
+        async def sample() -> None:
+            asked = tuple(left)
+            if not asked:
+                return  # it died when all was there
+            news = start(asked, shown=[shown.get(place) for place in asked])
             try:
-                async for known in codes:  # to its end: Serve neither counts nor logs a stream that is left before
-                    if (known >= 0).all():
-                        whole = known
-                    else:
-                        shown = known
-                        on_codes(known)
+                async for items in news:  # to its end: Serve neither counts nor logs a stream that is left before
+                    whole = []
+                    for number, codes in items:
+                        place = asked[number]
+                        if (codes >= 0).all():
+                            left.remove(place)
+                            whole.append((place, codes))
+                        else:
+                            shown[place] = codes
+                            on_codes(place, codes)
+                    if whole:
+                        on_whole(whole)
             except BaseException:
-                codes.cancel()
+                news.cancel()
                 raise
-            assert whole is not None  # the last codes of a stream are a whole picture's
-            return whole
+            assert not left  # the last codes of each are a whole picture's
 
-        return await self._call("token_sampler", sample)
+        await self._call("token_sampler", sample)
 
-    async def _finish(self, codes: np.ndarray, prompt: str) -> tuple[np.ndarray, float | None]:
-        """Turns codes into an image and its score."""
+    async def _decode_one(self, codes: np.ndarray) -> np.ndarray:
+        return (await result(self._decoder.decode.remote(codes[None])))[0]
+
+    async def _finish(self, codes: np.ndarray, prompt: str) -> tuple[np.ndarray, Sequence[float | None]]:
+        """Turns codes [B, N] into images and their scores."""
         scorer = self._scorer
         if scorer:
             try:
-                image, score = await self._call("clip_scorer", lambda: self._decode_and_score(codes, scorer, prompt))
+                images, scores = await self._call("clip_scorer", lambda: self._decode_and_score(codes, scorer, prompt))
             except (StageFailed, StageUnavailable, TimeoutError):
                 if not self._scorer_may_fail:
                     raise
             else:
-                self._metrics.scored(score)
-                return image, score
-        return await self._call("image_decoder", lambda: result(self._decoder.decode.remote(codes))), None
+                for score in scores:
+                    self._metrics.scored(score)
+                return images, scores
+        images = await self._call("image_decoder", lambda: result(self._decoder.decode.remote(codes)))
+        return images, [None] * len(images)
 
-    async def _decode_and_score(self, codes: np.ndarray, scorer: Any, prompt: str) -> tuple[np.ndarray, float]:
-        """The image goes from decoder to scorer by reference, and only once is it read here."""
-        image = self._decoder.decode.remote(codes)
-        score = scorer.score.remote(prompt, image)
+    async def _decode_and_score(self, codes: np.ndarray, scorer: Any, prompt: str) -> tuple[np.ndarray, list[float]]:
+        """The images go from decoder to scorer by reference, and only once are they read here."""
+        images = self._decoder.decode.remote(codes)
+        scores = scorer.score.remote(prompt, images)
         try:
             try:
-                pixels = await image
+                pixels = await images
             except Exception as error:
                 raise (error if replica_died(error) else translated("image_decoder", error)) from error
             async with asyncio.timeout(SCORER_PATIENCE_S if self._scorer_may_fail else None):
-                return pixels, finite("clip_scorer", await score)
+                return pixels, [finite("clip_scorer", score) for score in await scores]
         except BaseException:
-            image.cancel()
-            score.cancel()
+            images.cancel()
+            scores.cancel()
             raise
 
     async def _call(self, stage: str, attempt: Callable[[], Awaitable[Result]]) -> Result:
@@ -315,6 +346,11 @@ async def _deadline(timeout_s: float) -> AsyncIterator[Callable[[], float]]:
             f"The request took longer than {timeout_s:g} s and was stopped. Ask for fewer images (n, best_of), or "
             "raise the gateway's request_timeout_s."
         ) from error
+
+
+def _parts(items: Sequence[Any], most: int) -> list[Any]:
+    """Cuts a sequence into parts of at most so many."""
+    return [items[begin : begin + most] for begin in range(0, len(items), most)]
 
 
 def _num_bytes(encoded: EncodedPrompt) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from deployments.config import ModelConfig
+from deployments.config import ModelConfig, TokenSamplerConfig
 from deployments.errors import InvalidSettings
 from deployments.flow.calls import finite, result, retried
 from deployments.flow.pipeline import StagePipeline
@@ -59,6 +59,8 @@ class ServedModel:
             self.grid,
             images_in_flight,
             config.id,
+            images_per_call=config.token_sampler.images_per_call or _spread(images_in_flight, config.token_sampler),
+            finished_together=config.image_decoder.batch_size,
             sleepy=[name for name, stage in config.stages.items() if stage.min_replicas == 0],
             unranked_if_scorer_down=config.unranked_if_scorer_down,
             prompts_max_bytes=prompts_max_bytes,
@@ -108,7 +110,8 @@ class ServedModel:
         scorer = self._scorer
 
         async def attempt() -> float:
-            return finite("clip_scorer", await result(scorer.score.remote(text, image)))
+            (score,) = await result(scorer.score.remote(text, image[None]))
+            return finite("clip_scorer", score)
 
         return await retried("clip_scorer", attempt)
 
@@ -133,6 +136,11 @@ class ServedModel:
             "sampling": dict(self.sampling),
             "ranges": dict(self.bundle.ranges),
         }
+
+
+def _spread(images_in_flight: int, sampler: TokenSamplerConfig) -> int:
+    """Images for one call: of what a request has in flight something for each replica, and twice if there is one."""
+    return max(1, images_in_flight // max(2, sampler.max_replicas))
 
 
 def _files_of(bundle: bundles.Bundle) -> list[tuple[str, int, int]]:

@@ -30,9 +30,9 @@ class ClipScorerDeployment:
             self._health.watched(self._score), self._stage.batch_size, config.batch_wait_timeout_s
         )
 
-    async def score(self, prompt: str, image: np.ndarray) -> float:
-        """Says how well an image, uint8 [height, width, 3], shows its prompt; larger is better."""
-        return await self._score_batched(prompt, image)
+    async def score(self, prompt: str, images: np.ndarray) -> list[float]:
+        """Says how well each of some images, uint8 [B, height, width, 3], shows a prompt; larger is better."""
+        return await asyncio.gather(*(self._score_batched(prompt, image) for image in images))
 
     async def tell(self, image: np.ndarray) -> str:
         """Says what an image, uint8 [height, width, 3], shows, in a prompt that the model knows; "" for none."""

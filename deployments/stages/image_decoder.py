@@ -1,5 +1,7 @@
 """The stage that turns image codes into images, and back: a shim over `model_core.stages.ImageDecoder`."""
 
+import asyncio
+
 import numpy as np
 
 from deployments.config import ImageDecoderConfig
@@ -25,8 +27,8 @@ class ImageDecoderDeployment:
         self._encode_batched = batched(encode, self._stage.batch_size, config.batch_wait_timeout_s)
 
     async def decode(self, codes: np.ndarray) -> np.ndarray:
-        """Turns image codes int32 [N] into an image, uint8 [height, width, 3]."""
-        return await self._decode_batched(codes)
+        """Turns codes of some images, int32 [B, N], into these images, uint8 [B, height, width, 3]."""
+        return np.stack(await asyncio.gather(*map(self._decode_batched, codes)))
 
     async def encode(self, image: np.ndarray) -> np.ndarray:
         """Turns an image of the model's size, uint8 [height, width, 3], into the codes that come nearest, int32 [N]."""

@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Sequence as Values
 from contextlib import aclosing, contextmanager
+from typing import Any
 
 import numpy as np
 
 from deployments.config import TokenSamplerConfig
 from deployments.errors import DeadlineExceeded, NoRoomForBatch
 from deployments.scaling.autoscaling import SamplerLoad
+from deployments.stages.together import together
 from deployments.telemetry import energy
 from deployments.telemetry.metrics import SamplerMetrics, SlotCounts
 from model_core.errors import EngineFailed
@@ -52,51 +55,65 @@ class TokenSamplerDeployment:
     async def sample(
         self,
         conditions: tuple[Condition, Condition | None],
-        seed: int,
+        seeds: Values[int],
         sampling: Sampling,
         *,
-        rows: tuple[int, ...] = (),
-        shown: np.ndarray | None = None,
+        rows: Values[tuple[int, ...]] | None = None,
+        shown: Values[np.ndarray | None] | None = None,
         fixed_codes: np.ndarray | None = None,
         request_id: str = "",
         is_batch: bool = False,
         timeout_s: float | None = None,
-    ) -> AsyncGenerator[np.ndarray, None]:
-        """Draws the codes of one image, and shows them on the way.
+    ) -> AsyncGenerator[list[tuple[int, np.ndarray]], None]:
+        """Draws the codes of some images of one request, and shows them on the way.
 
         Args:
           conditions: of what to draw, and of what guidance leads away from; None without guidance.
-          seed: of this image, below 2^32; the same seed gives the same codes whatever else is drawn.
-          rows: after how many rows of codes; where the engine passes several at once, it shows the last of them.
-          shown: the last that another replica yielded of this image. Nothing of it is yielded again. It is taken as it
-            is; or, where a seed means the same bits, drawn again, so that what follows is the same as well.
-          fixed_codes: int32 [N], what the image has to have; -1 where codes are drawn.
+          seeds: of each image, below 2^32; the same seed gives the same codes whatever else is drawn.
+          rows: of each, after how many rows of codes to show them; where the engine passes several at once, it shows
+            the last of them. None: of none.
+          shown: of each, the last that another replica yielded, if any. Nothing of it is yielded again. It is taken as
+            it is; or, where a seed means the same bits, drawn again, so that what follows is the same as well.
+          fixed_codes: int32 [N], what each image has to have; -1 where codes are drawn.
           request_id: images of one request share its turns, so that a large one leaves room for others.
           is_batch: it takes what is free, and gives it to others that come.
           timeout_s: how long it may take from now on.
 
         Yields:
-          Codes int32 [N], -1 for those to come. At the end, always, those of the whole image.
+          What there is at a time: places in `seeds`, and codes int32 [N] of each, -1 for those to come. Of each image
+          always, at its end, all of them.
 
         Raises:
-          InvalidValue: the image cannot be drawn.
+          InvalidValue: an image cannot be drawn.
           NoRoomForBatch: it is batch work, of which there is enough here.
           DeadlineExceeded: it took longer than `timeout_s`.
-          EngineFailed: the replica is about to be replaced; another can draw the image.
+          EngineFailed: the replica is about to be replaced; another can draw the images.
         """
-        num_shown = 0 if shown is None else int((shown < 0).argmax())
-        if shown is not None and not self._is_deterministic:
-            fixed_codes = shown
-        condition, uncondition = conditions
-        sequence = Sequence(
-            condition=condition, uncondition=uncondition, seed=seed, sampling=sampling, fixed_codes=fixed_codes
-        )
+        many, drawings = len(seeds), []
+        options = {"request_id": request_id, "is_batch": is_batch, "timeout_s": timeout_s}
+        for seed, its_rows, its_shown in zip(seeds, rows or [()] * many, shown or [None] * many, strict=True):
+            is_taken = its_shown is not None and not self._is_deterministic
+            sequence = Sequence(
+                condition=conditions[0],
+                uncondition=conditions[1],
+                seed=seed,
+                sampling=sampling,
+                fixed_codes=its_shown if is_taken else fixed_codes,
+            )
+            num_shown = 0 if its_shown is None else int((its_shown < 0).argmax())
+            drawings.append(self._draw(sequence, its_rows, num_shown, options))
+        async with aclosing(together(drawings)) as news:
+            async for items in news:
+                yield items
+
+    async def _draw(
+        self, sequence: Sequence, rows: tuple[int, ...], num_shown: int, options: dict[str, Any]
+    ) -> AsyncGenerator[np.ndarray, None]:
+        """One of them."""
         watched = [row * self._columns for row in rows or (1,)]  # so that the time to the first row is measured
         stops = tuple(stop for stop in watched if stop > num_shown)
-        with self._place(is_batch), self._metrics.image() as first_row:
-            drawing = self._engine.stream(
-                sequence, request_id=request_id, is_batch=is_batch, timeout_s=timeout_s, stops=stops
-            )
+        with self._place(options["is_batch"]), self._metrics.image() as first_row:
+            drawing = self._engine.stream(sequence, stops=stops, **options)
             is_first = True
             try:
                 async with aclosing(drawing):

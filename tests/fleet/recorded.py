@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +84,16 @@ class TokenSampler(Recorded):
         self._seconds = float(os.environ[SECONDS])
 
     async def sample(
-        self, conditions: Any, seed: int, sampling: Any, *, rows: tuple[int, ...] = (), **_: Any
-    ) -> AsyncGenerator[np.ndarray, None]:
+        self, conditions: Any, seeds: tuple[int, ...], sampling: Any, *, rows: list[tuple[int, ...]], **_: Any
+    ) -> AsyncGenerator[list[tuple[int, np.ndarray]], None]:
         """As the stage's."""
+        from deployments.stages.together import together
+
+        async with aclosing(together([self._draw(*each) for each in zip(seeds, rows, strict=True)])) as news:
+            async for items in news:
+                yield items
+
+    async def _draw(self, seed: int, rows: tuple[int, ...]) -> AsyncGenerator[np.ndarray, None]:
         codes = self._recording["codes"][seed % IMAGES]
         columns = int(codes.size**0.5)
         async with self._slots:
@@ -101,15 +109,15 @@ class ImageDecoder(Recorded):
 
     async def decode(self, codes: np.ndarray) -> np.ndarray:
         """As the stage's."""
-        return self._recording["images"][self._place_of(codes)]
+        return np.stack([self._recording["images"][self._place_of(each)] for each in codes])
 
 
 class ClipScorer(Recorded):
-    """Gives a recorded score."""
+    """Gives recorded scores."""
 
-    async def score(self, prompt: str, image: np.ndarray) -> float:
+    async def score(self, prompt: str, images: np.ndarray) -> list[float]:
         """As the stage's."""
-        return float(self._recording["scores"][int(image[0, 0, 0]) % IMAGES])
+        return [float(self._recording["scores"][int(image[0, 0, 0]) % IMAGES]) for image in images]
 
 
 STAGES = {
@@ -127,7 +135,8 @@ def config_of(asked: argparse.Namespace) -> Any:
     def fixed(replicas: int, **more: Any) -> dict[str, Any]:
         return {"min_replicas": replicas, "max_replicas": replicas, "num_cpus": 0.01} | more
 
-    sampler = {"slots": asked.slots, "max_ongoing_requests": max(256, asked.slots)}
+    sampler: dict[str, Any] = {"images_per_call": asked.images_per_call}
+    sampler |= {"slots": asked.slots, "max_ongoing_requests": max(256, asked.slots)}
     model = {"id": "emoji", "token_sampler": fixed(asked.samplers, **sampler)}
     model |= {name: fixed(1, max_ongoing_requests=256) for name in STAGES if name != "token_sampler"}
     gateway = fixed(asked.gateways, max_pending_images=4096, images_in_flight=asked.images_in_flight)
@@ -142,6 +151,7 @@ def main() -> None:
     parser.add_argument("--samplers", type=int, default=1)
     parser.add_argument("--slots", type=int, default=256, help="images that a sampler draws at a time")
     parser.add_argument("--images-in-flight", type=int, default=10, help="of one request")
+    parser.add_argument("--images-per-call", type=int, help="of one request; else as the service does by itself")
     parser.add_argument("--seconds-an-image", type=float, default=0.0, help="that an image stays in a slot")
     parser.add_argument("--recording", type=Path, default=Path("out/fleet/recording.npz"), help="made where missing")
     parser.add_argument("--record", action="store_true", help="make it, and do no more")

@@ -45,7 +45,7 @@ def test_eight_images_of_a_request_share_one_text(service: LocalService, http: h
     sampler = stages["token_sampler"] = Noted(stages["token_sampler"])
 
     async def draw() -> list[Any]:
-        pipeline = StagePipeline(stages, Grid(8, 8, 64), images_in_flight=8)
+        pipeline = StagePipeline(stages, Grid(8, 8, 64), 8, images_per_call=4, finished_together=4)
         encoded = await pipeline.encode_prompt("an avocado", "", timeout_s=60)
         assert encoded.uncondition is not None
         for condition in (encoded.condition, encoded.uncondition):
@@ -54,7 +54,7 @@ def test_eight_images_of_a_request_share_one_text(service: LocalService, http: h
         return await pipeline.generate("an avocado", encoded, **options)
 
     drawn = asyncio.run(draw())
-    assert len(sampler.given) == 8 and len({args[0] for args in sampler.given}) == 1
+    assert len(sampler.given) == 2 and len({args[0] for args in sampler.given}) == 1
     assert all(isinstance(args[0], ray.ObjectRef) for args in sampler.given)
     fields = {"prompt": "an avocado", "n": 8, "seed": 0, "response_format": "b64_json"}
     over_http = http.post("/v1/images/generations", json=fields).json()["data"]

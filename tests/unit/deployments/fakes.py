@@ -1,9 +1,9 @@
 """Stages with results to compute by hand, behind handles that look like Serve's.
 
 encode: states are the prompt's length, once; words are the prompt in lower case, tokens its letters. sample: codes are
-[seed mod 256, the prompt's length, the negative one's], where none is fixed, each a row of its own. decode: a 2×2
-image, all of it the first code. score: the image's value, so that the largest seed mod 256 is the best. tell: the same,
-in words.
+[seed mod 256, the prompt's length, the negative one's], where none is fixed, each a row of its own. decode: 2×2 images,
+all of each its first code. score: the images' values, so that the largest seed mod 256 is the best. tell: the same, in
+words.
 """
 
 import asyncio
@@ -128,15 +128,22 @@ class FakeStage:
     async def _rows(
         self,
         args: tuple[Any, ...],
-        rows: tuple[int, ...],
-        shown: np.ndarray | None,
+        rows: list[tuple[int, ...]],
+        shown: list[np.ndarray | None],
         fixed_codes: np.ndarray | None,
         **_: Any,
-    ) -> AsyncIterator[np.ndarray]:
-        codes = await self._call(*args)
-        codes = codes if fixed_codes is None else np.where(fixed_codes >= 0, fixed_codes, codes)
-        known = 0 if shown is None else int((shown >= 0).sum())
-        items = [np.where(np.arange(codes.size) < row, codes, -1) for row in rows if row > known] + [codes]
+    ) -> AsyncIterator[list[tuple[int, np.ndarray]]]:
+        shows = []
+        for codes, its_rows, its_shown in zip(await self._call(*args), rows, shown, strict=True):
+            codes = codes if fixed_codes is None else np.where(fixed_codes >= 0, fixed_codes, codes)
+            known = 0 if its_shown is None else int((its_shown >= 0).sum())
+            shows.append(
+                [np.where(np.arange(codes.size) < row, codes, -1) for row in its_rows if row > known] + [codes]
+            )
+        items = [
+            [(place, show[step]) for place, show in enumerate(shows) if step < len(show)]
+            for step in range(max(map(len, shows)))
+        ]
         fails_after, error = self.row_errors.pop(0) if self.row_errors else (len(items), None)
         for item in items[:fails_after]:
             await asyncio.sleep(self.delay_s)
@@ -166,10 +173,20 @@ def encoded(prompt: str, negative: str | None) -> EncodedPrompt:
     return EncodedPrompt(condition(prompt), uncondition, prompt.lower(), len(prompt), len(negative or ""))
 
 
-def drawn(conditions: tuple[Condition, Condition | None], seed: int, sampling: Any) -> np.ndarray:
+def drawn(conditions: tuple[Condition, Condition | None], seeds: tuple[int, ...], sampling: Any) -> list[np.ndarray]:
     """The codes of the fake sampler."""
     lengths = [0 if condition is None else condition.values[0, 0] for condition in conditions]
-    return np.array([seed % 256, *lengths], np.int32)
+    return [np.array([seed % 256, *lengths], np.int32) for seed in seeds]
+
+
+def decoded(codes: np.ndarray) -> np.ndarray:
+    """The images of the fake decoder."""
+    return np.stack([np.full((2, 2, 3), first, np.uint8) for first in codes[:, 0]])
+
+
+def scored(prompt: str, images: np.ndarray) -> list[float]:
+    """The scores of the fake scorer."""
+    return [float(image[0, 0, 0]) for image in images]
 
 
 def fake_stages() -> dict[str, FakeStage]:
@@ -177,6 +194,6 @@ def fake_stages() -> dict[str, FakeStage]:
     return {
         "text_encoder": FakeStage(encoded),
         "token_sampler": FakeStage(drawn),
-        "image_decoder": FakeStage(lambda codes: np.full((2, 2, 3), codes[0], np.uint8)),
-        "clip_scorer": FakeStage(lambda prompt, image: float(image[0, 0, 0])),
+        "image_decoder": FakeStage(decoded),
+        "clip_scorer": FakeStage(scored),
     }

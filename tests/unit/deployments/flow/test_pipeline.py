@@ -26,7 +26,7 @@ from deployments.requests.schemas import SEEDS
 from model_core.errors import EngineFailed, InvalidValue, ModelNotFound, NotFinite
 from model_core.sampler.sequence import Sampling
 from model_core.scorers.ranking import RankedImage
-from tests.unit.deployments.fakes import GRID, FakeStage, encoded, fake_stages
+from tests.unit.deployments.fakes import GRID, FakeStage, decoded, encoded, fake_stages
 
 STAGES = ["text_encoder", "token_sampler", "image_decoder", "clip_scorer"]
 SAMPLING = Sampling(guidance_scale=4.0, temperature=1.0, top_k=0, top_p=1.0)
@@ -145,7 +145,7 @@ def test_equal_scores_keep_their_order():
         2**32 - 255,
         2**32 - 256,
     ]
-    tied = fake_stages() | {"clip_scorer": FakeStage(lambda prompt, image: 1.0)}
+    tied = fake_stages() | {"clip_scorer": FakeStage(lambda prompt, images: [1.0] * len(images))}
     assert [image.seed for image in generate(tied, n=3, best_of=3, seed=5)] == [5, 6, 7]
 
 
@@ -155,6 +155,41 @@ def test_only_a_window_of_images_is_in_flight():
     generate(stages, images_in_flight=3, n=10, best_of=10)
     assert stages["token_sampler"].most_running == 3
     assert len(stages["token_sampler"].responses) == 10
+
+
+def test_images_may_share_calls_and_are_the_same():
+    """Of a sampler, and of decoder and scorer where they are there together; never more are in flight."""
+    alone = generate(fake_stages(), n=4, best_of=9, seed=3)
+
+    async def draw(stages: dict[str, FakeStage]) -> list[RankedImage]:
+        pipeline = StagePipeline(stages, GRID, 8, images_per_call=4, finished_together=3)
+        return await draw_with(pipeline, n=4, best_of=9, seed=3)
+
+    stages = fake_stages()
+    together = asyncio.run(draw(stages))
+    assert [(image.seed, image.score) for image in together] == [(image.seed, image.score) for image in alone]
+    assert [image.codes.tolist() for image in together] == [image.codes.tolist() for image in alone]
+    assert [args[1] for args in stages["token_sampler"].args_given] == [(3, 4, 5, 6), (7, 8, 9, 10), (11,)]
+    assert stages["token_sampler"].most_running == 2
+    assert len(stages["image_decoder"].responses) == len(stages["clip_scorer"].responses) == 2 + 2 + 1
+
+
+def test_after_a_death_only_what_is_not_there_is_drawn_again():
+    async def stream(stages: dict[str, FakeStage]) -> Any:
+        pipeline = StagePipeline(stages, GRID, 8, images_per_call=8)
+        items = pipeline.stream("a", encoded("a", ""), preview_rows=(1,), preview_images=1, **options(best_of=3, n=3))
+        async with aclosing(items):
+            return [item async for item in items][-1]
+
+    stages = fake_stages()
+    stages["token_sampler"].row_errors = [(1, ActorDiedError())]  # the second and third are whole, the first begun
+    assert [image.seed for image in asyncio.run(stream(stages))] == [2, 1, 0]
+    assert [args[1] for args in stages["token_sampler"].args_given] == [(0, 1, 2), (0,)]
+    (shown,) = stages["token_sampler"].options_given[-1]["shown"]
+    assert shown.tolist() == [0, -1, -1]
+    stages = fake_stages()
+    stages["token_sampler"].row_errors = [(2, ActorDiedError())]  # all are whole
+    assert len(asyncio.run(stream(stages))) == 3 and len(stages["token_sampler"].responses) == 1
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -233,7 +268,7 @@ def test_where_no_replica_is_finite_the_stage_is_named(stage: str):
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
 def test_no_score_that_is_not_finite_is_ranked(score: float):
-    stages = fake_stages() | {"clip_scorer": FakeStage(lambda prompt, image: score)}
+    stages = fake_stages() | {"clip_scorer": FakeStage(lambda prompt, images: [score] * len(images))}
     with pytest.raises(StageUnavailable, match="clip_scorer gave a score that is not finite"):
         generate(stages, n=2, best_of=4)
     with pytest.raises(StageUnavailable, match="clip_scorer"):
@@ -349,7 +384,7 @@ def test_only_the_first_images_are_previewed_and_streamed():
     assert {preview.image_index for preview in previews} == {0, 1}
     for index in (0, 1):
         assert [preview.num_codes for preview in previews if preview.image_index == index] == [1, 2]
-    assert [options["rows"] for options in stages["token_sampler"].options_given] == [(1, 2), (1, 2), (), ()]
+    assert [options["rows"] for options in stages["token_sampler"].options_given] == [[(1, 2)], [(1, 2)], [()], [()]]
 
 
 def test_after_a_death_a_stream_goes_on_from_what_was_shown():
@@ -359,7 +394,7 @@ def test_after_a_death_a_stream_goes_on_from_what_was_shown():
     *previews, (drawn,) = asyncio.run(_stream(stages, seed=5))
     assert [preview.num_codes for preview in previews] == [1, 2]
     assert drawn.codes.tolist() == [5, len("avocado"), 0]
-    shown = [options["shown"] for options in stages["token_sampler"].options_given]
+    shown = [options["shown"][0] for options in stages["token_sampler"].options_given]
     assert shown[0] is None
     assert [codes.tolist() for codes in shown[1:]] == [[5, -1, -1]] * 2
 
@@ -376,7 +411,7 @@ def test_a_slow_decoder_skips_previews_and_holds_up_no_drawing():
                 previewed.append(codes)
                 await finals.wait()
             finals.set()
-            return np.full((2, 2, 3), codes[0], np.uint8)
+            return decoded(codes)
 
         decode._call = slow  # type: ignore[method-assign]
         *previews, (drawn,) = await _stream(stages, rows=(1, 2), seed=5)

@@ -62,7 +62,7 @@ KEY = Key(digest=b"key", name="one")
 
 
 def num_drawn(stages: dict[str, FakeStage]) -> int:
-    return len(stages["token_sampler"].responses)
+    return sum(len(seeds) for _, seeds, _ in stages["token_sampler"].args_given)
 
 
 def test_images_with_seeds_are_found_again_and_others_are_drawn(model_folder: Path):
@@ -205,7 +205,9 @@ def test_batch_work_is_batch_work_on_all_its_way(model_folder: Path):
         with pytest.raises(InvalidValue, match="batch work"):
             await gateway.draw(bulk.model_copy(update={"priority": "interactive"}), None, nightly)
         await asyncio.gather(*drawing)
-        given = [options["is_batch"] for options in stages["token_sampler"].options_given]
+        sampler = stages["token_sampler"]
+        calls = zip(sampler.args_given, sampler.options_given, strict=True)
+        given = [options["is_batch"] for (_, seeds, _), options in calls for _ in seeds]
         assert sorted(given) == [False] * 40 + [True] * 40
 
     asyncio.run(check())
@@ -311,7 +313,7 @@ def test_the_head_of_a_reply_says_how_it_came(model_folder: Path):
 
 def test_what_is_not_given_is_the_models_default(model_folder: Path):
     seen = []
-    sampler = FakeStage(lambda conditions, seed, sampling: seen.append(sampling) or np.zeros(3, np.int32))
+    sampler = FakeStage(lambda conditions, seeds, sampling: seen.append(sampling) or [np.zeros(3, np.int32)])
     generate(make_gateway(model_folder, fake_stages() | {"token_sampler": sampler}), top_k=7, temperature=None)
     (sampling,) = seen
     assert (sampling.guidance_scale, sampling.temperature, sampling.top_k, sampling.top_p) == (4.0, 1.0, 7, 1.0)

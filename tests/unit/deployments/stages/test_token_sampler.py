@@ -63,11 +63,14 @@ def run(drawing: Any) -> Any:
 async def rows_of(
     sampler: TokenSamplerDeployment, texts: Any, rows: tuple[int, ...], **options: Any
 ) -> list[np.ndarray]:
-    return [codes async for codes in sampler.sample(texts, 7, SAMPLING, rows=rows, **options)]
+    """Of one image, all that is shown."""
+    shown = [options.pop("shown")] if "shown" in options else None
+    drawing = sampler.sample(texts, (7,), SAMPLING, rows=[rows], shown=shown, **options)
+    return [codes async for items in drawing for _, codes in items]
 
 
 async def whole_of(sampler: TokenSamplerDeployment, texts: Any, seed: int = 7, **options: Any) -> np.ndarray:
-    (codes,) = [codes async for codes in sampler.sample(texts, seed, SAMPLING, **options)]
+    (((_, codes),),) = [items async for items in sampler.sample(texts, (seed,), SAMPLING, **options)]
     return codes
 
 
@@ -107,6 +110,19 @@ def test_many_calls_share_the_slots_and_change_nothing(sampler: TokenSamplerDepl
 
     for seed, codes in enumerate(run(draw_all())):
         np.testing.assert_array_equal(codes, run(whole_of(sampler, texts, seed)))
+
+
+def test_images_of_one_call_are_those_of_many(sampler: TokenSamplerDeployment, texts: Any):
+    async def draw() -> list[tuple[int, np.ndarray]]:
+        drawing = sampler.sample(texts, (0, 1, 2), SAMPLING, rows=[(1,), (), ()])
+        return [item async for items in drawing for item in items]
+
+    items = run(draw())
+    assert sorted(place for place, _ in items) == [0, 0, 1, 2]
+    for place, codes in items:
+        expected = run(whole_of(sampler, texts, place))
+        np.testing.assert_array_equal(codes[codes >= 0], expected[codes >= 0])
+    assert sum((codes < 0).any() for _, codes in items) == 1
 
 
 @pytest.mark.parametrize("is_deterministic", [True, False])
@@ -165,7 +181,7 @@ def test_a_stream_that_is_left_frees_its_slot(
     before = sampler._engine.stats().codes_drawn
 
     async def leave() -> None:
-        async with aclosing(sampler.sample(texts, 7, SAMPLING, rows=(1,))) as drawing:
+        async with aclosing(sampler.sample(texts, (7,), SAMPLING, rows=[(1,)])) as drawing:
             await anext(drawing)
         has_left.set()
         await whole_of(sampler, texts, 8)
@@ -181,7 +197,7 @@ def test_an_image_without_guidance_takes_half_a_slot(
 ):
     async def look() -> dict[str, float]:
         sampling = replace(SAMPLING, guidance_scale=guidance_scale)
-        async with aclosing(sampler.sample(texts, 7, sampling, rows=(1,))) as drawing:
+        async with aclosing(sampler.sample(texts, (7,), sampling, rows=[(1,)])) as drawing:
             await anext(drawing)
             return await sampler.record_autoscaling_stats()
 

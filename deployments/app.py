@@ -5,8 +5,9 @@
     handle ─▶ gateway┼─▶ <model>.image_decoder   image codes → pixels
                      └─▶ <model>.clip_scorer     prompt, pixels → score
 
-No stage knows another. Where there are several gateways, or keys, there is a `commons` too. In a Serve YAML:
-`import_path: deployments.app:build_app`, and the fields of `AppConfig` under `args:`.
+No stage knows another. Models that are there on demand share theirs, `on_demand.<stage>`. Where there are several
+gateways, or keys, there is a `commons` too. In a Serve YAML: `import_path: deployments.app:build_app`, and the fields
+of `AppConfig` under `args:`.
 """
 
 from collections.abc import Mapping
@@ -16,12 +17,13 @@ from ray import serve
 from ray.serve import Application
 
 from deployments.api.routes import build_api
-from deployments.config import AppConfig, ModelConfig
+from deployments.config import ON_DEMAND, AppConfig, ModelConfig
 from deployments.gateway.commons import NAME, Commons
 from deployments.gateway.gateway import Gateway
 from deployments.serve_file import read_settings
 from deployments.stages.clip_scorer import ClipScorerDeployment
 from deployments.stages.image_decoder import ImageDecoderDeployment
+from deployments.stages.on_demand import OnDemandStage
 from deployments.stages.text_encoder import TextEncoderDeployment
 from deployments.stages.token_sampler import TokenSamplerDeployment
 
@@ -48,7 +50,11 @@ def build_app(settings: AppConfig | Mapping[str, Any]) -> Application:
       InvalidSettings: names every setting that is wrong.
     """
     config = read_settings(settings)
-    stages = {model.id: _bind_stages(model) for model in config.models}
+    shared = _bind_shared_stages(config)
+    stages = {
+        model.id: {name: shared[name] for name in model.stages} if model.on_demand else _bind_stages(model)
+        for model in config.models
+    }
     commons = None
     if config.needs_commons:
         commons = serve.deployment(Commons).options(name=NAME, **COMMONS_OPTIONS).bind(config.cache)
@@ -56,6 +62,20 @@ def build_app(settings: AppConfig | Mapping[str, Any]) -> Application:
     options = config.gateway.deployment_options() | {"user_config": {}}
     ingress = serve.deployment(serve.ingress()(Gateway)).options(name="gateway", **options)
     return ingress.bind(config, stages, build_api, commons)
+
+
+def _bind_shared_stages(config: AppConfig) -> dict[str, Application]:
+    """A deployment for each stage that some model on demand has."""
+    models = [model for model in config.models if model.on_demand]
+    shared = {}
+    for name, stage in config.on_demand:
+        parts = {model.id: (model.location, model.stages[name]) for model in models if name in model.stages}
+        if parts:
+            deployment = serve.deployment(OnDemandStage).options(
+                name=f"{ON_DEMAND}.{name}", **stage.deployment_options()
+            )
+            shared[name] = deployment.bind(STAGES[name], name, parts, stage.max_memory_bytes)
+    return shared
 
 
 def _bind_stages(model: ModelConfig) -> dict[str, Application]:

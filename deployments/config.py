@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 APP_NAME = "dalle-serve"
+ON_DEMAND = "on_demand"  # in place of a model's id, where several share a stage
 
 ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 DType = Literal["float32", "bfloat16", "float16"]
@@ -233,11 +234,32 @@ class ClipScorerConfig(StageConfig):
     )
 
 
+class SharedStageConfig(DeploymentConfig):
+    """A stage of all models that are there on demand; of how each is computed its own settings tell."""
+
+    max_memory_bytes: int = Field(
+        default=4 * 1024**3, ge=1, description="Of the models that one replica has loaded at a time."
+    )
+    max_ongoing_requests: int = Field(default=64, ge=1, description="Calls that one replica accepts at a time.")
+
+
+class OnDemandConfig(Settings):
+    """The stages that models with `on_demand` share."""
+
+    text_encoder: SharedStageConfig = SharedStageConfig()
+    token_sampler: SharedStageConfig = SharedStageConfig(graceful_shutdown_timeout_s=60, num_cpus=0.8)
+    image_decoder: SharedStageConfig = SharedStageConfig()
+    clip_scorer: SharedStageConfig = SharedStageConfig()
+
+
 class ModelConfig(Settings):
     """One model that is served, and its stages."""
 
     id: ModelId = Field(default="emoji", description="Name in requests, and the prefix of the deployments' names.")
     source: str | None = Field(default=None, description="Shipped name, folder or hub id to load; else the id.")
+    on_demand: bool = Field(
+        default=False, description="Loaded when asked for, into stages that it shares with other such models."
+    )
     text_encoder: TextEncoderConfig = TextEncoderConfig()
     token_sampler: TokenSamplerConfig = TokenSamplerConfig()
     image_decoder: ImageDecoderConfig = ImageDecoderConfig()
@@ -261,7 +283,7 @@ class ModelConfig(Settings):
 
     def deployment_name(self, stage: str) -> str:
         """The name under which a Serve YAML overrides the stage's options."""
-        return f"{self.id}.{stage}"
+        return f"{ON_DEMAND if self.on_demand else self.id}.{stage}"
 
 
 class Limits(Settings):
@@ -442,6 +464,7 @@ class AppConfig(Settings):
         default=["dall-e-*", "gpt-image-*", "chatgpt-image-*"],
         description="Other names of the default model; `*` stands for any letters.",
     )
+    on_demand: OnDemandConfig = OnDemandConfig()
     strict_models: bool = Field(default=False, description="Take models by their ids alone, by no other name.")
     gateway: GatewayConfig = GatewayConfig()
     limits: Limits = Limits()
@@ -457,6 +480,8 @@ class AppConfig(Settings):
         twice = [model_id for model_id, count in Counter(ids).items() if count > 1]
         if twice:
             raise ValueError(f"two models have the id {twice[0]!r}")
+        if ON_DEMAND in ids and any(model.on_demand for model in self.models):
+            raise ValueError(f"a model has the id {ON_DEMAND!r}, which is that of the stages that models share")
         if self.default_model is not None and self.default_model not in ids:
             raise ValueError(f"default_model {self.default_model!r} is none of the models: {', '.join(ids)}")
         if self.limits.max_best_of > self.gateway.max_pending_images:

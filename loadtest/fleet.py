@@ -16,7 +16,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -79,6 +78,7 @@ class Setup:
     slots: int = 256
     seconds_an_image: float = 0.0
     images_in_flight: int = 10
+    images_per_call: int = 5
 
     def options(self) -> list[str]:
         """Those of the program that serves it."""
@@ -150,9 +150,9 @@ class Clients:
             connection.close()
 
 
-def cpu_seconds(root: int) -> Counter[str]:
+def cpu_seconds(root: int) -> dict[str, float]:
     """CPU seconds so far, by hop, of a service's processes and of this one."""
-    found = Counter({CLIENT: time.process_time()})
+    found = dict.fromkeys(COLUMNS, 0.0) | {CLIENT: time.process_time()}
     for process in psutil.Process(root).children(recursive=True):
         with contextlib.suppress(psutil.Error):
             times = process.cpu_times()
@@ -176,14 +176,14 @@ def measure(setup: Setup, way: Way, port: int, root: int, seconds: float) -> Mea
         before, cpu, began = clients.answered, cpu_seconds(root), time.monotonic()
         time.sleep(seconds)
         images = way.drawn * (clients.answered - before)
-        spent, elapsed = cpu_seconds(root) - cpu, time.monotonic() - began
+        after, elapsed = cpu_seconds(root), time.monotonic() - began
     return Measurement(
         setup=setup,
         way=way.name,
         drawn=way.drawn,
         clients=way.clients,
         images_per_second=images / elapsed,
-        cpu_ms={hop: 1000 * spent[hop] / max(images, 1) for hop in COLUMNS},
+        cpu_ms={hop: 1000 * (after[hop] - cpu[hop]) / max(images, 1) for hop in COLUMNS},
     )
 
 
@@ -200,6 +200,7 @@ def service(setup: Setup, recording: Path) -> Iterator[tuple[int, int]]:
 def plan(seconds_an_image: float) -> list[tuple[Setup, list[Way]]]:
     """What is measured: ways of asking, gateways, and samplers that take their time."""
     found: list[tuple[Setup, list[Way]]] = [(Setup(), WAYS)]
+    found.append((Setup(images_per_call=9), [NINE]))
     found += [(Setup(gateways=gateways), [NINE]) for gateways in (2, 4)]
     for samplers in (1, 2, 4, 8):
         slots = 8
@@ -211,10 +212,10 @@ def plan(seconds_an_image: float) -> list[tuple[Setup, list[Way]]]:
 
 def table(measurements: list[Measurement]) -> str:
     """As Markdown."""
-    head = ["asked", "gateways", "samplers", "images/s", *COLUMNS, "images/s a gateway core"]
+    head = ["asked", "a call", "gateways", "samplers", "images/s", *COLUMNS, "images/s a gateway core"]
     lines = [head, ["---"] * len(head)]
     for one in measurements:
-        replicas = [str(one.setup.gateways), str(one.setup.samplers)]
+        replicas = [str(one.setup.images_per_call), str(one.setup.gateways), str(one.setup.samplers)]
         costs = [f"{one.cpu_ms[hop]:.2f}" for hop in COLUMNS]
         rates = f"{one.images_per_second:.1f}", f"{one.images_per_gateway_core:.0f}"
         lines.append([one.way, *replicas, rates[0], *costs, rates[1]])

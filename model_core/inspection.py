@@ -19,7 +19,7 @@ import numpy as np
 from flax import traverse_util
 
 from model_core import bundles, codecs, families, scorers
-from model_core.errors import DalleServeError
+from model_core.errors import DalleServeError, ModelNotFound
 from model_core.sampler.rows import PARTS
 from model_core.weights import checkpoint
 
@@ -65,6 +65,23 @@ def memory_of(network: Any, config: Any, role: str, dtype: str = "float32") -> d
     if role == "sampler":
         found |= _kept_by_a_sampler(network, config, traverse_util.unflatten_dict(kept, sep="/"))
     return found
+
+
+def stage_bytes(stage: str, model: str, *, dtype: str = "float32", slots: int = 0, scorer: str | None = None) -> int:
+    """What a model's stage, by its name in settings, takes: its weights, and what a sampler keeps for each slot.
+
+    Raises:
+      DalleServeError: as `bundles.resolve`; or the model has no such part.
+    """
+    role = {"text_encoder": "text", "token_sampler": "sampler", "image_decoder": "codec", "clip_scorer": "scorer"}[
+        stage
+    ]
+    folder = getattr(bundles.resolve(model, scorer=scorer), role)
+    if folder is None:
+        raise ModelNotFound(f"{model} has no {role}.")
+    network = bundles.ROLES[role].of_folder(folder)
+    found = memory_of(network, network.read_config(folder), role, dtype)
+    return found["bytes"] + slots * (found.get("slot_bytes", 0) + found.get("text_bytes", 0))
 
 
 def describe_part(role: str, folder: Path, dtype: str = "float32", room: float = math.inf) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from deployments.api.reply_schemas import (
     Health,
     ImagesReply,
     KeyUsage,
+    Loading,
     Model,
     ModelList,
     PartialImage,
@@ -41,7 +42,7 @@ Json = dict[str, Any]
 
 FILE: Json = {"type": "string", "format": "binary"}
 REPLIES: tuple[type[BaseModel], ...] = (
-    ImagesReply, PartialImage, Completed, ErrorReply, Model, ModelList, KeyUsage, Health, Readiness, DemoReply,
+    ImagesReply, Loading, PartialImage, Completed, ErrorReply, Model, ModelList, KeyUsage, Health, Readiness, DemoReply,
     DemoVersion,
     File, FileList, FileDeleted, Batch, BatchList,
 )  # fmt: skip
@@ -220,7 +221,7 @@ def _operation(
 
 
 def _drawn() -> Json:
-    data = {"oneOf": [_ref(PartialImage), _ref(Completed), _ref(ErrorReply)]}
+    data = {"oneOf": [_ref(Loading), _ref(PartialImage), _ref(Completed), _ref(ErrorReply)]}
     event = {
         "type": "object",
         "properties": {

@@ -80,6 +80,15 @@ class ImagesReply(Told):
     data: list[ImageEntry]
 
 
+class Loading(Exact):
+    """An event: the model is not there yet, and the drawing begins once it is."""
+
+    type: Literal["image_generation.loading", "image_edit.loading"]
+    model: str
+    stages: list[str] = Field(description="Those of its stages that are still to come.")
+    created_at: int
+
+
 class PartialImage(Effective):
     """An event: a picture that is still being drawn."""
 

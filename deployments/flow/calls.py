@@ -8,6 +8,7 @@ a stage is the caller's fault, whatever its type.
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import ray
@@ -45,10 +46,37 @@ def put_once(value: Any) -> Any:
     return ray.put(value) if ray.is_initialized() else value
 
 
-async def wake(stage: Any) -> None:
-    """Brings a stage back where it has scaled to zero: asks Serve for one of its replicas, and leaves it alone."""
-    async with stage.choose_replica():
-        pass
+async def wake(stage: Any, timeout_s: float) -> None:
+    """Brings a stage back: one that has scaled to zero by asking Serve for a replica, one that is shared by loading it.
+
+    Raises:
+      TimeoutError: it is not there in time.
+    """
+    async with asyncio.timeout(timeout_s):
+        if isinstance(stage, OfModel):
+            await result(stage.load.remote())
+            return
+        async with stage.choose_replica():
+            pass
+
+
+class OfModel:
+    """The handle of a stage that several models share, for one of them: called as that of its own stage would be.
+
+    Args:
+      handle: of a deployment of `stages.on_demand.OnDemandStage`.
+    """
+
+    def __init__(self, handle: Any, model: str):
+        self._handle, self._model = handle, model
+
+    def options(self, **options: Any) -> "OfModel":
+        """The same with other options of Serve's."""
+        return OfModel(self._handle.options(**options), self._model)
+
+    def __getattr__(self, method: str) -> Any:
+        call = getattr(self._handle, method)
+        return SimpleNamespace(remote=lambda *args, **options: call.remote(self._model, *args, **options))
 
 
 async def retried(

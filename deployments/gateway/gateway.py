@@ -296,7 +296,7 @@ class Gateway:
                         self._count(caller, model, measured, item["usage"])
                         identifier = request.safety_identifier or request.user
                         item = item | ({"safety_identifier": identifier} if identifier else {})
-                    else:
+                    elif item["type"] != "loading":
                         measured.previewed()
                     yield item
 

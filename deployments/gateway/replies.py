@@ -67,7 +67,7 @@ def wire_reply(reply: dict[str, Any], response_format: str, publish: Publish | N
 
 def wire_event(event: Event, prefix: str) -> Event:
     """An event as HTTP callers get it; `prefix` is `image_generation` or `image_edit`."""
-    return _wire_image(event, True, None) | {"type": f"{prefix}.{event['type']}"}
+    return _wire_image(event, "image" in event, None) | {"type": f"{prefix}.{event['type']}"}
 
 
 def _wire_image(entry: dict[str, Any], with_file: bool, url: str | None) -> dict[str, Any]:

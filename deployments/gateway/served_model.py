@@ -8,7 +8,7 @@ import numpy as np
 
 from deployments.config import ModelConfig, TokenSamplerConfig
 from deployments.errors import InvalidSettings
-from deployments.flow.calls import finite, result, retried
+from deployments.flow.calls import OfModel, finite, result, retried
 from deployments.flow.pipeline import StagePipeline
 from model_core import bundles, codecs, families
 from model_core.errors import CorruptCheckpoint, InvalidValue
@@ -40,6 +40,8 @@ class ServedModel:
         self, config: ModelConfig, stages: Mapping[str, Any], images_in_flight: int, prompts_max_bytes: int = 0
     ):
         self.id = config.id
+        if config.on_demand:
+            stages = {name: OfModel(stage, config.id) for name, stage in stages.items()}
         self.bundle = bundles.resolve(config.location)
         try:
             Sampling(**self.bundle.sampling)
@@ -61,7 +63,7 @@ class ServedModel:
             config.id,
             images_per_call=config.token_sampler.images_per_call or _spread(images_in_flight, config.token_sampler),
             finished_together=config.image_decoder.batch_size,
-            sleepy=[name for name, stage in config.stages.items() if stage.min_replicas == 0],
+            sleepy=[name for name, stage in config.stages.items() if config.on_demand or stage.min_replicas == 0],
             unranked_if_scorer_down=config.unranked_if_scorer_down,
             prompts_max_bytes=prompts_max_bytes,
             batch_images=config.token_sampler.batch_images * config.token_sampler.max_replicas,

@@ -35,6 +35,8 @@ class InProcess:
 
     def __init__(self, config: AppConfig):
         _stand_in_for_replica()
+        own = [model.model_copy(update={"on_demand": False}) for model in config.models]  # here all stay
+        config = config.model_copy(update={"models": own})
         self._stages: dict[str, dict[str, Any]] = {
             model.id: {name: STAGES[name](model.location, stage) for name, stage in model.stages.items()}  # type: ignore[arg-type]  each has the settings of its own stage
             for model in config.models

@@ -18,6 +18,7 @@ import ray
 
 from deployments.telemetry.metrics import EnergyMetrics
 
+REPORTER = "energy"  # its thread
 EVERY_S = 10.0
 RAPL = Path("/sys/class/powercap")
 Joules = Callable[[], float]  # consumed since the last call, or since the meter was made
@@ -95,11 +96,12 @@ def _integrated(watts: Callable[[], float], clock: Callable[[], float]) -> Joule
 
 
 def report() -> None:
-    """Reports from this process while no other one of the node does; returns at once."""
-    meter = find_meter()
+    """Reports from this process while no other one of the node does; returns at once, also when called again."""
+    is_reporting = any(thread.name == REPORTER for thread in threading.enumerate())
+    meter = None if is_reporting else find_meter()
     if meter is not None and ray.is_initialized():
         node = ray.get_runtime_context().get_node_id()
-        threading.Thread(target=_report, args=(meter, node), name="energy", daemon=True).start()
+        threading.Thread(target=_report, args=(meter, node), name=REPORTER, daemon=True).start()
 
 
 def _report(meter: Meter, node: str) -> None:

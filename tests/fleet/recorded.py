@@ -8,6 +8,7 @@ sizes and types that it has. `python -m loadtest.fleet` drives it.
 
 import argparse
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -173,7 +174,7 @@ def main() -> None:
     from deployments import app
 
     app.STAGES.update(STAGES)  # pyright: ignore
-    with stoppable(), LocalService(config_of(asked), port=asked.port):
+    with stoppable(), LocalService(config_of(asked), port=asked.port), contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()
 
 

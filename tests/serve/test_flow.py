@@ -82,7 +82,7 @@ def test_a_stage_that_has_gone_away_is_woken(service: LocalService):
     handle = serve.run(Sleeper.bind(), name="sleepy", route_prefix=None)
     try:
         assert not states()
-        asyncio.run(asyncio.wait_for(wake(handle), 120))
+        asyncio.run(wake(handle, 120))
         assert states() == {"RUNNING": 1}
     finally:
         serve.delete("sleepy")

@@ -21,6 +21,8 @@ DOCUMENTS = [ROOT / name for name in ("README.md", "DESIGN.md", "CHANGELOG.md")]
 SETTINGS: dict[str, type[BaseModel]] = {
     "The service": config.AppConfig,
     "A model": config.ModelConfig,
+    "Models on demand": config.OnDemandConfig,
+    "A shared stage": config.SharedStageConfig,
     "Limits of a request": config.Limits,
     "Access": config.AccessConfig,
     "Safety": config.SafetyConfig,

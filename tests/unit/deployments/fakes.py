@@ -69,6 +69,7 @@ class FakeStage:
       options_given: by name, in all calls so far.
       delay_s: how long a call takes.
       responses: of all calls so far.
+      wakes: set once it is there, where it was away.
       most_running: how many calls ran at the same time.
     """
 
@@ -81,6 +82,7 @@ class FakeStage:
         self.delay_s = 0.0
         self.responses: list[FakeResponse | FakeStream] = []
         self.times_woken = 0
+        self.wakes: asyncio.Event | None = None
         self.running = 0
         self.most_running = 0
 
@@ -106,6 +108,8 @@ class FakeStage:
     @asynccontextmanager
     async def choose_replica(self) -> AsyncIterator[None]:
         self.times_woken += 1
+        if self.wakes is not None:
+            await self.wakes.wait()
         yield
 
     def options(self, *, stream: bool) -> "FakeStage":

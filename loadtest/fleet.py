@@ -200,9 +200,8 @@ def service(setup: Setup, recording: Path) -> Iterator[tuple[int, int]]:
 def plan(seconds_an_image: float) -> list[tuple[Setup, list[Way]]]:
     """What is measured: ways of asking, gateways, and samplers that take their time."""
     found: list[tuple[Setup, list[Way]]] = [(Setup(), WAYS)]
-    found.append((Setup(images_per_call=9), [NINE]))
     found += [(Setup(gateways=gateways), [NINE]) for gateways in (2, 4)]
-    for samplers in (1, 2, 4, 8):
+    for samplers in (1, 4):
         slots = 8
         enough = -(-3 * samplers * slots // 9)  # clients, so that slots never wait for them
         way = Way(name="n=9", fields=NINE.fields, drawn=9, clients=max(enough, 2))

@@ -119,8 +119,9 @@ class ImageRequest:
         images are checked there are none, for nobody has looked at them. Before anything is drawn, events of the type
         `loading` name the `stages` of the model that are still to come, where one has to wait for them.
         """
-        async for away in self._model.pipeline.waiting_for(self._time_left_s()):
-            yield {"type": "loading", "model": self._model.id, "stages": away, "created_at": int(time.time())}
+        async with aclosing(self._model.pipeline.waiting_for(self._time_left_s())) as waiting:
+            async for away in waiting:
+                yield {"type": "loading", "model": self._model.id, "stages": away, "created_at": int(time.time())}
         prepared = await self._prepare()
         first = 0 if prepared.repaint is None else int(prepared.repaint.any(axis=1).argmax())
         partial_images = 0 if self._check.is_on else self._request.partial_images

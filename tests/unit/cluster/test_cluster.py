@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ray._private.accelerators.tpu import TPUAcceleratorManager  # what `ray up`
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.serve.schema import ServeDeploySchema
 
+from cluster.check_image import copied_by, installs_of, stages_of
 from deployments.config import AppConfig, DeploymentConfig, TextEncoderConfig, TokenSamplerConfig
 from deployments.telemetry.metrics import PREFIX, EnergyMetrics, PipelineMetrics, RequestMetrics, SamplerMetrics
 from model_core.bench.models import SIZES
@@ -163,12 +165,16 @@ def test_ray_up_refuses_what_it_does_not_know():
 
 
 def test_the_image_copies_what_exists_and_never_runs_as_root():
-    text = (CLUSTER / "Dockerfile").read_text()
-    copied = [name for line in re.findall(r"^COPY (.*) \S+$", text, re.MULTILINE) for name in line.split()]
-    assert copied and all((ROOT / name).exists() for name in copied)
-    targets = dict(re.findall(r"^FROM base AS (\w+)\n(.*?)(?=^FROM|\Z)", text, re.M | re.S))
-    assert set(targets) == {"cpu", "gpu", "tpu"}
-    assert all(re.search(r"^USER 1000$", body, re.MULTILINE) for body in targets.values())
+    stages = stages_of((CLUSTER / "Dockerfile").read_text())
+    assert set(stages) == {"base", "cpu", "gpu", "tpu"}
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for target in ("cpu", "gpu", "tpu"):
+        copied = {name for names, _ in copied_by(stages[target]) for name in names}
+        assert copied and all((ROOT / name).exists() for name in copied)
+        assert stages[target].index("USER 1000") > max(n for n, line in enumerate(stages[target]) if "RUN" in line)
+        lock, own = installs_of(stages[target])
+        assert lock[-1] == "requirements.lock" and "--require-hashes" in lock and lock[-1] in copied
+        assert own[-1] == "." or own[-1].removeprefix(".[").removesuffix("]") in extras
 
 
 def test_the_dashboard_shows_every_metric_and_no_other_of_ours():

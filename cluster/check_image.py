@@ -23,7 +23,7 @@ ENVIRONMENT = "/opt/venv"
 UV = Path(sys.executable).with_name("uv")
 
 
-def stages_of(text: str) -> dict[str, list[str]]:
+def targets_of(text: str) -> dict[str, list[str]]:
     """Of each stage of a Dockerfile its instructions, with lines that go on put together."""
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     instructions = re.sub(r"\\\n\s*", "", "\n".join(lines)).splitlines()
@@ -80,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--install", metavar="TARGET", help="install this one really, instead of resolving all")
     target = parser.parse_args().install
-    stages = stages_of(DOCKERFILE.read_text())
+    stages = targets_of(DOCKERFILE.read_text())
     targets = [name for name in stages if name != "base"] if target is None else [target]
     for name in targets:
         check(name, stages[name], really=target is not None)

@@ -13,7 +13,7 @@ from ray._private.accelerators.tpu import TPUAcceleratorManager  # what `ray up`
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.serve.schema import ServeDeploySchema
 
-from cluster.check_image import copied_by, installs_of, stages_of
+from cluster.check_image import copied_by, installs_of, targets_of
 from deployments.config import AppConfig, DeploymentConfig, TextEncoderConfig, TokenSamplerConfig
 from deployments.telemetry.metrics import PREFIX, EnergyMetrics, PipelineMetrics, RequestMetrics, SamplerMetrics
 from model_core.bench.models import SIZES
@@ -165,7 +165,7 @@ def test_ray_up_refuses_what_it_does_not_know():
 
 
 def test_the_image_copies_what_exists_and_never_runs_as_root():
-    stages = stages_of((CLUSTER / "Dockerfile").read_text())
+    stages = targets_of((CLUSTER / "Dockerfile").read_text())
     assert set(stages) == {"base", "cpu", "gpu", "tpu"}
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for target in ("cpu", "gpu", "tpu"):

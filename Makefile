@@ -142,8 +142,9 @@ train-robustness: setup ## Kill training at random moments; train as two process
 
 .PHONY: chaos
 chaos: setup ## Kill, overload, update and leave the service while clients draw (half an hour; results in out/chaos.jsonl)
-	@$(PYTEST) -n0 -s tests/chaos --ignore tests/chaos/test_nodes.py --ignore tests/chaos/test_stopping.py --ignore tests/chaos/test_serve_command.py
+	@$(PYTEST) -n0 -s tests/chaos --ignore tests/chaos/test_nodes.py --ignore tests/chaos/test_stopping.py --ignore tests/chaos/test_serve_command.py --ignore tests/chaos/test_on_demand.py
 	@$(PYTEST) -n0 -s tests/chaos/test_stopping.py tests/chaos/test_serve_command.py
+	@$(PYTEST) -n0 -s tests/chaos/test_on_demand.py
 	@$(PYTEST) -n0 -s tests/chaos/test_nodes.py
 
 .PHONY: soak

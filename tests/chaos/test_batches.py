@@ -108,10 +108,48 @@ class Whole:
             time.sleep(0.1)
         self.started = descendants(self.process.pid) | {self.process.pid: "the service"}
 
+    def kill_one(self, deployment: str) -> None:
+        """One of its replicas, once there is one: the last killed may not be back."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not (pids := [pid for pid, args in descendants(self.process.pid).items() if _is_of(args, deployment)]):
+            assert time.monotonic() < deadline, f"{deployment} is not back"
+            time.sleep(0.2)  # between looks
+        kill(pids[0])
+
     def kill(self) -> None:
+        self.started |= descendants(self.process.pid)
         for pid in alive(self.started):
             os.kill(pid, 9)
         self.process.wait()
+
+
+def _is_of(command: str, deployment: str) -> bool:
+    return command.startswith("ray::") and deployment in command
+
+
+def test_gateways_and_what_they_share_die_in_the_middle_of_a_batch(
+    own_home: None, config: AppConfig, tmp_path: Path, note: Callable[..., None]
+):
+    """Each line is answered once, with the picture of its seed."""
+    gateway = config.gateway.model_copy(update={"min_replicas": 2, "max_replicas": 2})
+    began = time.monotonic()
+    whole = Whole(config.model_copy(update={"gateway": gateway}), tmp_path / "service")
+    try:
+        with client_of(f"http://127.0.0.1:{whole.port}") as client:
+            batch = begin(client)
+            for share, deployments in ((0.1, ["commons"]), (0.3, ["gateway"]), (0.6, ["commons", "gateway"])):
+                until(client, batch, drawn(int(share * LINES)))
+                for deployment in deployments:
+                    whole.kill_one(deployment)
+            found = pictures(client, batch)
+            counts = client.batches.retrieve(batch).request_counts
+    finally:
+        whole.kill()
+    assert counts is not None and (counts.completed, counts.failed, counts.total) == (LINES, 0, LINES)
+    by_seed = {SEEDS[number % len(SEEDS)]: picture for number, picture in enumerate(found)}
+    assert found == [by_seed[SEEDS[number % len(SEEDS)]] for number in range(LINES)]
+    assert len(set(found)) == len(SEEDS)
+    note(killed="commons, a gateway, then both", lines=LINES, seconds=round(time.monotonic() - began, 1))
 
 
 def test_a_batch_outlives_its_database_and_a_restart_of_everything(

@@ -1,9 +1,10 @@
-"""Two nodes with a sampler each: replicas spread, and a node that dies takes no picture with it.
+"""Two nodes with a sampler each: replicas spread, and a node that dies, or is drained, takes no picture with it.
 
 Has a cluster of its own, so it runs in a process of its own: `make chaos` sees to that.
 """
 
 import secrets
+import subprocess
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -57,6 +58,13 @@ def places() -> set[str]:
     return {replica["node_id"] for replica in deployments[STAGE]["replicas"] if replica["state"] == "RUNNING"}
 
 
+def wait_for_places(wanted: set[str]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while (found := places()) != wanted:
+        assert time.monotonic() < deadline, f"samplers are on {found}, not on {wanted}"
+        time.sleep(0.5)
+
+
 def test_a_node_dies(two_nodes: tuple[str, Cluster, list[Any]], note: Callable[..., None]):
     url, cluster, nodes = two_nodes
     assert places() == {node.node_id for node in nodes}
@@ -71,10 +79,8 @@ def test_a_node_dies(two_nodes: tuple[str, Cluster, list[Any]], note: Callable[.
     longest = max(answer.seconds for answer in load.answers)
     assert all(answer.picture == sketchbook[answer.seed] for answer in load.answers)
     new_node = cluster.add_node(num_cpus=1, resources={"sampler": 1})
-    added, deadline = time.monotonic(), time.monotonic() + PATIENCE_S
-    while places() != {nodes[1].node_id, new_node.node_id}:
-        assert time.monotonic() < deadline, "no sampler on the new node"
-        time.sleep(0.5)
+    added = time.monotonic()
+    wait_for_places({nodes[1].node_id, new_node.node_id})
     note(
         requests=len(load.answers),
         broken=broken,
@@ -82,4 +88,28 @@ def test_a_node_dies(two_nodes: tuple[str, Cluster, list[Any]], note: Callable[.
         longest_s=round(longest, 1),
         new_node_used_after_s=round(time.monotonic() - added, 1),
     )
+    assert broken == []
+
+
+def test_a_node_is_drained(two_nodes: tuple[str, Cluster, list[Any]], note: Callable[..., None]):
+    """As before it is taken away: a sampler elsewhere first, then its own ends what it draws; nobody notices."""
+    url, cluster, _ = two_nodes
+    before = places()
+    leaving = next(node for node in cluster.worker_nodes if node.node_id in before)
+    sketchbook = Sketchbook.draw(url)
+    new_node = cluster.add_node(num_cpus=1, resources={"sampler": 1})
+    drain = ["ray", "drain-node", "--address", cluster.address, "--node-id", leaving.node_id]
+    drain += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "a test"]
+    with Load(url) as load:
+        load.wait_for_answers(6)
+        drained = time.monotonic()
+        subprocess.run([*drain, "--deadline-remaining-seconds", str(int(PATIENCE_S))], check=True, capture_output=True)
+        wait_for_places(before - {leaving.node_id} | {new_node.node_id})
+        moved_s = time.monotonic() - drained
+        cluster.remove_node(leaving)
+        load.wait_for_answers(8, begun_after=time.monotonic())
+    assert all(answer.picture == sketchbook[answer.seed] for answer in load.answers)
+    broken = [why for answer in load.answers for why in answer.breaks]
+    longest = max(answer.seconds for answer in load.answers)
+    note(requests=len(load.answers), broken=broken, moved_s=round(moved_s, 1), longest_s=round(longest, 1))
     assert broken == []

@@ -167,8 +167,19 @@ def hop_of(title: str) -> str:
     return next((hop for words, hop in HOPS.items() if words in title), REST)
 
 
-def measure(setup: Setup, way: Way, port: int, root: int, seconds: float) -> Measurement:
-    """Asks for so many seconds, when all is warm."""
+def idle_rates(root: int, seconds: float) -> dict[str, float]:
+    """CPU seconds a second, by hop, that a service takes while nobody asks: its health checks and metrics."""
+    before, began = cpu_seconds(root), time.monotonic()
+    time.sleep(seconds)
+    after, elapsed = cpu_seconds(root), time.monotonic() - began
+    return {hop: (after[hop] - before[hop]) / elapsed for hop in COLUMNS}
+
+
+def measure(
+    setup: Setup, way: Way, port: int, root: int, seconds: float, idle: dict[str, float] | None = None
+) -> Measurement:
+    """Asks for so many seconds, when all is warm; what an idle service takes as well is taken off."""
+    idle = idle or dict.fromkeys(COLUMNS, 0.0)
     with Clients(port, way) as clients:
         time.sleep(WARM_UP_S)
         while not clients.answered:
@@ -183,7 +194,7 @@ def measure(setup: Setup, way: Way, port: int, root: int, seconds: float) -> Mea
         drawn=way.drawn,
         clients=way.clients,
         images_per_second=images / elapsed,
-        cpu_ms={hop: 1000 * (after[hop] - cpu[hop]) / max(images, 1) for hop in COLUMNS},
+        cpu_ms={hop: 1000 * max(after[hop] - cpu[hop] - idle[hop] * elapsed, 0.0) / max(images, 1) for hop in COLUMNS},
     )
 
 
@@ -239,7 +250,9 @@ def main() -> None:
     measured: list[Measurement] = []
     for setup, ways in plan(asked.seconds_an_image)[: asked.only]:
         with service(setup, asked.out / "recording.npz") as (port, root):
-            measured += [measure(setup, way, port, root, asked.seconds) for way in ways]
+            measure(setup, ways[0], port, root, 1.0)  # so that all is imported and connected
+            idle = idle_rates(root, asked.seconds)
+            measured += [measure(setup, way, port, root, asked.seconds, idle) for way in ways]
         print(table(measured[-len(ways) :]), flush=True)
         (asked.out / "fleet.json").write_text(json.dumps([asdict(one) for one in measured], indent=2))
     print(table(measured))

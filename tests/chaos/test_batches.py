@@ -7,15 +7,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median, quantiles
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
 from deployments.config import AppConfig
 from deployments.host import free_port
 from deployments.local import START_TIMEOUT_S, LocalService
-from tests.chaos.clients import GENERATIONS, PATIENCE_S, SEEDS, Sketchbook, fields_of
+from tests.chaos.clients import GENERATIONS, NO_STORE, PATIENCE_S, SEEDS, Sketchbook, fields_of
+from tests.chaos.conftest import MODEL
 from tests.chaos.test_kills import KILLS, living
 from tests.postgres import Server, postgres
 from tests.serve.conftest import kill
@@ -85,6 +88,41 @@ def test_a_gateway_that_dies_loses_nothing_of_a_batch(
         found = pictures(client, batch)
     assert found == [sketchbook[SEEDS[number % len(SEEDS)]] for number in range(LINES)]
     note(killed="gateway", kills=KILLS, lines=LINES, seconds=round(time.monotonic() - began, 1))
+
+
+def test_who_waits_himself_hardly_notices_a_batch(service: LocalService, note: Callable[..., None]):
+    """Latencies of single requests, in turns: nothing else, beside a batch, nothing else again."""
+    count = int(os.environ.get("CHAOS_REQUESTS", "10"))
+
+    def latencies(http: httpx.Client) -> list[float]:
+        found = []
+        for number in range(count):
+            began = time.monotonic()
+            http.post(GENERATIONS, json=fields_of(SEEDS[number % len(SEEDS)])).raise_for_status()
+            found.append(time.monotonic() - began)
+        return found
+
+    with (
+        client_of(service.url) as client,
+        httpx.Client(base_url=service.url, timeout=PATIENCE_S, headers=NO_STORE) as http,
+    ):
+        latencies(http)
+        idle = latencies(http)
+        batch = begin(client)
+        until(client, batch, drawn(1))
+        beside = latencies(http)
+        was_full = client.batches.retrieve(batch).status == "in_progress"
+        client.batches.cancel(batch)
+        until(client, batch, lambda batch: batch.status == "cancelled")
+        idle += latencies(http)
+    note(
+        model=MODEL or "tiny",
+        idle_median_s=round(median(idle), 3),
+        idle_p95_s=round(quantiles(idle, n=20)[-1], 3),
+        beside_median_s=round(median(beside), 3),
+        beside_p95_s=round(quantiles(beside, n=20)[-1], 3),
+        batch_was_under_way=was_full,
+    )
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """One stage of several models, a few of which are loaded at a time: the stage of each is what it would be by itself."""
 
-import gc
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -82,8 +81,6 @@ class OnDemandStage:
 
 
 def _unload(stage: Any) -> None:
-    """Ends a stage's threads, and frees its memory at once: queues of calls are held by nothing but themselves."""
+    """Ends a stage's threads."""
     if end := getattr(stage, "__del__", None):
         end()
-    del stage
-    gc.collect()

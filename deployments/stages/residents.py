@@ -4,6 +4,7 @@ What is in use stays. Where that leaves no room, who waits for something else ge
 """
 
 import asyncio
+import gc
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -124,6 +125,7 @@ class Residents(Generic[Thing]):
                     thing = self._there.pop(name).thing
                     await asyncio.to_thread(self._unload, thing)
                     del thing
+                    await asyncio.to_thread(gc.collect)  # what holds itself, as queues of calls do
                 if not idle:
                     self._changed.clear()
                     await self._changed.wait()

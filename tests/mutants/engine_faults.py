@@ -31,7 +31,7 @@ ENGINE_FAULTS = [
     Fault(ENGINE, "if self._failure or self._is_closed:\n                raise", "if False:\n                raise",
           of_engine),
     Fault(ENGINE, "is given up\")\n            self.cancel(sequence)", "is given up\")", of_engine),
-    Fault(ENGINE, "            self._steps_since_pause = 0", "            pass", of_engine),
+    Fault(ENGINE, "            self._codes_since_pause = 0", "            pass", of_engine),
     Fault(ENGINE, "(is_drawing and self._rows.runs_ahead)", "0", of_engine),
     Fault(ENGINE, "str(error) if isinstance(error, NotFinite) else", "", of_engine),
     Fault(ROWS, "if (codes[row, before:position] == NOT_FINITE).any():", "if False:", of_rows),

@@ -144,7 +144,6 @@ FAULTS = [
     Fault(FLIGHT, "_internal_request_id=str(uuid.uuid4()), ", "", of_flight),
     Fault(RESULTS, '"scope": "" if config.cache.results_across_keys else scope', '"scope": ""', of_results),
     Fault(RESULTS, "else _digest(upload.mask)", 'else ""', of_results),
-    Fault(RESULTS, '"kind": type(request).__name__,', "", of_results),
     # Whose work waits
     Fault(WAITING, "self._gave_way.popleft() if self._gave_way else", "", of_waiting),
     Fault(WAITING, "self._gave_way.remove(sequence)\n            self.end(sequence)", "self._gave_way.remove(sequence)",

@@ -41,7 +41,7 @@ ENGINE_FAULTS = [
     Fault(ROWS, "sequence.parked = []", "pass", of_giving_way),
     Fault(LOOP, "drawn = jnp.where(jnp.isnan(margin), NOT_FINITE, drawn)", "drawn = drawn", of_rows),
     Fault(LOOP, "jnp.where(is_free, drawn, given)", "drawn", of_loop),
-    Fault(LOOP, "is_free & (margin < NEAR_TIE)", "is_free", of_loop),
-    Fault(LOOP, "jnp.minimum(drawing.position, last)", "drawing.position", of_loop),
-    Fault(LOOP, "read >> 1", "read // 4", of_loop),
+    Fault(LOOP, "is_free & is_final & (margin < NEAR_TIE)", "is_free & is_final", of_loop),
+    Fault(LOOP, "jnp.minimum(drawing.position, length - window)", "drawing.position", of_loop),
+    Fault(LOOP, "read[:, :-1] >> 1", "read[:, :-1] // 4", of_loop),
 ]  # fmt: skip

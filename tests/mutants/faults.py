@@ -68,7 +68,13 @@ FAULTS = [
     Fault(LIKELIEST, "(reached < target))", "(reached <= target))", of_likeliest),
     Fault(LIKELIEST, "jnp.arange(values.shape[-1]) < top_k", "jnp.arange(values.shape[-1]) <= top_k", of_likeliest),
     Fault(LIKELIEST, "<= edge_id", "< edge_id", of_likeliest),
-    Fault(LIKELIEST, "chosen.sum(-1, keepdims=True) >= limit", "chosen.sum(-1, keepdims=True) > limit", of_likeliest),
+    Fault(
+        LIKELIEST,
+        "chosen.sum(-1, keepdims=True) >= limit",
+        "chosen.sum(-1, keepdims=True) > limit",
+        of_likeliest,
+        explanation="the edge is one key lower, and no room is left for it: the same ids, found by the dearer way",
+    ),
     Fault(LIKELIEST, "(_rank(keys == last) < room)", "(_rank(keys == last) <= room)", of_likeliest),
     Fault(LIKELIEST, "bits & sign, ~bits", "bits & sign, bits", of_likeliest),
     Fault(LIKELIEST, "jnp.where(values == 0, 0.0, values)", "values", of_likeliest),
@@ -140,7 +146,6 @@ FAULTS = [
     Fault(FLIGHT, "_internal_request_id=str(uuid.uuid4()), ", "", of_flight),
     Fault(RESULTS, '"scope": "" if config.cache.results_across_keys else scope', '"scope": ""', of_results),
     Fault(RESULTS, "else _digest(upload.mask)", 'else ""', of_results),
-    Fault(RESULTS, '"kind": type(request).__name__,', "", of_results),
     # Whose work waits
     Fault(WAITING, "self._gave_way.popleft() if self._gave_way else", "", of_waiting),
     Fault(WAITING, "self._gave_way.remove(sequence)\n            self.end(sequence)", "self._gave_way.remove(sequence)",

@@ -3,6 +3,7 @@
 Has a service of its own, so it runs in a process of its own: `make chaos` sees to that.
 """
 
+import base64
 import json
 import shutil
 import threading
@@ -18,6 +19,7 @@ from deployments.config import AppConfig
 from deployments.host import free_port
 from deployments.local import LocalService
 from model_core.inspection import stage_bytes
+from model_core.pictures.images import read_image
 from tests.chaos.clients import GENERATIONS, NO_STORE, PATIENCE_S
 from tests.chaos.conftest import HEALTH
 
@@ -50,10 +52,11 @@ def url(own_home: None, tiny_model: Path, tmp_path_factory: pytest.TempPathFacto
         yield service.url
 
 
-def draw(http: httpx.Client, model: str, seed: int = 3, n: int = 1) -> list[str]:
+def draw(http: httpx.Client, model: str, seed: int = 3, n: int = 1) -> list[list[int]]:
+    """The pixels, for the files name the model."""
     fields = {"prompt": "an avocado", "seed": seed, "n": n, "model": model, "response_format": "b64_json"}
     reply = http.post(GENERATIONS, json=fields).raise_for_status().json()
-    return [image["b64_json"] for image in reply["data"]]
+    return [read_image(base64.b64decode(image["b64_json"])).tolist() for image in reply["data"]]
 
 
 def stream(http: httpx.Client, model: str) -> list[str]:
@@ -79,7 +82,7 @@ def test_models_take_turns_and_draw_what_they_draw_alone(url: str, note: Callabl
 
 def test_both_at_once_are_both_served_whole(url: str, note: Callable[..., None]):
     """Each needs the other's room all the time; no picture is broken off, and none waits for ever."""
-    pictures: dict[str, list[list[str]]] = {"one": [], "two": []}
+    pictures: dict[str, list[list[list[int]]]] = {"one": [], "two": []}
     errors: list[BaseException] = []
 
     def ask(model: str) -> None:

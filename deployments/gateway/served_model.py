@@ -141,8 +141,11 @@ class ServedModel:
 
 
 def _spread(images_in_flight: int, sampler: TokenSamplerConfig) -> int:
-    """Images for one call: of what a request has in flight something for each replica, and twice if there is one."""
-    return max(1, images_in_flight // max(2, sampler.max_replicas))
+    """Images for one call: of what a request has in flight something for each replica, twice if there is one.
+
+    Where a replica has many slots, an eighth of them is drawn together as soon as one alone.
+    """
+    return max(1, images_in_flight // max(2, sampler.max_replicas), sampler.slots // 8)
 
 
 def _files_of(bundle: bundles.Bundle) -> list[tuple[str, int, int]]:

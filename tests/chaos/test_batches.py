@@ -90,7 +90,7 @@ def test_a_gateway_that_dies_loses_nothing_of_a_batch(
     note(killed="gateway", kills=KILLS, lines=LINES, seconds=round(time.monotonic() - began, 1))
 
 
-def test_who_waits_himself_hardly_notices_a_batch(service: LocalService, note: Callable[..., None]):
+def test_requests_beside_a_batch(service: LocalService, note: Callable[..., None]):
     """Latencies of single requests, in turns: nothing else, beside a batch, nothing else again."""
     count = int(os.environ.get("CHAOS_REQUESTS", "10"))
 
@@ -166,12 +166,13 @@ def _is_of(command: str, deployment: str) -> bool:
 
 
 def test_gateways_and_what_they_share_die_in_the_middle_of_a_batch(
-    own_home: None, config: AppConfig, tmp_path: Path, note: Callable[..., None]
+    own_home: None, config: AppConfig, store: Server, tmp_path: Path, note: Callable[..., None]
 ):
     """Each line is answered once, with the picture of its seed."""
     gateway = config.gateway.model_copy(update={"min_replicas": 2, "max_replicas": 2})
+    kept = config.batches.model_copy(update={"database": store.url})
     began = time.monotonic()
-    whole = Whole(config.model_copy(update={"gateway": gateway}), tmp_path / "service")
+    whole = Whole(config.model_copy(update={"gateway": gateway, "batches": kept}), tmp_path / "service")
     try:
         with client_of(f"http://127.0.0.1:{whole.port}") as client:
             batch = begin(client)

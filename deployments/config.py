@@ -162,7 +162,7 @@ class TokenSamplerConfig(DeploymentConfig):
     images_per_call: int | None = Field(
         default=None,
         ge=1,
-        description="Images of a request that one call has one replica draw: many cost less; else by replicas and slots.",
+        description="Images of a request that one call has one replica draw: many cost less; else by replicas, slots.",
     )
     codes_per_advance: int = Field(
         default=16, ge=1, description="Codes drawn between two moments at which images come, go and are shown."

@@ -7,7 +7,6 @@ import pytest
 from model_core import families
 from tests.parity.comparisons import Comparison, compare_dalle_bart, compare_pipeline
 
-
 NAMES = ("dalle-tiny", "dalle-tiny-unscanned", "dalle-tiny-fp16", "pipeline")
 OFTEN = {("dalle-tiny", 8), ("dalle-tiny-unscanned", 3), ("pipeline", 3)}
 

@@ -23,6 +23,25 @@ def test_every_stage_of_every_model_is_a_deployment_of_its_own():
     ]
 
 
+def test_models_on_demand_share_the_stages_that_they_have():
+    models = [
+        ModelConfig(id="emoji"),
+        ModelConfig(id="one", on_demand=True, clip_scorer=None),
+        ModelConfig(id="two", on_demand=True),
+    ]
+    config = AppConfig.model_validate({"models": models, "on_demand": {"clip_scorer": {"max_memory_bytes": 1000}}})
+    built = graph_of(build_app(config), name="dalle-serve")
+    shared = {one.name: one for one in built.deployments if one.name.startswith("on_demand.")}
+    stages = {"text_encoder", "token_sampler", "image_decoder", "clip_scorer"}
+    assert shared.keys() == {f"on_demand.{name}" for name in stages}
+    assert len(built.deployments) == 1 + 4 + 4
+    _, name, parts, room = shared["on_demand.clip_scorer"].init_args
+    assert (name, set(parts), room) == ("clip_scorer", {"two"}, 1000)
+    assert set(shared["on_demand.token_sampler"].init_args[2]) == {"one", "two"}
+    with pytest.raises(ValueError, match="on_demand"):
+        AppConfig(models=[ModelConfig(id="on_demand"), ModelConfig(id="two", on_demand=True)])
+
+
 def test_a_stages_settings_reach_its_deployment():
     model = ModelConfig.model_validate({"token_sampler": {"max_replicas": 3, "num_gpus": 1, "slots": 2}})
     built = graph_of(build_app(AppConfig(models=[model])), name="dalle-serve")

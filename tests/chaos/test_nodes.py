@@ -5,6 +5,7 @@ Has a cluster of its own, so it runs in a process of its own: `make chaos` sees 
 
 import secrets
 import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -99,7 +100,14 @@ def test_a_node_is_drained(two_nodes: tuple[str, Cluster, list[Any]], note: Call
     leaving = next(node for node in cluster.worker_nodes if node.node_id in before)
     sketchbook = Sketchbook.draw(url)
     new_node = cluster.add_node(num_cpus=1, resources={"sampler": 1})
-    drain = ["ray", "drain-node", "--address", cluster.address, "--node-id", leaving.node_id]
+    drain = [
+        Path(sys.executable).with_name("ray"),
+        "drain-node",
+        "--address",
+        cluster.address,
+        "--node-id",
+        leaving.node_id,
+    ]
     drain += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "a test"]
     with Load(url) as load:
         load.wait_for_answers(6)

@@ -27,13 +27,22 @@ from deployments.gateway.image_request import ImageRequest
 from deployments.gateway.image_store import ImageStore
 from deployments.gateway.prompt_policy import PromptPolicy
 from deployments.gateway.quotas import Quotas
+from deployments.gateway.refine_request import RefineRequest
 from deployments.gateway.replies import Event, completed_events
 from deployments.gateway.served_model import ServedModel
 from deployments.gateway.settings import changed
 from deployments.gateway.translation import Translator
 from deployments.gateway.usage import USAGE_COUNTS, Usage
 from deployments.requests.parsing import parse
-from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, Upload, VariationRequest
+from deployments.requests.schemas import (
+    REFINE,
+    REFINING,
+    DrawingRequest,
+    EditRequest,
+    GenerationRequest,
+    Upload,
+    VariationRequest,
+)
 from deployments.telemetry import degraded
 from deployments.telemetry.metrics import MeasuredRequest, RequestMetrics
 from model_core.cache import cache_folder
@@ -84,7 +93,8 @@ class Gateway:
         self.quotas = Quotas(self._commons)
         self._usage = Usage(self._commons)
         self._metrics = RequestMetrics()
-        self._admission = Admission(*_bounds(config))
+        steps = {model.id: model.refiner.max_pending_steps for model in config.models if model.refiner}
+        self._admission = Admission(*_bounds(config), max_pending_steps=steps)
         self._answers = Answers(self._commons, self._admission)
         self._started = int(time.time())
         self._given = config  # what a `user_config` is laid over
@@ -198,7 +208,9 @@ class Gateway:
           ModelNotFound: there is none of that name.
         """
         limits = {"max_n": self.config.limits.max_n, "max_best_of": self.config.limits.max_best_of}
-        return self._model(name).describe(self._started, OWNER) | limits
+        model, refines = self._meant(name)
+        described = model.describe(self._started, OWNER) | limits
+        return described | {"id": described["refined_by"], "refined_by": None} if refines else described
 
     async def usage(self, caller: Caller) -> dict[str, Any]:
         """What the caller's key has had, all gateways together, and what it may have just now."""
@@ -226,7 +238,7 @@ class Gateway:
         Raises:
           ModelNotFound: there is none of that name.
         """
-        path = self._model(name).bundle.card
+        path = self._meant(name)[0].bundle.card
         return None if path is None else await asyncio.to_thread(path.read_text, "utf-8", "replace")
 
     async def readiness(self) -> dict[str, Any]:
@@ -247,7 +259,8 @@ class Gateway:
             with suppress(UrlsUnavailable):
                 await asyncio.to_thread(self.images.check)
         state = {
-            "ready": set(states.values()) == {"ready"} and not self._admission.is_closed,
+            "ready": all(state == "ready" for stage, state in states.items() if stage != "refiner")
+            and not self._admission.is_closed,
             "model": model.id,
             "stages": states,
             "pending_images": self._admission.pending_images,
@@ -267,7 +280,7 @@ class Gateway:
     async def drain(self) -> None:
         """Lets nobody in from now on, says so to who asks for readiness, and returns when all who are in are served."""
         self._admission.close()
-        while self._admission.pending_images:
+        while not self._admission.is_idle:
             await asyncio.sleep(DRAIN_POLL_S)
 
     @contextmanager
@@ -275,11 +288,15 @@ class Gateway:
         """Counts how the request ends, and logs what was drawn."""
         started = time.monotonic()
         with self._metrics.request(stream=request.stream) as measured:
-            model = self._model(request.model)
-            measured.model, measured.key = model.id, caller.name
+            model, refines = self._meant(request.model)
+            measured.model, measured.key = model.id + (REFINE if refines else ""), caller.name
             yield measured, model
             measured.cache = caller.cache
-        facts = {"model": model.id, "num_drawn": measured.num_drawn, "seconds": round(time.monotonic() - started, 3)}
+        facts = {
+            "model": measured.model,
+            "num_drawn": measured.num_drawn,
+            "seconds": round(time.monotonic() - started, 3),
+        }
         logger.info("drew images %s", facts, extra=facts)
 
     async def _answer(
@@ -317,12 +334,16 @@ class Gateway:
     async def _asked(self, request: DrawingRequest, upload: Upload | None, model: ServedModel, caller: Caller) -> Asked:
         if request.num_drawn > request.n and not model.ranks_images:
             raise InvalidValue(f"{model.id} is served without a scorer to choose by: leave best_of out.", "best_of")
-        self._policy.check(request.prompt)
+        _, refines = self._meant(request.model)
+        if not refines and (wrong := sorted(REFINING & request.model_fields_set)):
+            raise InvalidValue(f"{wrong[0]} goes with models that refine alone, such as {model.id}{REFINE}.", wrong[0])
+        for text in (request.prompt, *(prompt.text for prompt in getattr(request, "prompts", None) or ())):
+            self._policy.check(text)
         translated, warning = await self._translator.translate(request)
         if translated is not request:
             self._policy.check(translated.prompt)
         is_batch = caller.asks_for_batch(request.priority)
-        image_request = ImageRequest(
+        image_request = (RefineRequest if refines else ImageRequest)(
             translated,
             upload,
             model,
@@ -338,9 +359,20 @@ class Gateway:
             image_request=image_request,
             caller=caller,
             is_batch=is_batch,
-            model=model.fingerprint,
+            model=model.fingerprint + (REFINE if refines else ""),
             config=self.config,
         )
+
+    def _meant(self, name: str | None) -> tuple[ServedModel, bool]:
+        """The model of that name, and whether its refiner is meant."""
+        if name is None or not name.endswith(REFINE):
+            return self._model(name), False
+        model = self._model(name.removesuffix(REFINE))
+        if model.refiner is None:
+            raise ModelNotFound(
+                f"{model.id} is served without a refiner. The operator may give it one (refiner: {{}})."
+            )
+        return model, True
 
     def _model(self, name: str | None) -> ServedModel:
         if not name or (name not in self._models and self._is_alias(name)):

@@ -10,9 +10,12 @@ from deployments.config import ModelConfig
 from deployments.errors import InvalidSettings
 from deployments.flow.calls import finite, result, retried
 from deployments.flow.pipeline import StagePipeline
+from deployments.flow.refinement import RefinerPipeline
+from deployments.requests.schemas import REFINE
 from model_core import bundles, codecs, families
-from model_core.errors import CorruptCheckpoint, InvalidValue
+from model_core.errors import CorruptCheckpoint, InvalidValue, UnsupportedConfig
 from model_core.families.conditions import common_grid
+from model_core.refine.values import grid_of
 from model_core.sampler.sequence import Sampling
 
 DECODERS = 2  # uploads decoded at a time: each may take a hundred MB while it is
@@ -25,6 +28,7 @@ class ServedModel:
       vocabulary: the words that it was taught, where its card says so.
       decoding_uploads: to be held while an upload is decoded.
       sampling: how its images are drawn where a request does not say; may be replaced by another.
+      refiner: what refines its pictures; None where nothing does.
       can_be_guided: whether it was trained with a text that says nothing, for guidance to lead away from.
 
     Args:
@@ -33,7 +37,7 @@ class ServedModel:
 
     Raises:
       ModelNotFound, CorruptCheckpoint: its files are not there, or not whole.
-      InvalidSettings: its `sampling` makes no sense.
+      InvalidSettings: its `sampling` makes no sense, or its pictures cannot be refined as the settings have it.
     """
 
     def __init__(
@@ -59,15 +63,29 @@ class ServedModel:
             self.grid,
             images_in_flight,
             config.id,
-            sleepy=[name for name, stage in config.stages.items() if stage.min_replicas == 0],
+            sleepy=[name for name, stage in config.stages.items() if stage.min_replicas == 0 and name != "refiner"],
             unranked_if_scorer_down=config.unranked_if_scorer_down,
             prompts_max_bytes=prompts_max_bytes,
             batch_images=config.token_sampler.batch_images * config.token_sampler.max_replicas,
         )
+        self.refiner = self._refiner(config, stages)
         self.decoding_uploads = asyncio.Semaphore(DECODERS)
         self._fingerprint = f"{config.model_dump_json(exclude={'sampling'})} {_files_of(self.bundle)}"
         self.vocabulary = self.bundle.vocabulary
         self._scorer = stages.get("clip_scorer")
+
+    def _refiner(self, config: ModelConfig, stages: Mapping[str, Any]) -> RefinerPipeline | None:
+        """What refines its pictures, where the settings have it."""
+        if config.refiner is None:
+            return None
+        codec = codecs.read_config(self.bundle.codec)
+        try:
+            codecs.require_vectors(self.bundle.codec)
+            for size in config.refiner.shapes:
+                grid_of(size, codec)
+        except (UnsupportedConfig, InvalidValue) as error:
+            raise InvalidSettings(f"refiner of {config.id}: {error}") from None
+        return RefinerPipeline(stages["refiner"], config.refiner, codec.size, config.id)
 
     @property
     def fingerprint(self) -> str:
@@ -132,6 +150,7 @@ class ServedModel:
             "known_ways": list(self.bundle.known_ways),
             "sampling": dict(self.sampling),
             "ranges": dict(self.bundle.ranges),
+            "refined_by": None if self.refiner is None else f"{self.id}{REFINE}",
         }
 
 

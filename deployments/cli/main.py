@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import model_core.shipped.cli  # noqa: F401  adds its commands to those of training
-from deployments.cli import batch, bench, convert, doctor, generate, mcp_server, models, plan, serve
+from deployments.cli import batch, bench, convert, doctor, generate, mcp_server, models, plan, refine, serve
 from deployments.cli.terminal import ExplainingGroup
 from model_core.shipped.evaluation.cli import evaluate
 from model_core.training.cli import app as train_app
@@ -39,6 +39,7 @@ def main(
 
 app.command("serve")(serve.serve)
 app.command("generate")(generate.generate)
+app.command("refine")(refine.refine)
 app.command("demo")(serve.demo)
 app.command("batch")(batch.batch)
 app.command("convert")(convert.convert)

@@ -138,6 +138,6 @@ async def deadline(timeout_s: float) -> AsyncIterator[Callable[[], float]]:
             yield lambda: end - loop.time()
     except TimeoutError as error:
         raise DeadlineExceeded(
-            f"The request took longer than {timeout_s:g} s and was stopped. Ask for fewer images (n, best_of) or steps, "
-            "or raise the gateway's request_timeout_s."
+            f"The request took longer than {timeout_s:g} s and was stopped. Ask for less (n, best_of, steps), or raise "
+            "the gateway's request_timeout_s."
         ) from error

@@ -40,6 +40,7 @@ from deployments.requests.schemas import (
     DrawingRequest,
     EditRequest,
     GenerationRequest,
+    RefinableRequest,
     Upload,
     VariationRequest,
 )
@@ -93,7 +94,9 @@ class Gateway:
         self.quotas = Quotas(self._commons)
         self._usage = Usage(self._commons)
         self._metrics = RequestMetrics()
-        steps = {model.id: model.refiner.max_pending_steps for model in config.models if model.refiner}
+        refiners = [model.refining() for model in self._models.values() if model.refiner]
+        self._models |= {model.id: model for model in refiners}
+        steps = {model.id: model.refiner.config.max_pending_steps for model in refiners if model.refiner}
         self._admission = Admission(*_bounds(config), max_pending_steps=steps)
         self._answers = Answers(self._commons, self._admission)
         self._started = int(time.time())
@@ -132,8 +135,8 @@ class Gateway:
             degraded.failed("user_config", "it cannot be used, and the settings before it still hold", str(error))
             return
         self.config, self._policy = config, policy
-        for model_id, sampling in samplings.items():
-            self._models[model_id].sampling = sampling
+        for model in self._models.values():
+            model.sampling = samplings[model.refines or model.id]
         self._admission.limit(*_bounds(config))
         self._is_configured = True
         degraded.works("user_config")
@@ -208,9 +211,7 @@ class Gateway:
           ModelNotFound: there is none of that name.
         """
         limits = {"max_n": self.config.limits.max_n, "max_best_of": self.config.limits.max_best_of}
-        model, refines = self._meant(name)
-        described = model.describe(self._started, OWNER) | limits
-        return described | {"id": described["refined_by"], "refined_by": None} if refines else described
+        return self._model(name).describe(self._started, OWNER) | limits
 
     async def usage(self, caller: Caller) -> dict[str, Any]:
         """What the caller's key has had, all gateways together, and what it may have just now."""
@@ -238,7 +239,7 @@ class Gateway:
         Raises:
           ModelNotFound: there is none of that name.
         """
-        path = self._meant(name)[0].bundle.card
+        path = self._model(name).bundle.card
         return None if path is None else await asyncio.to_thread(path.read_text, "utf-8", "replace")
 
     async def readiness(self) -> dict[str, Any]:
@@ -288,15 +289,11 @@ class Gateway:
         """Counts how the request ends, and logs what was drawn."""
         started = time.monotonic()
         with self._metrics.request(stream=request.stream) as measured:
-            model, refines = self._meant(request.model)
-            measured.model, measured.key = model.id + (REFINE if refines else ""), caller.name
+            model = self._model(request.model)
+            measured.model, measured.key = model.id, caller.name
             yield measured, model
             measured.cache = caller.cache
-        facts = {
-            "model": measured.model,
-            "num_drawn": measured.num_drawn,
-            "seconds": round(time.monotonic() - started, 3),
-        }
+        facts = {"model": model.id, "num_drawn": measured.num_drawn, "seconds": round(time.monotonic() - started, 3)}
         logger.info("drew images %s", facts, extra=facts)
 
     async def _answer(
@@ -334,16 +331,14 @@ class Gateway:
     async def _asked(self, request: DrawingRequest, upload: Upload | None, model: ServedModel, caller: Caller) -> Asked:
         if request.num_drawn > request.n and not model.ranks_images:
             raise InvalidValue(f"{model.id} is served without a scorer to choose by: leave best_of out.", "best_of")
-        _, refines = self._meant(request.model)
-        if not refines and (wrong := sorted(REFINING & request.model_fields_set)):
+        if not model.refines and (wrong := sorted(REFINING & request.model_fields_set)):
             raise InvalidValue(f"{wrong[0]} goes with models that refine alone, such as {model.id}{REFINE}.", wrong[0])
-        for text in (request.prompt, *(prompt.text for prompt in getattr(request, "prompts", None) or ())):
-            self._policy.check(text)
+        self._check_texts(request)
         translated, warning = await self._translator.translate(request)
         if translated is not request:
-            self._policy.check(translated.prompt)
+            self._check_texts(translated)
         is_batch = caller.asks_for_batch(request.priority)
-        image_request = (RefineRequest if refines else ImageRequest)(
+        image_request = (RefineRequest if model.refines else ImageRequest)(
             translated,
             upload,
             model,
@@ -359,20 +354,14 @@ class Gateway:
             image_request=image_request,
             caller=caller,
             is_batch=is_batch,
-            model=model.fingerprint + (REFINE if refines else ""),
+            model=model.fingerprint,
             config=self.config,
         )
 
-    def _meant(self, name: str | None) -> tuple[ServedModel, bool]:
-        """The model of that name, and whether its refiner is meant."""
-        if name is None or not name.endswith(REFINE):
-            return self._model(name), False
-        model = self._model(name.removesuffix(REFINE))
-        if model.refiner is None:
-            raise ModelNotFound(
-                f"{model.id} is served without a refiner. The operator may give it one (refiner: {{}})."
-            )
-        return model, True
+    def _check_texts(self, request: DrawingRequest) -> None:
+        more = request.prompts or () if isinstance(request, RefinableRequest) else ()
+        for text in (request.prompt, *(prompt.text for prompt in more)):
+            self._policy.check(text)
 
     def _model(self, name: str | None) -> ServedModel:
         if not name or (name not in self._models and self._is_alias(name)):
@@ -383,7 +372,7 @@ class Gateway:
         return self._models[name]
 
     def _is_alias(self, name: str) -> bool:
-        if self.config.strict_models:
+        if self.config.strict_models or name.endswith(REFINE):
             return False
         return any(fnmatchcase(name, pattern) for pattern in self.config.default_model_aliases)
 

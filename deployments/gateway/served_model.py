@@ -1,6 +1,7 @@
 """One model as the gateway knows it: its files, its defaults and its stages."""
 
 import asyncio
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,7 @@ class ServedModel:
       decoding_uploads: to be held while an upload is decoded.
       sampling: how its images are drawn where a request does not say; may be replaced by another.
       refiner: what refines its pictures; None where nothing does.
+      refines: the id of the model whose refiner is meant; None where it is the model itself.
       can_be_guided: whether it was trained with a text that says nothing, for guidance to lead away from.
 
     Args:
@@ -69,10 +71,17 @@ class ServedModel:
             batch_images=config.token_sampler.batch_images * config.token_sampler.max_replicas,
         )
         self.refiner = self._refiner(config, stages)
+        self.refines: str | None = None
         self.decoding_uploads = asyncio.Semaphore(DECODERS)
         self._fingerprint = f"{config.model_dump_json(exclude={'sampling'})} {_files_of(self.bundle)}"
         self.vocabulary = self.bundle.vocabulary
         self._scorer = stages.get("clip_scorer")
+
+    def refining(self) -> "ServedModel":
+        """The same model, by the name of its refiner."""
+        twin = copy.copy(self)
+        twin.id, twin.refines = f"{self.id}{REFINE}", self.id
+        return twin
 
     def _refiner(self, config: ModelConfig, stages: Mapping[str, Any]) -> RefinerPipeline | None:
         """What refines its pictures, where the settings have it."""
@@ -90,7 +99,7 @@ class ServedModel:
     @property
     def fingerprint(self) -> str:
         """The same for what draws the same pictures: its settings, and its files as they were at the start."""
-        return f"{self._fingerprint} {self.sampling}"
+        return f"{self.id} {self._fingerprint} {self.sampling}"
 
     def sampling_with(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """What `sampling` is with these settings in place of model.json's.
@@ -150,7 +159,7 @@ class ServedModel:
             "known_ways": list(self.bundle.known_ways),
             "sampling": dict(self.sampling),
             "ranges": dict(self.bundle.ranges),
-            "refined_by": None if self.refiner is None else f"{self.id}{REFINE}",
+            "refines": self.refines,
         }
 
 

@@ -16,7 +16,7 @@ from model_core.refine.values import Refined, Refinement, State
 
 
 class RefinerDeployment:
-    """Refines pictures, several of them in turns: one is computed at a time, in a thread that stands back for others."""
+    """Refines pictures, several in turns: one is computed at a time, in a thread that stands back for others."""
 
     def __init__(self, model: str, config: RefinerConfig):
         self._every = config.steps_per_advance

@@ -101,7 +101,7 @@ def _looked_at(
     return jax.lax.fori_loop(0, rounds, add, (jnp.float32(0), jnp.zeros_like(pixels)))
 
 
-def distance(a: Float[Array, "*batch P"], b: Float[Array, "*batch P"]) -> Float[Array, "*batch"]:
+def distance(a: Float[Array, "*#batch P"], b: Float[Array, "*#batch P"]) -> Float[Array, "..."]:
     """Half the square of the angle between unit vectors: 2 · asin(‖a − b‖ / 2)²."""
     chord = jnp.sqrt(jnp.maximum(jnp.sum((a - b) ** 2, axis=-1), 1e-12))
     return 2 * jnp.arcsin(jnp.minimum(chord / 2, 1 - 1e-6)) ** 2

@@ -174,7 +174,7 @@ class FakeRefiner(FakeStage):
         refinement, image = args
         await self._call()
         first = 0 if state is None else state.step + 2
-        start = state.start[0, 0, 0] if state else 100 if image is None else image[0, 0, 0]
+        start = int(state.start[0, 0, 0]) if state else 100 if image is None else int(image[0, 0, 0])
         steps = [step for step in range(first, refinement.steps, 2) if step > 0 or state is None]
         if state is None or state.step < refinement.steps:
             steps.append(refinement.steps)
@@ -183,7 +183,7 @@ class FakeRefiner(FakeStage):
             await asyncio.sleep(self.delay_s)
             arrays = [np.full((1, 1, 1), value, np.float32) for value in (start + step, 0, 0, start)]
             now = State(step=step, vectors=arrays[0], mean=arrays[1], square=arrays[2], start=arrays[3])
-            picture = np.full((*refinement.size, 3), start + step, np.uint8)
+            picture = np.full((*refinement.size, 3), (start + step) % 256, np.uint8)
             yield Refined(image=picture, score=float(start + step), state=now)
         if error:
             raise error

@@ -43,9 +43,9 @@ class Prepared:
     """What is known before anything is drawn."""
 
     encoded: EncodedPrompt
-    canvas: Canvas | None
-    repaint: np.ndarray | None
-    fixed_codes: np.ndarray | None
+    canvas: Canvas | None = None
+    repaint: np.ndarray | None = None
+    fixed_codes: np.ndarray | None = None
 
 
 class ImageRequest:

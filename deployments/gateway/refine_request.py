@@ -80,7 +80,7 @@ class RefineRequest(ImageRequest):
 
     async def stream(self) -> AsyncGenerator[Event, None]:
         """Refines everything; gives previews while it does, and at the end the reply, as `ImageRequest.stream` does."""
-        prepared = Prepared(encoded=await self._encode(), canvas=None, repaint=None, fixed_codes=None)
+        prepared = Prepared(encoded=await self._encode())
         starts = await self._starts(prepared)
         steps = self._refinements[self._seeds[0]].steps
         partial_images = 0 if self._check.is_on else self._request.partial_images

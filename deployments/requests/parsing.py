@@ -114,13 +114,14 @@ def parse_size(size: str, native: int, limits: Limits) -> tuple[int, int]:
 
 
 def _read_text(kind: type[BaseModel], name: str, text: str) -> Any:
-    """What a form's text says: numbers as in JSON, `true` and `false`; what it does not say stays text."""
+    """What a form's text says: numbers and lists as in JSON, `true` and `false`; what it does not say stays text."""
     annotation = kind.model_fields[name].annotation
     if _holds(annotation, WeightedPrompt):
         try:
-            return json.loads(text)
+            value = json.loads(text)
         except (ValueError, RecursionError):
             return text
+        return value if isinstance(value, list) else text
     if _holds(annotation, bool):
         return {"true": True, "false": False}.get(text.lower(), text)
     if _holds(annotation, int) or _holds(annotation, float):

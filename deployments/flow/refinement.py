@@ -101,10 +101,11 @@ class RefinerPipeline:
             image, state = (start, None) if last is None else (None, last.state)
             pictures = self._refiner.refine.remote(refinement, image, state=state, timeout_s=time_left_s())
             try:
-                async for last in pictures:
-                    if to_show and to_show[0] <= last.step < refinement.steps:
-                        show(Shown(image_index=index, step=last.step, image=last.image))
-                        to_show[:] = [step for step in to_show if step > last.step]
+                async for refined in pictures:
+                    last = refined
+                    if to_show and to_show[0] <= refined.step < refinement.steps:
+                        show(Shown(image_index=index, step=refined.step, image=refined.image))
+                        to_show[:] = [step for step in to_show if step > refined.step]
             except BaseException:
                 pictures.cancel()
                 raise

@@ -331,6 +331,8 @@ class Gateway:
     async def _asked(self, request: DrawingRequest, upload: Upload | None, model: ServedModel, caller: Caller) -> Asked:
         if request.num_drawn > request.n and not model.ranks_images:
             raise InvalidValue(f"{model.id} is served without a scorer to choose by: leave best_of out.", "best_of")
+        if model.refines and not isinstance(request, RefinableRequest):
+            raise InvalidValue(f"Variations are drawn, not refined: ask {model.refines} for them.", "model")
         if not model.refines and (wrong := sorted(REFINING & request.model_fields_set)):
             raise InvalidValue(f"{wrong[0]} goes with models that refine alone, such as {model.id}{REFINE}.", wrong[0])
         self._check_texts(request)
@@ -338,7 +340,7 @@ class Gateway:
         if translated is not request:
             self._check_texts(translated)
         is_batch = caller.asks_for_batch(request.priority)
-        image_request = (RefineRequest if model.refines else ImageRequest)(
+        image_request = _kind_of(model)(
             translated,
             upload,
             model,
@@ -384,6 +386,10 @@ class Gateway:
             if not isinstance(file, bytes):
                 raise InvalidValue(f"{name} must be the bytes of a picture file, got {type(file).__name__}.", name)
         return parse(kind, fields, self.config.limits), Upload(images=pictures, mask=mask)
+
+
+def _kind_of(model: ServedModel) -> type[ImageRequest]:
+    return RefineRequest if model.refines else ImageRequest
 
 
 def _bounds(config: AppConfig) -> tuple[int, int]:

@@ -150,10 +150,11 @@ def advance(
     step: Int[Array | np.ndarray, ""] | np.int32,
 ) -> tuple[Float32[Array, "rows columns E"], Float32[Array, "rows columns E"], Float32[Array, "rows columns E"]]:
     """One step of Adam; then each channel is kept within the codebook's range of it. Gives vectors, mean and square."""
+    vectors, mean, square, start, step = map(jnp.asarray, (vectors, mean, square, start, step))
     _, gradient = loss_and_gradient(networks, params, vectors, start, goal, step)
     mean = DECAY_OF_MEAN * mean + (1 - DECAY_OF_MEAN) * gradient
     square = DECAY_OF_SQUARE * square + (1 - DECAY_OF_SQUARE) * gradient**2
-    count = jnp.asarray(step, jnp.float32) + 1
+    count = step.astype(jnp.float32) + 1
     direction = (mean / (1 - DECAY_OF_MEAN**count)) / (jnp.sqrt(square / (1 - DECAY_OF_SQUARE**count)) + EPSILON)
     book = networks.codec.codebook(networks.codec_config, params["codec"]).astype(jnp.float32)
     return jnp.clip(vectors - goal.step_size * direction, book.min(axis=0), book.max(axis=0)), mean, square

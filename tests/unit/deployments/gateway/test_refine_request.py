@@ -157,6 +157,12 @@ def test_what_cannot_be_is_refused(gateway: Gateway, fields: dict[str, Any], mes
         refine(gateway, **fields)
 
 
+def test_variations_are_drawn_not_refined(gateway: Gateway):
+    fields = {"model": "fake:refine", "image": encode_png(np.zeros((SIDE, SIDE, 3), np.uint8))}
+    with pytest.raises(InvalidValue, match="ask fake for them"):
+        asyncio.run(gateway.vary(fields))
+
+
 def test_a_picture_is_refined_as_a_whole(gateway: Gateway):
     clear = io.BytesIO()
     Image.new("RGBA", (SIDE, SIDE)).save(clear, "PNG")

@@ -107,6 +107,7 @@ def _refine_here(
     set_environment()
     bar.say("loading the model")
     from deployments.cli.client import DrawnImage
+    from deployments.config import Limits
     from deployments.errors import no_scorer
     from deployments.requests.parsing import parse_size
     from model_core import bundles
@@ -117,8 +118,6 @@ def _refine_here(
     bundle = bundles.resolve(model, scorer=scorer)
     if bundle.scorer is None:
         raise no_scorer(model)
-    from deployments.config import Limits
-
     width, height = parse_size(fields["size"], bundle.size, Limits())
     refiner = Refiner(bundle.codec, bundle.scorer, sizes=[(height, width)])
     given = {name: fields[name] for name in ("steps", "cutouts", "init_weight") if fields[name] is not None}

@@ -9,13 +9,14 @@ import os
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
 
 from model_core.errors import InvalidValue
 from model_core.files import write_atomically
+from model_core.training.speed import Speed
 
 CURVE = "metrics.jsonl"
 Metrics = dict[str, Any]
@@ -23,12 +24,6 @@ Listener = Callable[[Path, int, dict[str, float]], None]  # the run's folder, th
 
 # Told the means at every look, in the process that writes; what they raise ends the training. For those who run it.
 LISTENERS: list[Listener] = []
-
-
-class Clock(Protocol):
-    """What measures the speed; see `speed.Speed`."""
-
-    def look(self, step: int) -> dict[str, float]: ...
 
 
 class Curves:
@@ -42,16 +37,16 @@ class Curves:
         self._board = _board(folder / "tensorboard", first)
         self._wandb = _wandb(folder)
 
-    def write(self, kept: list[Metrics], clock: Clock | None = None) -> str:
+    def write(self, kept: list[Metrics], speed: Speed | None = None) -> str:
         """Writes the metrics of some steps (each with its `step`); gives their means, to be shown."""
         kept = jax.device_get(kept)
         lines = [{key: float(value) if key != "step" else value for key, value in metrics.items()} for metrics in kept]
         with self._path.open("a") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
-        step = lines[-1]["step"]
+        step = int(lines[-1]["step"])
         names = dict.fromkeys(key for line in lines for key in line if key != "step")
         means = {name: float(np.mean([line[name] for line in lines if name in line])) for name in names}
-        measured = clock.look(step) if clock else {}
+        measured = speed.look(step) if speed else {}
         means |= {name: value for name, value in measured.items() if name in ("rows_per_s", "mfu")}
         for name, mean in means.items() if self._board else ():
             self._board.add_scalar(name, mean, step)

@@ -20,7 +20,8 @@ from model_core.families.dalle_bart.family import DalleBartConfig, Params
 from model_core.tokenizer import Tokenizer
 from model_core.training import sequences
 from model_core.training.loop import Metrics, State
-from model_core.training.sequences import Rows, SequenceRecipe
+from model_core.training.recipe import SequenceRecipe
+from model_core.training.sequences import Rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,8 @@ from model_core.families.dalle_gpt.sizes import DalleGptConfig
 from model_core.families.protocol import Text
 from model_core.training import sequences
 from model_core.training.loop import Metrics, State
-from model_core.training.sequences import Params, Rows, SequenceRecipe
+from model_core.training.recipe import SequenceRecipe
+from model_core.training.sequences import Params, Rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,8 @@
 
 A folder of shards. Of shard NUMBER there are `codes-NUMBER.npy`, uint16 [rows, N]; `captions-NUMBER.txt`, all captions
 one after another as UTF-8, those of a row on lines of their own; `captions-NUMBER.npy`, int64 [rows + 1], where each
-row's begin; and `shard-NUMBER.json`, written last: what was left out and why. `encoded.json` says which codec spelled
-the pictures. Files are mapped into memory, so that all processes of a machine share them and a batch reads its rows
+row's begin; `digests-NUMBER.npy`, uint64 [rows], equal for equal pictures, of which the first one counts; and
+`shard-NUMBER.json`, written last: what was left out and why. `encoded.json` says which codec spelled the pictures. Files are mapped into memory, so that all processes of a machine share them and a batch reads its rows
 alone. `encoding.py` writes it.
 """
 
@@ -47,6 +47,8 @@ class EncodedDataset:
         if not self._shards:
             raise InvalidValue(f"the encoded data set in {folder} holds no picture yet: run `train data encode` again.")
         self._starts = np.cumsum([0, *map(len, self._shards)]).tolist()
+        # Rows, counted over all shards, whose picture is in none before: the same whoever made which shard, and when.
+        self._rows = np.sort(np.unique(np.concatenate([shard.digests for shard in self._shards]), return_index=True)[1])
 
     def _open(self, name: str) -> "Shard":
         return Shard(self.folder, name)
@@ -68,14 +70,19 @@ class EncodedDataset:
         raise InvalidValue(f"{self.folder} holds codes, not pictures: it trains what draws codes, and nothing else.")
 
     def __len__(self) -> int:
-        return self._starts[-1]
+        return len(self._rows)
+
+    @property
+    def num_duplicates(self) -> int:
+        return self._starts[-1] - len(self)
 
     def place(self, index: int) -> tuple["Shard", int]:
         """The shard of a row, and its number there."""
         if not 0 <= index < len(self):
             raise IndexError(index)
-        number = bisect_right(self._starts, index) - 1
-        return self._shards[number], index - self._starts[number]
+        row = int(self._rows[index])
+        number = bisect_right(self._starts, row) - 1
+        return self._shards[number], row - self._starts[number]
 
 
 class Shard:
@@ -91,6 +98,10 @@ class Shard:
     @cached_property
     def codes(self) -> UInt16[np.ndarray, "rows N"]:
         return np.load(self._folder / f"codes-{self._name}.npy", mmap_mode="r")
+
+    @cached_property
+    def digests(self) -> np.ndarray:
+        return np.load(self._folder / f"digests-{self._name}.npy")
 
     @cached_property
     def _offsets(self) -> np.ndarray:
@@ -170,6 +181,7 @@ def statistics(dataset: EncodedDataset) -> str:
             reasons[reason.partition(":")[0]] = reasons.get(reason.partition(":")[0], 0) + 1
     rows = {
         "pictures": f"{len(dataset)}, in {len(shards)} shards",
+        "equal to another": f"{dataset.num_duplicates}",
         "codes of a picture": f"{grid[0]} × {grid[1]} of {grid[2]}",
         "codes in use": f"{len(shares)} ({len(shares) / grid[2]:.1%})",
         "perplexity of codes": f"{np.exp(-shares @ np.log(shares)):.0f}",

@@ -61,7 +61,7 @@ class _Shard:
 
     codes: list[np.ndarray] = field(default_factory=list)
     captions: list[str] = field(default_factory=list)
-    digests: list[str] = field(default_factory=list)
+    digests: list[int] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -69,8 +69,6 @@ def encode(
     source: Path, out: Path, model: str, settings: EncodeSettings, told: Callable[[str], None] = print
 ) -> EncodedDataset:
     """Makes the shards that are missing; gives the data set.
-
-    Equal pictures are taken once among the shards that one process makes.
 
     Args:
       model: whose codec spells the pictures, and whose scorer scores them; a name as `bundles.resolve` takes it.
@@ -91,13 +89,12 @@ def encode(
         raise InvalidValue(f"{model} has {codec.config.grid.codebook} codes; shards hold at most {2**16}.")
     filters = list(_filters(bundle, settings))
     _say_what_it_is(out, codec, settings)
-    seen = _digests(out)
     source_pairs = _pairs_of(source)
     number = 0
     while some := list(islice(source_pairs, settings.shard)):
         name = f"{number:05d}"
         if number % settings.parts == settings.part and not (out / f"shard-{name}.json").exists():
-            shard = _encode_shard(some, codec, filters, settings, seen)
+            shard = _encode_shard(some, codec, filters, settings)
             _write(out, name, shard)
             told(f"shard {name}: {len(shard.captions)} pictures, {len(shard.left_out)} left out")
         number += 1
@@ -140,11 +137,6 @@ def _say_what_it_is(out: Path, codec: ImageDecoder, settings: EncodeSettings) ->
         )
 
 
-def _digests(out: Path) -> set[str]:
-    files = sorted(out.glob("shard-*.json"))
-    return {digest for file in files for digest in json.loads(file.read_text(encoding="utf-8"))["digests"]}
-
-
 def _pairs_of(source: Path) -> Iterator[Pair]:
     """(name, captions, picture) of everything, always in one order."""
     if (source / INDEX).is_file():
@@ -162,7 +154,6 @@ def _encode_shard(
     codec: ImageDecoder,
     filters: Sequence[tuple[str, Filter]],
     settings: EncodeSettings,
-    seen: set[str],
 ) -> _Shard:
     shard = _Shard()
     taken: list[Picture] = []
@@ -172,13 +163,10 @@ def _encode_shard(
         except InvalidValue as error:
             shard.left_out.append((name, str(error)))
             continue
-        digest = hashlib.sha256(picture.tobytes()).hexdigest()[:32]
-        reason = "it equals another" if digest in seen else _unwanted(picture, captions[0], filters)
-        if reason:
+        if reason := _unwanted(picture, captions[0], filters):
             shard.left_out.append((name, reason))
             continue
-        seen.add(digest)
-        shard.digests.append(digest)
+        shard.digests.append(int.from_bytes(hashlib.sha256(picture.tobytes()).digest()[:8], "big"))
         shard.captions.append("\n".join(" ".join(caption.split()) for caption in captions))
         taken.append(picture)
         if len(taken) == BATCH:
@@ -197,7 +185,7 @@ def _picture(name: str, captions: list[str], source: Path | bytes, size: tuple[i
         raise InvalidValue(f"its shorter side is below {min_side} pixels: {min(pixels.shape[:2])}")
     if pixels.shape[:2] == size:
         return pixels
-    return np.asarray(ImageOps.fit(Image.fromarray(pixels), size[::-1], Image.Resampling.LANCZOS))
+    return np.asarray(ImageOps.fit(Image.fromarray(pixels), (size[1], size[0]), Image.Resampling.LANCZOS))
 
 
 def _unwanted(picture: Picture, caption: str, filters: Sequence[tuple[str, Filter]]) -> str:
@@ -212,6 +200,8 @@ def _write(out: Path, name: str, shard: _Shard) -> None:
             np.save(file, np.concatenate(shard.codes))
         with replacing(out / f"captions-{name}.npy") as file:
             np.save(file, np.cumsum([0, *map(len, texts)], dtype=np.int64))
+        with replacing(out / f"digests-{name}.npy") as file:
+            np.save(file, np.array(shard.digests, np.uint64))
         write_atomically(out / f"captions-{name}.txt", b"".join(texts))
-    told = {"rows": len(texts), "left_out": shard.left_out, "digests": shard.digests}
+    told = {"rows": len(texts), "left_out": shard.left_out}
     write_atomically(out / f"shard-{name}.json", json.dumps(told).encode())

@@ -162,14 +162,15 @@ def train(
             state["step"] = jax.numpy.int32(i + 1)
             state = place(state)
             is_last = i + 1 == config.steps
-            if validate and config.validate_every and ((i + 1) % config.validate_every == 0 or is_last):
+            is_to_validate = config.validate_every and ((i + 1) % config.validate_every == 0 or is_last)
+            if validate and is_to_validate:
                 metrics = metrics | validate(state)
             kept.append({"step": i + 1} | metrics)
             speed.count(made)
             progress.advance(bar)
             stop = devices.agree(interrupted())
             is_time_to_save = stop or time.monotonic() - saved_at > config.save_every_s
-            if (i + 1) % config.log_every == 0 or is_last or is_time_to_save:
+            if (i + 1) % config.log_every == 0 or is_last or is_to_validate or is_time_to_save:
                 if curves:
                     progress.update(bar, metrics=curves.write(kept, speed))
                 kept = []

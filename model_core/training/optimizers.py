@@ -7,34 +7,22 @@ rates suit it; embeddings, norms and heads follow AdamW.
 """
 
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import optax
 from jaxtyping import Array, Float
 
 from model_core.errors import InvalidValue
-from model_core.training.schedules import Schedule, learning_rate
+from model_core.training.recipe import SequenceRecipe
+from model_core.training.schedules import learning_rate
 
 OPTIMIZERS = ("adamw", "adafactor", "muon", "shampoo")
 ADAMW_RMS = 0.2  # of its updates, which Muon's are scaled to
 SHAMPOO = "precondition.distributed_shampoo"
 
 
-class Recipe(Schedule, Protocol):
-    """What this reads of a recipe."""
-
-    optimizer: str
-    beta1: float
-    beta2: float
-    weight_decay: float
-    clip_norm: float
-    plateau_factor: float
-    plateau_patience: int
-    plateau_window: int
-
-
-def optimizer(recipe: Recipe) -> optax.GradientTransformationExtraArgs:
+def optimizer(recipe: SequenceRecipe) -> optax.GradientTransformationExtraArgs:
     """The recipe's optimizer: clipped gradients, a learning rate over time; `update` takes the loss as `value`.
 
     Raises:
@@ -51,7 +39,7 @@ def optimizer(recipe: Recipe) -> optax.GradientTransformationExtraArgs:
     return optax.with_extra_args_support(optax.chain(*parts))
 
 
-def rate_in(recipe: Recipe, state: Any, step: Array) -> Float[Array, ""]:
+def rate_in(recipe: SequenceRecipe, state: Any, step: Array) -> Float[Array, ""]:
     """The learning rate of a step, by the optimizer's state before it."""
     lowered = state[-1].scale if recipe.schedule == "plateau" else 1.0
     return jax.numpy.asarray(learning_rate(recipe)(step) * lowered, jax.numpy.float32)
@@ -74,7 +62,7 @@ def matrix_axes(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(axes, params)
 
 
-def _method(recipe: Recipe, rate: optax.Schedule) -> optax.GradientTransformation:
+def _method(recipe: SequenceRecipe, rate: optax.Schedule) -> optax.GradientTransformation:
     match recipe.optimizer:
         case "adamw":
             return optax.adamw(rate, b1=recipe.beta1, b2=recipe.beta2, weight_decay=recipe.weight_decay)
@@ -95,7 +83,7 @@ def _method(recipe: Recipe, rate: optax.Schedule) -> optax.GradientTransformatio
     raise InvalidValue(f"optimizer is {recipe.optimizer!r}; there are {', '.join(OPTIMIZERS)}.", "optimizer")
 
 
-def _shampoo(recipe: Recipe, rate: optax.Schedule) -> optax.GradientTransformation:
+def _shampoo(recipe: SequenceRecipe, rate: optax.Schedule) -> optax.GradientTransformation:
     """Distributed Shampoo (arXiv:2002.09018) with the settings of DALL·E mega's journal, on one device's own blocks."""
     try:
         package = import_module(SHAMPOO)

@@ -97,8 +97,8 @@ SMOKE = Preset(  # proves that training works from end to end; draws nothing wor
     sampling={"guidance_scale": 2.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0},
 )
 
-# Without what the project adds for small models: nothing is corrupted, nothing averaged, no caption dropped (the default
-# of dalle-mini's train.py).
+# Without what the project adds for small models: nothing is corrupted, nothing averaged. That no caption is dropped is
+# the default of dalle-mini's train.py.
 _AS_PUBLISHED = DalleBartRecipe(
     heavy_share=0.0, light_corruption=0.0, clean_fraction=0.0, ema_decay=0.0, weight_decay=0.0, prompt_dropout=0.0
 )
@@ -118,7 +118,7 @@ _MEGA = replace(  # the training journal of DALL·E mega
     optimizer="shampoo",
     learning_rate=1e-4,
     warm_up_steps=10_000,
-    schedule="plateau",  # its authors lowered the rate by hand, by how much is not known; from 1.8e9 samples exponential
+    schedule="plateau",  # its authors did it by hand, by how much is not known; from 1.8e9 samples on exponential
     beta1=0.9,
     beta2=0.99,
     clip_norm=0.0,

@@ -8,31 +8,34 @@ the model that all parts start from.
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import UInt8
 
 from model_core import families
 from model_core.bundles import FOLDERS, ROLES
 from model_core.errors import InvalidValue
+from model_core.families.dalle_bart import family as dalle_bart
 from model_core.families.dalle_bart.family import DalleBartConfig, Params
 from model_core.families.dalle_bart.normalize import normalize
 from model_core.families.dalle_bart.text import open_tokenizer
 from model_core.files import write_atomically
 from model_core.scorers import clip as clip_scorer
 from model_core.stages import ImageDecoder
-from model_core.training import clip, devices, tokenizer
+from model_core.training import clip, devices, sequences, tokenizer
 from model_core.training import vqgan as vqgan_training
 from model_core.training.canonical_codes import canonical_codes
 from model_core.training.data import SPLITS, Dataset, Item, example_prompts
 from model_core.training.encoded import EncodedDataset, fingerprint
 from model_core.training.loop import load_state, step_of
 from model_core.training.presets import Preset
+from model_core.training.recipe import SequenceRecipe
 from model_core.training.sampler import Captioned, Task, dalle_bart_task, decoder_task, train_sampler
 from model_core.training.samples import NUM_SAMPLES, sampler
-from model_core.training.sequences import SequenceRecipe
 from model_core.training.start import FRESH, parts_of, require_trainable, start_of, with_sizes_of
 from model_core.weights import checkpoint
 from model_core.weights.json_files import read_json
@@ -98,6 +101,14 @@ class TrainingRun:
         text = families.of_folder(reader).open_text(reader)
         return decoder_task(family, config, self.preset.decoder_recipe, text, params)
 
+    def _state_shapes(self) -> Any:
+        """What a state of the sampler holds, without its numbers."""
+        config = self.preset.dalle_bart
+        is_bart = isinstance(config, DalleBartConfig)
+        family = dalle_bart if is_bart else families.of_folder(self.model / FOLDERS["sampler"])
+        recipe = self.preset.dalle_bart_recipe if is_bart else self.preset.decoder_recipe
+        return jax.eval_shape(partial(sequences.initial_state, recipe), family.param_shapes(config))
+
     def _prepare_dalle_bart(self, folder: Path) -> None:
         """Writes its configuration, and trains its tokenizer where there is none."""
         config = self.preset.dalle_bart
@@ -136,7 +147,7 @@ class TrainingRun:
         return Captioned(items, canonical_codes(items, self._load_pixels(dataset, items), codec.encode))
 
     def _note_recipe(self, recipe: SequenceRecipe) -> None:
-        """Adds a line to `recipe.jsonl` where a run begins, or goes on with other values: the step, and what changed."""
+        """Adds a line to `recipe.jsonl` where a run begins or goes on with other values: the step, what changed."""
         path, state = self.folder / "dalle_bart" / "recipe.jsonl", self.folder / "dalle_bart" / "state.msgpack"
         if not devices.is_first():
             return
@@ -162,7 +173,7 @@ class TrainingRun:
             tokenizer.train_clip_tokenizer(corpus, folder, config.text_config.vocab_size, length)
         devices.wait_for_all()
         params = clip.train_clip(
-            self.items,
+            list(self.items),
             self._load_pixels(),
             self._codec().decode(self._captioned(self.dataset).codes),
             clip_scorer.open_text(folder),
@@ -185,7 +196,7 @@ class TrainingRun:
         path = self.folder / "dalle_bart" / "state.msgpack"
         if not path.exists():
             raise InvalidValue(f"{self.folder} holds no trained DalleBart yet: run `dalle-serve train sampler` first.")
-        self._save("sampler", load_state(path, self._task().state)["ema"])
+        self._save("sampler", load_state(path, self._state_shapes())["ema"])
         side = self.preset.vqgan.size[0]
         told = {
             "id": self.folder.resolve().name,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,25 +20,24 @@ from model_core.training.dalle_bart import DalleBartRecipe
 from model_core.training.data import Item
 from model_core.training.decoder_only import DecoderRecipe
 from model_core.training.loop import LoopConfig, Metrics, State, train
+from model_core.training.recipe import SequenceRecipe
 from model_core.training.schedules import growth, rows_of, samples_after
-from model_core.training.sequences import Params, Rows, SequenceRecipe, draw_rows, pictures_of_prompts
+from model_core.training.sequences import Params, Rows, draw_rows, pictures_of_prompts
 from model_core.training.speed import row_flops
 
 VALIDATION_BATCH = 16
 VALIDATION_ROWS = 256  # the first so many of a set
 
 
-class Codes(Protocol):
-    """Codes of many pictures: an array, or shards on disk."""
-
-    def __getitem__(self, places: Any, /) -> Any: ...
-
-
 class Captioned(NamedTuple):
-    """Pictures as codes, and what may be said of each."""
+    """Pictures as codes, and what may be said of each.
+
+    Attributes:
+      codes: integers [M, N], or what gives [B, N] for a list of B places, as an encoded data set does.
+    """
 
     items: Sequence[Item]
-    codes: Codes
+    codes: Any
 
 
 class Task(NamedTuple):
@@ -184,7 +183,7 @@ def flops_of(task: Task) -> float:
     """The arithmetic of one row, forwards and backwards."""
     config, numbers = task.config, task.family.step_numbers(task.config)
     if isinstance(config, DalleBartConfig):
-        named = traverse_util.flatten_dict(dalle_bart_family.param_shapes(config), sep="/")
+        named: dict[str, Any] = dict(traverse_util.flatten_dict(dalle_bart_family.param_shapes(config), sep="/"))
         of_text = (leaf for name, leaf in named.items() if dalle_bart_family.role_of(name) == "text")
         text_weights = sum(leaf.size for leaf in of_text if leaf.ndim == 3)  # stacked kernels
     else:

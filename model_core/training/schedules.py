@@ -4,29 +4,15 @@ The learning rate rises linearly and then follows one of `SCHEDULES`. The batch 
 as many more pieces one after another, so that the memory stays the same: as DALL·E mega was trained.
 """
 
-from typing import Protocol
-
 import optax
 
 from model_core.errors import InvalidValue
+from model_core.training.recipe import SequenceRecipe
 
 SCHEDULES = ("linear", "constant", "exponential", "plateau")
 
 
-class Schedule(Protocol):
-    """What this reads of a recipe; the recipe says what each means."""
-
-    steps: int
-    batch_size: int
-    batch_growth: str
-    learning_rate: float
-    warm_up_steps: int
-    schedule: str
-    schedule_from: int
-    final_share: float
-
-
-def learning_rate(recipe: Schedule) -> optax.Schedule:
+def learning_rate(recipe: SequenceRecipe) -> optax.Schedule:
     """The rate at each step; with "plateau" what it is before the losses lower it.
 
     Raises:
@@ -60,7 +46,7 @@ def check_warm_up(recipe: object) -> None:
         raise InvalidValue(f"warm_up_steps must be less than steps ({steps}); got {warm_up}.", "warm_up_steps")
 
 
-def growth(recipe: Schedule) -> tuple[tuple[int, int], ...]:
+def growth(recipe: SequenceRecipe) -> tuple[tuple[int, int], ...]:
     """(samples, multiple) pairs: from so many samples on, a batch has so many times `batch_size` rows.
 
     Raises:
@@ -86,12 +72,12 @@ def _parts(pair: str) -> tuple[str, str]:
     return at, multiple
 
 
-def rows_of(recipe: Schedule, step: int) -> int:
+def rows_of(recipe: SequenceRecipe, step: int) -> int:
     """How many rows batch number `step` has."""
     return samples_after(recipe, step + 1) - samples_after(recipe, step)
 
 
-def samples_after(recipe: Schedule, steps: int) -> int:
+def samples_after(recipe: SequenceRecipe, steps: int) -> int:
     """How many samples so many steps have seen."""
     samples, multiple = 0, 1
     for at, next_multiple in growth(recipe):

@@ -1,8 +1,9 @@
-"""How fast a run goes, in `speed.jsonl`: rows a second, and the share of what the devices could do (MFU).
+"""How fast a run goes, in `speed.jsonl`: rows a second, the share of what the devices could do (MFU), and the energy.
 
 Apart from the curves, which are the same however often a run is stopped: these depend on the machine and the hour. MFU
 is model FLOPs utilisation (PaLM, arXiv:2204.02311, appendix B): the arithmetic that the model asks for, forwards and
-backwards and without what is computed again, over the devices' peak in bfloat16.
+backwards and without what is computed again, over the devices' peak in bfloat16. Energy is what all devices of this
+machine consume, where something measures it (`model_core.energy`).
 """
 
 import json
@@ -14,6 +15,7 @@ import jax
 import numpy as np
 
 from model_core.bench.work import image_work
+from model_core.energy import find_meter
 from model_core.families.conditions import StepNumbers
 
 FILE = "speed.jsonl"
@@ -42,6 +44,7 @@ class Speed:
         """Args: row_flops: of one row, forwards and backwards; 0 where that is not known."""
         self._path, self._row_flops = folder / FILE, row_flops
         self._rows, self._since = 0, time.monotonic()
+        self._meter = find_meter()
 
     def count(self, batch: Any) -> None:
         """Takes note of a batch: its leaves lead with the rows."""
@@ -55,6 +58,8 @@ class Speed:
         line = {"step": step, "seconds": seconds, "rows_per_s": rows / seconds}
         if (peak := peak_flops()) and self._row_flops:
             line["mfu"] = self._row_flops * rows / seconds / peak
+        if self._meter:
+            line["joules"] = self._meter.joules()
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         return line

@@ -16,14 +16,32 @@ import numpy as np
 
 from model_core.errors import InvalidValue
 from model_core.files import write_atomically
-from model_core.training.speed import Speed
 
 CURVE = "metrics.jsonl"
 Metrics = dict[str, Any]
 Listener = Callable[[Path, int, dict[str, float]], None]  # the run's folder, the step, the means
 
-# Told the means at every look, in the process that writes; what they raise ends the training. For those who run it.
+# Told the means at every look, in every process; what they raise ends the training. For those who run it.
 LISTENERS: list[Listener] = []
+
+
+def on_host(kept: list[Metrics]) -> list[Metrics]:
+    """The metrics of some steps, each with its `step`, as Python's numbers."""
+    return [
+        {key: float(value) if key != "step" else int(value) for key, value in metrics.items()}
+        for metrics in jax.device_get(kept)
+    ]
+
+
+def means_of(lines: list[Metrics]) -> dict[str, float]:
+    """The mean of each metric over those steps that have it."""
+    names = dict.fromkeys(key for line in lines for key in line if key != "step")
+    return {name: float(np.mean([line[name] for line in lines if name in line])) for name in names}
+
+
+def shown(means: dict[str, float]) -> str:
+    """Means in one line."""
+    return " ".join(f"{name} {mean:.4g}" for name, mean in means.items())
 
 
 class Curves:
@@ -32,29 +50,20 @@ class Curves:
     def __init__(self, folder: Path, first: int):
         """Raises InvalidValue where Weights & Biases is asked for and not installed."""
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._path = folder, folder / CURVE
+        self._path = folder / CURVE
         _forget_after(self._path, first)
         self._board = _board(folder / "tensorboard", first)
         self._wandb = _wandb(folder)
 
-    def write(self, kept: list[Metrics], speed: Speed | None = None) -> str:
-        """Writes the metrics of some steps (each with its `step`); gives their means, to be shown."""
-        kept = jax.device_get(kept)
-        lines = [{key: float(value) if key != "step" else value for key, value in metrics.items()} for metrics in kept]
+    def write(self, lines: list[Metrics], means: dict[str, float]) -> None:
+        """Writes the metrics of some steps, as `on_host` gives them, and what those who look on are shown of them."""
+        step = lines[-1]["step"]
         with self._path.open("a") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
-        step = int(lines[-1]["step"])
-        names = dict.fromkeys(key for line in lines for key in line if key != "step")
-        means = {name: float(np.mean([line[name] for line in lines if name in line])) for name in names}
-        measured = speed.look(step) if speed else {}
-        means |= {name: value for name, value in measured.items() if name in ("rows_per_s", "mfu")}
         for name, mean in means.items() if self._board else ():
             self._board.add_scalar(name, mean, step)
         if self._wandb:
             self._wandb.log(means, step=step)
-        for listener in LISTENERS:
-            listener(self._folder, step, means)
-        return " ".join(f"{name} {mean:.4g}" for name, mean in means.items())
 
     def close(self) -> None:
         """Ends TensorBoard's files, and the run of Weights & Biases."""

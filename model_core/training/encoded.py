@@ -3,8 +3,10 @@
 A folder of shards. Of shard NUMBER there are `codes-NUMBER.npy`, uint16 [rows, N]; `captions-NUMBER.txt`, all captions
 one after another as UTF-8, those of a row on lines of their own; `captions-NUMBER.npy`, int64 [rows + 1], where each
 row's begin; `digests-NUMBER.npy`, uint64 [rows], equal for equal pictures, of which the first one counts; and
-`shard-NUMBER.json`, written last: what was left out and why. `encoded.json` says which codec spelled the pictures. Files are mapped into memory, so that all processes of a machine share them and a batch reads its rows
-alone. `encoding.py` writes it.
+`shard-NUMBER.json`, written last: what was left out and why. `encoded.json` says which codec spelled the pictures.
+
+Files are mapped into memory, so that all processes of a machine share them and a batch reads its rows alone.
+`encoding.py` writes it.
 """
 
 import hashlib

@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from model_core.errors import CorruptCheckpoint
 from model_core.files import write_atomically
 from model_core.training import devices
-from model_core.training.curves import Curves, Metrics
+from model_core.training.curves import LISTENERS, Curves, Metrics, means_of, on_host, shown
 from model_core.training.speed import Speed
 from model_core.weights.sharding import CutAxes
 
@@ -171,9 +171,14 @@ def train(
             stop = devices.agree(interrupted())
             is_time_to_save = stop or time.monotonic() - saved_at > config.save_every_s
             if (i + 1) % config.log_every == 0 or is_last or is_to_validate or is_time_to_save:
+                lines, kept = on_host(kept), []
+                means = means_of(lines)
                 if curves:
-                    progress.update(bar, metrics=curves.write(kept, speed))
-                kept = []
+                    means |= speed.look(i + 1)
+                    curves.write(lines, means)
+                    progress.update(bar, metrics=shown(means))
+                for listener in LISTENERS:
+                    listener(folder, i + 1, means)
             if is_time_to_save:
                 host = devices.gathered(state)
                 save(host, wait=stop)

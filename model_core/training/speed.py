@@ -51,7 +51,7 @@ class Speed:
         self._rows += len(jax.tree.leaves(batch)[0])
 
     def look(self, step: int) -> dict[str, float]:
-        """Writes a line about the steps since the last look, and gives it."""
+        """Writes a line about the steps since the last look; gives rows a second, and the MFU where it is known."""
         now = time.monotonic()
         seconds, rows = max(now - self._since, 1e-9), self._rows
         self._rows, self._since = 0, now
@@ -62,7 +62,7 @@ class Speed:
             line["joules"] = self._meter.joules()
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        return line
+        return {name: line[name] for name in ("rows_per_s", "mfu") if name in line}
 
 
 def peak_flops() -> float | None:

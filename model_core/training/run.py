@@ -81,11 +81,18 @@ class TrainingRun:
 
         Args:
           validation: sets to measure on besides those that the data set keeps back, called by their folders.
+
+        Raises:
+          InvalidValue: there are sets to measure on, and the recipe never does.
         """
         task = self._task()
+        if validation and not task.recipe.validate_every:
+            raise InvalidValue("--validate needs the steps between measurements: --set validate_every=500.")
         self._note_recipe(task.recipe)
-        sets = {name: self._captioned(self.dataset, name) for name in SPLITS[1:] if self.dataset.split(name)}
-        sets |= {kept.folder.resolve().name: self._captioned(kept) for kept in validation}
+        sets: dict[str, Captioned] = {}
+        if task.recipe.validate_every:
+            sets |= {name: self._captioned(self.dataset, name) for name in SPLITS[1:] if self.dataset.split(name)}
+            sets |= {kept.folder.resolve().name: self._captioned(kept) for kept in validation}
         hooks = {"on_save": self._samples()} if isinstance(task.config, DalleBartConfig) else {}
         params = train_sampler(task, self._captioned(self.dataset), self.folder / "dalle_bart", sets, **hooks)
         self._save("sampler", params)
@@ -136,14 +143,15 @@ class TrainingRun:
 
     def _captioned(self, dataset: Dataset | EncodedDataset, split: str = "train") -> Captioned:
         """A split of a data set as codes of this run's codec."""
-        codec, items = self._codec(), dataset.split(split)
+        codec = self._codec()
         if isinstance(dataset, EncodedDataset):
             if dataset.about["codec"] != fingerprint(codec.params):
                 raise InvalidValue(
                     f"{dataset.folder} was encoded by another codec than that of {self.folder}: encode it again with "
                     f"`--model {self.model}`."
                 )
-            return Captioned(items, dataset.codes)
+            return Captioned(dataset.items, dataset.codes)
+        items = dataset.split(split)
         return Captioned(items, canonical_codes(items, self._load_pixels(dataset, items), codec.encode))
 
     def _note_recipe(self, recipe: SequenceRecipe) -> None:

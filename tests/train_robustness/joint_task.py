@@ -65,7 +65,7 @@ def main(folder: Path, coordinator: str, num_processes: int, index: int, model_p
 
 
 def check_cut(state: dict, model_parallel: int) -> None:
-    """Every kernel of the layers, its average and its momenta lie in so many pieces; every step left them so."""
+    """Every kernel of the layers, its average and its momenta lie in so many pieces."""
     leaves = jax.tree_util.tree_leaves_with_path({name: state[name] for name in ("params", "ema", "optimizer")})
     kernels = [leaf for path, leaf in leaves if "kernel" in jax.tree_util.keystr(path) and leaf.ndim == 3]
     assert len(kernels) > 40

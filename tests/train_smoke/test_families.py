@@ -35,7 +35,9 @@ def pictures(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["mindalle", "janus", "llamagen"])
+@pytest.mark.parametrize(
+    "name", ["mindalle", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("janus", "llamagen"))]
+)
 def test_a_family_learns_from_codes_and_draws(name: str, pictures: Path, tmp_path: Path):
     model = make_models(tmp_path, name)[name]
     run, data = tmp_path / "run", tmp_path / "data"

@@ -80,7 +80,7 @@ def role_of(name: str) -> Role:
 
 def published(params: Params) -> dict[str, Any]:
     """Arrays by the names that `layout` reads besides the published ones: our own tree's."""
-    return traverse_util.flatten_dict(params, sep="/")
+    return {name: np.asarray(leaf) for name, leaf in traverse_util.flatten_dict(params, sep="/").items()}
 
 
 @partial(jax.jit, static_argnums=0)

@@ -30,7 +30,14 @@ def nll(logits: np.ndarray, ids: np.ndarray) -> float:
     return -float(np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), ids[..., None], -1).mean())
 
 
-@pytest.mark.parametrize("name", ["dp-rotary", "mindalle", "rudalle", "janus-tiny", "llamagen-tiny/gpt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mindalle",
+        "llamagen-tiny/gpt",
+        *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("dp-rotary", "rudalle", "janus-tiny")),
+    ],
+)
 def test_codes_are_scored_as_the_family_scores_them(fixtures: Path, name: str):
     family, config, params = families.load(fixtures / name)
     rows = rows_of(config, np.random.default_rng(0))
@@ -39,7 +46,7 @@ def test_codes_are_scored_as_the_family_scores_them(fixtures: Path, name: str):
     assert got == pytest.approx(nll(logits, rows["codes"]), rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["dp-rotary", "mindalle"])
+@pytest.mark.parametrize("name", [pytest.param("dp-rotary", marks=pytest.mark.exhaustive), "mindalle"])
 def test_text_has_its_share_and_is_given_what_stands_before_it(fixtures: Path, name: str):
     family, config, params = families.load(fixtures / name)
     rows = rows_of(config, np.random.default_rng(1))

@@ -24,36 +24,37 @@ def write_report(sweep: Sweep, trials: Sequence[Trial], out: Path) -> str:
 
 
 def _plot(sweep: Sweep, trials: Sequence[Trial], out: Path) -> None:
-    import matplotlib
+    from matplotlib import colormaps, colors  # here, because it takes a second
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import cm, colors, pyplot
-
-    scale = colors.LogNorm(sweep.lowest, sweep.highest)
-    figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
+    scale, color = colors.LogNorm(sweep.lowest, sweep.highest), colormaps["viridis"]
+    loss_label = f"{sweep.metric} (nats a code)"
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
     for trial in reversed(trials):  # the best on top
-        steps, losses = zip(*_smoothed(trial.curve), strict=True) if trial.curve else ((), ())
-        axes.plot(steps, losses, color=cm.viridis(scale(trial.rate)), linewidth=1.2)
+        axes.plot(*_columns(_smoothed(trial.curve)), color=color(scale(trial.rate)), linewidth=1.2)
     axes.axvline(sweep.steps, color="0.8", linewidth=1)
-    axes.set(xlabel="step", ylabel=f"{sweep.metric} (nats a code)", title="Constant learning rates after the warm-up")
-    figure.colorbar(cm.ScalarMappable(scale, "viridis"), ax=axes, label="learning rate")
+    axes.set(xlabel="step", ylabel=loss_label, title="Constant learning rates after the warm-up")
+    figure.colorbar(ScalarMappable(scale, color), ax=axes, label="learning rate")
     figure.savefig(out / "curves.png", dpi=120)
-    pyplot.close(figure)
 
-    figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
     for step in (sweep.steps, sweep.longer * sweep.steps):
-        points = sorted((trial.rate, dict(trial.curve)[step]) for trial in trials if step in dict(trial.curve))
-        if points:
-            axes.plot(*zip(*points, strict=True), "o-", label=f"after {step} steps")
-    stopped = [
-        (trial.rate, trial.loss) for trial in trials if trial.reached < sweep.steps and math.isfinite(trial.loss)
-    ]
-    if stopped:
-        axes.plot(*zip(*stopped, strict=True), "x", color="0.6", label="stopped before")
-    axes.set(xscale="log", xlabel="learning rate", ylabel=f"{sweep.metric} (nats a code)")
+        reached = sorted((trial.rate, dict(trial.curve)[step]) for trial in trials if step in dict(trial.curve))
+        axes.plot(*_columns(reached), "o-", label=f"after {step} steps")
+    stopped = [(trial.rate, trial.loss) for trial in trials if trial.reached < sweep.steps]
+    axes.plot(*_columns(stopped), "x", color="0.6", label="stopped before")
+    axes.set(xscale="log", xlim=(sweep.lowest, sweep.highest), xlabel="learning rate", ylabel=loss_label)
     axes.legend()
     figure.savefig(out / "rates.png", dpi=120)
-    pyplot.close(figure)
+
+
+def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    """The finite ones of some points, as what is across and what is up."""
+    finite = [(across, up) for across, up in points if math.isfinite(up)]
+    return [across for across, _ in finite], [up for _, up in finite]
 
 
 def _smoothed(curve: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:

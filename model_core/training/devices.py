@@ -8,6 +8,7 @@ them writes.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -90,6 +91,13 @@ def state_placer(state: Any, cut_axes: CutAxes | None, model_parallel: int) -> C
 
     shardings = jax.tree_util.tree_map_with_path(sharding, state)
     return lambda state: jax.tree.map(_put, state, shardings)
+
+
+def on_host() -> AbstractContextManager[Any]:
+    """Where a state is made or read: in the host's memory where there is a mesh, for no device of it may hold all."""
+    if jax.device_count() == 1:
+        return nullcontext()
+    return jax.default_device(jax.local_devices(backend="cpu")[0])
 
 
 def split(batch: Any, model_parallel: int = 1) -> Any:

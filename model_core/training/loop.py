@@ -134,7 +134,8 @@ def train(
     """
     path = folder / "state.msgpack"
     if path.exists():
-        state = load_state(path, state)
+        with devices.on_host():
+            state = load_state(path, state)
         if int(state["step"]) >= config.steps:
             return state
     first, saved_at, kept = int(state["step"]), time.monotonic(), []

@@ -85,7 +85,8 @@ class TrainingRun:
         Raises:
           InvalidValue: there are sets to measure on, and the recipe never does.
         """
-        task = self._task()
+        with devices.on_host():
+            task = self._task()
         if validation and not task.recipe.validate_every:
             raise InvalidValue("--validate needs the steps between measurements: --set validate_every=500.")
         self._note_recipe(task.recipe)

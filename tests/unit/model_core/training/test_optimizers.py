@@ -101,7 +101,7 @@ def test_a_plateau_lowers_the_rate_and_says_so():
     method, params = optimizer(recipe), {"w": jnp.ones(2)}
     state, update = method.init(params), jax.jit(method.update)
     told = []
-    for i in range(8):
+    for i in range(12):
         told.append(float(rate_in(recipe, state, jnp.int32(i))))
         _, state = update(params, state, params, value=jnp.float32(1.0))  # the loss stays
     assert told[:4] == pytest.approx([0.1] * 4)

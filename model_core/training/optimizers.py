@@ -89,8 +89,9 @@ def _shampoo(recipe: SequenceRecipe, rate: optax.Schedule) -> optax.GradientTran
         package = import_module(SHAMPOO)
     except ImportError as error:
         raise InvalidValue(
-            "optimizer shampoo needs a package that is not installed: pip install precondition-opt "
-            "(google-research/precondition). Without it there are adamw, adafactor and muon.",
+            "optimizer shampoo needs a package that is not installed: pip install "
+            "git+https://github.com/google-research/precondition (its release 0.3.0 is too old for this JAX). Without "
+            "it there are adamw, adafactor and muon.",
             "optimizer",
         ) from error
     return package.distributed_shampoo(

@@ -81,7 +81,7 @@ def samples_after(recipe: SequenceRecipe, steps: int) -> int:
     """How many samples so many steps have seen."""
     samples, multiple = 0, 1
     for at, next_multiple in growth(recipe):
-        needed = -(-(at - samples) // (multiple * recipe.batch_size))
+        needed = max(0, -(-(at - samples) // (multiple * recipe.batch_size)))
         if steps <= needed:
             break
         steps, samples, multiple = steps - needed, samples + needed * multiple * recipe.batch_size, next_multiple

@@ -105,7 +105,7 @@ def test_a_plateau_lowers_the_rate_and_says_so():
         told.append(float(rate_in(recipe, state, jnp.int32(i))))
         _, state = update(params, state, params, value=jnp.float32(1.0))  # the loss stays
     assert told[:4] == pytest.approx([0.1] * 4)
-    assert told[-1] <= 0.05
+    assert told[-1] <= 0.0501
 
 
 def test_a_gradient_is_clipped_unless_the_norm_is_0():
@@ -126,5 +126,5 @@ def test_an_unknown_optimizer_is_named():
 
 @pytest.mark.skipif(HAS_SHAMPOO, reason="its package is installed")
 def test_shampoo_says_what_to_install():
-    with pytest.raises(InvalidValue, match="pip install precondition-opt"):
+    with pytest.raises(InvalidValue, match="pip install git.*google-research/precondition"):
         optimizer(SequenceRecipe(optimizer="shampoo"))

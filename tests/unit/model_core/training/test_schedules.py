@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_core.errors import InvalidValue
@@ -48,6 +48,7 @@ def test_a_batch_grows_at_the_listed_numbers_of_samples():
     assert [samples_after(recipe, steps) for steps in range(8)] == [0, 4, 8, 12, 20, 28, 36, 56]
 
 
+@settings(deadline=None)
 @given(
     batch=st.integers(1, 9),
     growing=st.lists(st.tuples(st.integers(1, 200), st.integers(1, 5)), max_size=3, unique_by=lambda pair: pair[0]),

@@ -12,6 +12,7 @@ from model_core.errors import InvalidValue
 from model_core.training import decoder_only
 from model_core.training.decoder_only import DecoderRecipe
 from model_core.weights import checkpoint
+from model_core.weights.safetensors_writer import save_arrays
 
 
 def rows_of(config, rng: np.random.Generator) -> dict:
@@ -33,9 +34,11 @@ def nll(logits: np.ndarray, ids: np.ndarray) -> float:
 @pytest.mark.parametrize(
     "name",
     [
-        "mindalle",
         "llamagen-tiny/gpt",
-        *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("dp-rotary", "rudalle", "janus-tiny")),
+        *(
+            pytest.param(name, marks=pytest.mark.exhaustive)
+            for name in ("dp-rotary", "mindalle", "rudalle", "janus-tiny")
+        ),
     ],
 )
 def test_codes_are_scored_as_the_family_scores_them(fixtures: Path, name: str):
@@ -70,10 +73,11 @@ def test_pads_are_text_with_ids_of_their_own(fixtures: Path):
     assert stream[3:].tolist() == [config.first_pad + place for place in range(2, config.text_length)]
 
 
-@pytest.mark.parametrize("name", ["mindalle", "janus-tiny", "llamagen-tiny/gpt"])
+@pytest.mark.parametrize(
+    "name",
+    ["llamagen-tiny/gpt", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("mindalle", "janus-tiny"))],
+)
 def test_what_is_exported_is_what_is_loaded(tmp_path: Path, fixtures: Path, name: str):
-    from model_core.weights.safetensors_writer import save_arrays
-
     family, config, _ = families.load(fixtures / name)
     params = decoder_only.random_params(family, config, seed=3)
     save_arrays(tmp_path / "model.safetensors", family.published(params))

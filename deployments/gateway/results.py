@@ -58,8 +58,7 @@ def result_key(request: DrawingRequest, upload: Upload | None, model: str, scope
       scope: whose key asks.
     """
     depends_on = {
-        "fields": request.model_dump(exclude=NOT_OF_PICTURES | {"model"}),
-        "kind": type(request).__name__,
+        "fields": request.model_dump(exclude=NOT_OF_PICTURES | {"model"}),  # each kind of request has other ones
         "model": model,
         "files": [] if upload is None else [_digest(file) for file in upload.images],
         "mask": "" if upload is None or upload.mask is None else _digest(upload.mask),

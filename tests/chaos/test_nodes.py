@@ -23,7 +23,8 @@ from tests.chaos.clients import PATIENCE_S, Load, Sketchbook
 from tests.chaos.conftest import tiny_config
 
 STAGE = "tiny.token_sampler"
-SAMPLER = {"min_replicas": 2, "max_replicas": 2, "resources": {"sampler": 1}, "num_cpus": 0.1}
+# A whole core, which is all that a node has: where the gateway ran there too, its death would break connections.
+SAMPLER = {"min_replicas": 2, "max_replicas": 2, "resources": {"sampler": 1}, "num_cpus": 1}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def two_nodes(own_home: None, tiny_model: Path) -> Iterator[tuple[str, Cluster, 
         warnings.simplefilter("ignore", PydanticDeprecatedSince20)  # Ray's settings use what pydantic gave up
         warnings.simplefilter("ignore", ResourceWarning)  # Ray leaves pipes of its processes to be closed at exit
         environment.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))  # which only `ray.init` would have made by itself
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4})
         nodes = [cluster.add_node(num_cpus=1, resources={"sampler": 1}) for _ in range(2)]
         ray.init(address=cluster.address, log_to_driver=False)
         port = free_port()

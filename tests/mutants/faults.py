@@ -68,7 +68,13 @@ FAULTS = [
     Fault(LIKELIEST, "(reached < target))", "(reached <= target))", of_likeliest),
     Fault(LIKELIEST, "jnp.arange(values.shape[-1]) < top_k", "jnp.arange(values.shape[-1]) <= top_k", of_likeliest),
     Fault(LIKELIEST, "<= edge_id", "< edge_id", of_likeliest),
-    Fault(LIKELIEST, "chosen.sum(-1, keepdims=True) >= limit", "chosen.sum(-1, keepdims=True) > limit", of_likeliest),
+    Fault(
+        LIKELIEST,
+        "chosen.sum(-1, keepdims=True) >= limit",
+        "chosen.sum(-1, keepdims=True) > limit",
+        of_likeliest,
+        explanation="the edge is one key lower, and no room is left for it: the same ids, found by the dearer way",
+    ),
     Fault(LIKELIEST, "(_rank(keys == last) < room)", "(_rank(keys == last) <= room)", of_likeliest),
     Fault(LIKELIEST, "bits & sign, ~bits", "bits & sign, bits", of_likeliest),
     Fault(LIKELIEST, "jnp.where(values == 0, 0.0, values)", "values", of_likeliest),
@@ -76,7 +82,7 @@ FAULTS = [
     Fault(LIKELIEST, "jnp.maximum(top_p, jnp.finfo(jnp.float32).tiny)", "top_p", of_likeliest),
     Fault(LIKELIEST, "jax.nn.softmax(kept)", "jax.nn.softmax(logits)", of_likeliest),
     # The way of a request
-    Fault(PIPELINE, 'rank(drawn)[: options["n"]]', "rank(drawn)", of_flow),
+    Fault(PIPELINE, 'best, drawn, options["n"],', "best, drawn, len(drawn),", of_flow),
     Fault(PIPELINE, "asyncio.Semaphore(self._images_in_flight)", "asyncio.Semaphore(1000)", of_flow),
     Fault(PIPELINE, "shown = known\n", "_ = known\n", of_flow),
     Fault(PIPELINE, "codes.cancel()", "pass", of_flow),
@@ -138,7 +144,6 @@ FAULTS = [
     Fault(FLIGHT, "_internal_request_id=str(uuid.uuid4()), ", "", of_flight),
     Fault(RESULTS, '"scope": "" if config.cache.results_across_keys else scope', '"scope": ""', of_results),
     Fault(RESULTS, "else _digest(upload.mask)", 'else ""', of_results),
-    Fault(RESULTS, '"kind": type(request).__name__,', "", of_results),
     # Whose work waits
     Fault(WAITING, "self._gave_way.popleft() if self._gave_way else", "", of_waiting),
     Fault(WAITING, "self._gave_way.remove(sequence)\n            self.end(sequence)", "self._gave_way.remove(sequence)",

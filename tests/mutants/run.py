@@ -68,7 +68,8 @@ def _pytest(folder: str, tests: tuple[str, ...], log: str) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     quiet = ("-W", "ignore::pytest.PytestAssertRewriteWarning")  # of plugins that are there already
-    sys.exit(pytest.main(["-q", "-x", "-n0", "-p", "no:cacheprovider", *quiet, *tests]))
+    # Without the source of what failed, which Python 3.11 now and then fails to parse.
+    sys.exit(pytest.main(["-q", "-x", "-n0", "--tb=no", "-p", "no:cacheprovider", *quiet, *tests]))
 
 
 def try_fault(folder: Path, fault: Fault) -> tuple[str, str]:

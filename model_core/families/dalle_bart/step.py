@@ -88,7 +88,8 @@ def step_weights(params: Any, *, is_turned: bool | None = None) -> StepWeights:
     cut = [jax.tree.map(lambda leaf, i=i: leaf[i], layers, is_leaf=_is_cut) for i in range(num_layers)]
     if is_turned is None:
         kernel = params["lm_head"]["kernel"]
-        devices = jax.devices()[:1] if isinstance(kernel, Tracer) else kernel.devices()
+        is_on_device = isinstance(kernel, jax.Array) and not isinstance(kernel, Tracer)
+        devices = kernel.devices() if is_on_device else jax.devices()[:1]
         is_turned = len(devices) > 1 or all(device.platform == "cpu" for device in devices)
     head = params["lm_head"]
     return StepWeights(

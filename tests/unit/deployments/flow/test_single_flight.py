@@ -87,6 +87,31 @@ def test_it_goes_on_as_long_as_one_waits_and_no_longer():
     asyncio.run(check())
 
 
+def test_who_comes_while_it_is_being_given_up_begins_anew():
+    async def check() -> None:
+        flights, cleaned = SingleFlight[int](), asyncio.Event()
+
+        async def never() -> AsyncGenerator[int, None]:
+            try:
+                await asyncio.sleep(3600)
+                yield 0
+            finally:
+                await cleaned.wait()
+
+        async with aclosing(flights.follow("key", never, NEVER)) as items:
+            leaver = asyncio.ensure_future(anext(items))
+            await settle()
+            leaver.cancel()
+            await settle()
+            work = Work()
+            work.step(3)
+            assert await gather(flights, work) == [0, 1, 2]
+            cleaned.set()
+            await asyncio.gather(leaver, return_exceptions=True)
+
+    asyncio.run(check())
+
+
 def test_an_error_is_everybodys_and_the_next_begins_anew():
     async def check() -> None:
         flights, work = SingleFlight[int](), Work()

@@ -65,6 +65,19 @@ def test_a_key_has_one_budget_however_many_gateways_it_asks():
     run(check)
 
 
+def test_what_a_gateway_holds_for_nothing_goes_to_the_others():
+    async def check() -> None:
+        (first, second), _, clock = gateways()
+        assert await drawn(first, 10)  # and it takes twice as many in advance
+        await settle()
+        clock.now += UNUSED_S
+        assert not await drawn(second, 50)
+        await first.rest()
+        assert await drawn(second, 50)
+
+    run(check)
+
+
 def test_who_asks_often_waits_for_no_call():
     """A request is let through by what was taken in advance, and more is fetched behind it."""
 

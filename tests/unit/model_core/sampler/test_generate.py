@@ -56,6 +56,14 @@ def test_greedy_codes_do_not_depend_on_how_they_would_be_drawn(generate):
     )
 
 
+def test_parameters_may_lie_on_the_host(small, tiny_conditions, generate):
+    """As training hands them over."""
+    host = jax.device_get(small.params)
+    conditions = [given[:1] for given in tiny_conditions]
+    codes = generate_codes(dalle_bart, small.config, host, *conditions, seeds=[11], guidance_scale=10.0)
+    np.testing.assert_array_equal(codes, generate(0))
+
+
 def test_noise_given_decides_every_code(generate, guided_logits):
     """And each of the settings does what it says, in the order that is promised."""
     noise = np.random.default_rng(0).gumbel(size=(3, 9, 21)).astype(np.float32)

@@ -179,7 +179,8 @@ def test_logits_that_are_not_finite_are_told_by_the_margin(bad, of_uncond, setti
 
 
 def test_settings_that_overflow_are_not_the_logits_fault():
-    logits, uncond = (np.random.default_rng(8).normal(size=(1, 9)).astype(np.float32) * 50 for _ in range(2))
+    rng = np.random.default_rng(8)
+    logits, uncond = (rng.normal(size=(1, 9)).astype(np.float32) * 50 for _ in range(2))
     for settings in ({"guidance_scale": 3e38}, {"temperature": 1e-300, "guidance_scale": 1e30}):
         _, margins = draw_with_margins(logits, uncond=jnp.asarray(uncond), **settings)
         assert not np.isnan(margins).any()

@@ -29,6 +29,15 @@ def test_batch_work_goes_last_and_what_was_under_way_before_what_was_not():
     assert waiting.next() is None
 
 
+def test_who_gave_way_and_is_given_up_counts_as_running_no_more():
+    waiting = Waiting()
+    waiting.add(sequence(0, "r", is_batch=True))
+    started = waiting.start()
+    waiting.give_way(started)
+    waiting.remove(started)
+    assert not len(waiting) and not waiting._batch._running
+
+
 moves = st.lists(
     st.tuples(st.sampled_from(["add", "start", "end", "remove", "give way"]), st.integers(0, 3), st.booleans())
 )

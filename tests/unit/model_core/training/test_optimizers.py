@@ -126,5 +126,5 @@ def test_an_unknown_optimizer_is_named():
 
 @pytest.mark.skipif(HAS_SHAMPOO, reason="its package is installed")
 def test_shampoo_says_what_to_install():
-    with pytest.raises(InvalidValue, match="pip install git.*google-research/precondition"):
+    with pytest.raises(InvalidValue, match=r"pip install git.*google-research/precondition"):
         optimizer(SequenceRecipe(optimizer="shampoo"))

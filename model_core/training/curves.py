@@ -25,7 +25,7 @@ Listener = Callable[[Path, int, dict[str, float]], None]  # the run's folder, th
 LISTENERS: list[Listener] = []
 
 
-def on_host(kept: list[Metrics]) -> list[Metrics]:
+def as_numbers(kept: list[Metrics]) -> list[Metrics]:
     """The metrics of some steps, each with its `step`, as Python's numbers."""
     return [
         {key: float(value) if key != "step" else int(value) for key, value in metrics.items()}
@@ -56,7 +56,7 @@ class Curves:
         self._wandb = _wandb(folder)
 
     def write(self, lines: list[Metrics], means: dict[str, float]) -> None:
-        """Writes the metrics of some steps, as `on_host` gives them, and what those who look on are shown of them."""
+        """Writes the metrics of some steps, as `as_numbers` gives them, and what those who look on are shown."""
         step = lines[-1]["step"]
         with self._path.open("a") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)

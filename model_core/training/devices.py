@@ -46,9 +46,11 @@ def wait_for_all() -> None:
         multihost_utils.sync_global_devices("training")
 
 
-def agree(flag: bool) -> bool:
-    """Whether any process says so; all of them must ask."""
-    return flag if jax.process_count() == 1 else bool(multihost_utils.process_allgather(np.array(flag)).any())
+def agree(*flags: bool) -> tuple[bool, ...]:
+    """For each flag, whether any process says so; all of them must ask."""
+    if jax.process_count() == 1:
+        return flags
+    return tuple(multihost_utils.process_allgather(np.array(flags)).any(axis=0).tolist())
 
 
 @cache
@@ -115,12 +117,12 @@ def split(batch: Any, model_parallel: int = 1) -> Any:
 
 
 def gathered(state: Any) -> Any:
-    """The state as numpy arrays in every process, whatever its placement; all processes must ask."""
+    """A copy of the state as numpy arrays in every process, whatever its placement; all processes must ask."""
 
     def gather(leaf: Any) -> np.ndarray:
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable and not leaf.is_fully_replicated:
             return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
-        return np.asarray(jax.device_get(leaf))
+        return np.array(jax.device_get(leaf))  # on a CPU it would be the device's own memory, which the next step takes
 
     return jax.tree.map(gather, state)
 
@@ -135,4 +137,4 @@ def _put(leaf: Any, sharding: NamedSharding) -> jax.Array:
 
 
 def _name(path: Any) -> str:
-    return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
+    return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from model_core.errors import CorruptCheckpoint
 from model_core.files import write_atomically
 from model_core.training import devices
-from model_core.training.curves import LISTENERS, Curves, Metrics, means_of, on_host, shown
+from model_core.training.curves import LISTENERS, Curves, Metrics, as_numbers, means_of, shown
 from model_core.training.speed import Speed
 from model_core.weights.sharding import CutAxes
 
@@ -169,10 +169,10 @@ def train(
             kept.append({"step": i + 1} | metrics)
             speed.count(made)
             progress.advance(bar)
-            stop = devices.agree(interrupted())
-            is_time_to_save = stop or time.monotonic() - saved_at > config.save_every_s
+            stop, is_due = devices.agree(interrupted(), time.monotonic() - saved_at > config.save_every_s)
+            is_time_to_save = stop or is_due
             if (i + 1) % config.log_every == 0 or is_last or is_to_validate or is_time_to_save:
-                lines, kept = on_host(kept), []
+                lines, kept = as_numbers(kept), []
                 means = means_of(lines)
                 if curves:
                     means |= speed.look(i + 1)

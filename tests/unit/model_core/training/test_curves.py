@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from model_core.errors import InvalidValue
-from model_core.training.curves import CURVE, Curves, means_of, on_host, shown
+from model_core.training.curves import CURVE, Curves, as_numbers, means_of, shown
 
 event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
 
@@ -30,7 +30,7 @@ def scalars(folder: Path) -> list[tuple[str, int, float]]:
 
 def test_a_look_at_the_metrics_is_one_point_of_the_board(tmp_path: Path):
     curves = Curves(tmp_path, first=0)
-    lines = on_host([{"step": 1, "loss": jnp.float32(3.0)}, {"step": 2, "loss": 1.0, "loss_kept": 5.0}])
+    lines = as_numbers([{"step": 1, "loss": jnp.float32(3.0)}, {"step": 2, "loss": 1.0, "loss_kept": 5.0}])
     means = means_of(lines)
     curves.write(lines, means)
     curves.close()

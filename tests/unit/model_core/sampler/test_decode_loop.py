@@ -106,7 +106,9 @@ def test_what_a_step_keeps_is_right_and_the_rest_stays_to_be_drawn(start, at_onc
     while (before < LENGTH).any():
         drawing, packed = take_turn(model, weights, drawing, images, 1, LENGTH, window, as_loop=False)
         codes, _, position = unpack(packed)
-        assert (np.minimum(before + 1, LENGTH) <= position).all() and (position <= np.minimum(before + window, LENGTH)).all()
+        assert (np.minimum(before + 1, LENGTH) <= position).all() and (
+            position <= np.minimum(before + window, LENGTH)
+        ).all()
         is_known = np.arange(LENGTH) < position[:, None]
         np.testing.assert_array_equal(codes, np.where(is_known, at_once, given))
         before = position

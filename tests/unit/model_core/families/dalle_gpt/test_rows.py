@@ -23,7 +23,9 @@ def prompt(seed: int) -> Condition:
     return Condition(np.random.default_rng(seed).integers(1, 20, 4, dtype=np.int32), np.ones(4, np.int32))
 
 
-@pytest.mark.parametrize(("kind", "deterministic"), [("rotary", True), ("rudalle_v2", False)])
+@pytest.mark.parametrize(
+    ("kind", "deterministic"), [("rotary", True), pytest.param("rudalle_v2", False, marks=pytest.mark.exhaustive)]
+)
 def test_rows_draw_what_each_image_is_alone(kind, deterministic):
     """From nothing, behind a prefix, and around codes that are given; two under one text; nothing is compiled late."""
     config, params = random_model(KINDS[kind])

@@ -33,7 +33,7 @@ def _plot(sweep: Sweep, trials: Sequence[Trial], out: Path) -> None:
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     for trial in reversed(trials):  # the best on top
-        axes.plot(*_columns(_smoothed(trial.curve)), color=color(scale(trial.rate)), linewidth=1.2)
+        axes.plot(*_columns(_smoothed(trial.curve)), color=color(scale(trial.rate)), linewidth=1.2, marker=".")
     axes.axvline(sweep.steps, color="0.8", linewidth=1)
     axes.set(xlabel="step", ylabel=loss_label, title="Constant learning rates after the warm-up")
     figure.colorbar(ScalarMappable(scale, color), ax=axes, label="learning rate")

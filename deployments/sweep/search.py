@@ -118,6 +118,7 @@ def search(sweep: Sweep, out: Path, told: Callable[[str], Any]) -> list[Trial]:
         max_t=sweep.steps,
         grace_period=max(1, sweep.steps // LOOKS),
         reduction_factor=HALVING,
+        stop_last_trials=False,  # they end by themselves, and save their state to be trained on
     )
     drawn = BasicVariantGenerator(random_state=sweep.seed, max_concurrent=sweep.parallel)
     rates = {"learning_rate": tune.loguniform(sweep.lowest, sweep.highest), "steps": sweep.steps}

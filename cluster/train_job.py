@@ -1,24 +1,34 @@
 """Trains on a Ray cluster: one process for each GPU or TPU host, started and joined by Ray Train.
 
-    ray job submit --working-dir . -- python cluster/train_job.py --workers 4 dalle-bart --data /nfs/data --run /nfs/run
+    ray job submit --working-dir . -- python cluster/train_job.py --workers 4 sampler --data /nfs/data --run /nfs/run
 
 What follows the options goes to `dalle-serve train`, in every worker; the run's folder must be one that all of them
-see. A worker that dies ends the attempt; the next one resumes from the last state saved. Needs
-`dalle-serve[train,ray-train]` on every node.
+see. A worker that dies, or whose node is taken away, ends the attempt; the next one resumes from the last state saved,
+at most `save_every_s` before. Means go to Ray Train's results at every look. Needs `dalle-serve[train,ray-train]` on
+every node.
 """
 
 import argparse
+from pathlib import Path
 from typing import Any
 
+import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.jax import JaxTrainer
 
 
 def train(settings: dict[str, Any]) -> None:
     """One worker's share; Ray Train has made the workers' JAX one."""
+    from model_core.training import curves
     from model_core.training.cli import app
 
+    curves.LISTENERS[:] = [report]
     app(settings["arguments"], standalone_mode=False)
+
+
+def report(folder: Path, step: int, means: dict[str, float]) -> None:
+    """Tells Ray Train what was measured; every worker does, with the same step. The state is in the run's folder."""
+    ray.train.report({"part": folder.name, "step": step, **means})
 
 
 def scaling(options: argparse.Namespace) -> ScalingConfig:
@@ -47,7 +57,7 @@ def main() -> None:
     parser.add_argument("--storage", help="Ray's own notes on the run; a folder that all nodes see")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of `dalle-serve train`")
     options = parser.parse_args()
-    JaxTrainer(
+    result = JaxTrainer(
         train,
         train_loop_config={"arguments": options.arguments},
         scaling_config=scaling(options),
@@ -57,6 +67,7 @@ def main() -> None:
             failure_config=FailureConfig(max_failures=options.retries),
         ),
     ).fit()
+    print(f"last measured: {result.metrics}")
 
 
 if __name__ == "__main__":

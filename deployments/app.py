@@ -3,7 +3,8 @@
                      ┌─▶ <model>.text_encoder    prompt → conditions
     HTTP,            ├─▶ <model>.token_sampler   conditions → image codes
     handle ─▶ gateway┼─▶ <model>.image_decoder   image codes → pixels
-                     └─▶ <model>.clip_scorer     prompt, pixels → score
+                     ├─▶ <model>.clip_scorer     prompt, pixels → score
+                     └─▶ <model>.refiner         prompts, pixels → pixels that fit better, where there is one
 
 No stage knows another. Models that are there on demand share theirs, `on_demand.<stage>`. Where there are several
 gateways, or keys, there is a `commons` too. In a Serve YAML: `import_path: deployments.app:build_app`, and the fields
@@ -24,6 +25,7 @@ from deployments.serve_file import read_settings
 from deployments.stages.clip_scorer import ClipScorerDeployment
 from deployments.stages.image_decoder import ImageDecoderDeployment
 from deployments.stages.on_demand import OnDemandStage
+from deployments.stages.refiner import RefinerDeployment
 from deployments.stages.text_encoder import TextEncoderDeployment
 from deployments.stages.token_sampler import TokenSamplerDeployment
 
@@ -32,6 +34,7 @@ STAGES = {
     "token_sampler": TokenSamplerDeployment,
     "image_decoder": ImageDecoderDeployment,
     "clip_scorer": ClipScorerDeployment,
+    "refiner": RefinerDeployment,
 }
 # It waits for nothing but its own answers, and computes next to nothing.
 COMMONS_OPTIONS = {

@@ -226,12 +226,50 @@ class ImageDecoderConfig(StageConfig):
     """Image codes → pixels."""
 
 
+SCORER = Field(
+    default=None, description="Folder or hub id of the scorer, or of a model that has one; else the model's own."
+)
+
+
 class ClipScorerConfig(StageConfig):
     """Prompt, pixels → score."""
 
-    source: str | None = Field(
-        default=None, description="Folder or hub id of the scorer, or of a model that has one; else the model's own."
+    source: str | None = SCORER
+
+
+class RefinerConfig(DeploymentConfig):
+    """Prompts, pixels → pixels that fit them better: the stage behind a model's second name, `ID:refine`."""
+
+    sizes: list[Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")]] = Field(
+        default=[],
+        description="Sizes, `WxH`, that it refines at beside the model's own; each is compiled at the start.",
     )
+    max_steps: int = Field(default=300, ge=1, le=1000, description="Steps that one picture may ask for.")
+    max_cutouts: int = Field(default=64, ge=1, le=256, description="Cutouts that one step may look at.")
+    max_pending_steps: int = Field(
+        default=1200, ge=1, description="Steps asked for and not made yet, of all requests; beyond it come 429s."
+    )
+    steps_an_image: int = Field(
+        default=4, ge=1, description="Steps that count as much as one image drawn, where a key may have so many."
+    )
+    steps_per_advance: int = Field(
+        default=5, ge=1, description="Steps between two moments at which a picture is shown, and could go on elsewhere."
+    )
+    niceness: int = Field(default=10, ge=0, le=19, description="How far it stands back for others on its cores.")
+    source: str | None = SCORER
+    dtype: DType = Field(default="float32", description="Number format of the weights and of most of the arithmetic.")
+    num_cpus: float = Field(default=0.3, ge=0, description="Cores reserved for a replica; a promise, not a cage.")
+    max_ongoing_requests: int = Field(
+        default=4, ge=1, description="Pictures that one replica accepts at a time; they take turns."
+    )
+    target_ongoing_requests: float = Field(
+        default=1, gt=0, description="Pictures in one replica that autoscaling aims at."
+    )
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """Heights and widths of `sizes`."""
+        return [(int(height), int(width)) for width, height in (size.split("x") for size in self.sizes)]
 
 
 class SharedStageConfig(DeploymentConfig):
@@ -264,12 +302,19 @@ class ModelConfig(Settings):
     token_sampler: TokenSamplerConfig = TokenSamplerConfig()
     image_decoder: ImageDecoderConfig = ImageDecoderConfig()
     clip_scorer: ClipScorerConfig | None = Field(default=ClipScorerConfig(), description="null: images are not ranked.")
+    refiner: RefinerConfig | None = Field(default=None, description="null: images cannot be refined; {} has them be.")
     sampling: dict[str, int | float] = Field(
         default={}, description="Defaults of guidance_scale, temperature and the like, in place of model.json's."
     )
     unranked_if_scorer_down: bool = Field(
         default=False, description="While the scorer is down, return images without scores rather than an error."
     )
+
+    @model_validator(mode="after")
+    def _shares_only_stages_that_are_shared(self) -> "ModelConfig":
+        if self.on_demand and self.refiner is not None:
+            raise ValueError(f"{self.id} has a refiner, which cannot be there on demand: leave one of them out")
+        return self
 
     @property
     def location(self) -> str:

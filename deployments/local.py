@@ -162,8 +162,10 @@ class LocalService:
 
         from deployments.app import build_app
 
-        stages = [model.deployment_name(stage) for model in self._config.models for stage in model.stages]
-        waiting = {"gateway", *stages}
+        waiting = {"gateway"}
+        for model in self._config.models:
+            stages = model.stages.items()
+            waiting |= {model.deployment_name(name) for name, stage in stages if stage.min_replicas > 0}
         self._report(f"starting {', '.join(sorted(waiting))}")
         app = build_app(self._config)
         target = serve.RunTarget(target=app, name=APP_NAME, route_prefix="/", logging_config=self._logging)

@@ -153,6 +153,7 @@ class Model(Exact):
     known_ways: list[str] = Field(description="How that may be asked for, such as '{} on a red background'.")
     sampling: dict[str, float]
     ranges: dict[str, tuple[float, float]] = Field(description="By setting, the values that it draws well with.")
+    refines: str | None = Field(description="The model whose pictures it refines; null where it is one that draws.")
     max_n: int
     max_best_of: int
 

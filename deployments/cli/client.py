@@ -45,7 +45,7 @@ def draw(
     """Asks the service at `url` for images, best first; comes back where it is busy, when it says so.
 
     Args:
-      fields: of `POST /v1/images/generations`; None means "not given".
+      fields: of `POST /v1/images/generations`, or with `images` of `/v1/images/edits`; None means "not given".
       timeout_s: for all of it, waiting included.
       on_progress: told (images drawn so far, in fractions, of all that are shown while they are drawn).
       on_wait: told what is being waited for.
@@ -58,11 +58,12 @@ def draw(
     deadline = time.monotonic() + timeout_s
     given = {name: value for name, value in fields.items() if value is not None}
     body = given | {"stream": True, "stream_multiple": True, "partial_images": PREVIEWS}
+    path = "/v1/images/edits" if "images" in given else "/v1/images/generations"
     headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
     try:
         with http_client(url.rstrip("/"), headers=headers, timeout=timeout_s) as http:
             while True:
-                with http.stream("POST", "/v1/images/generations", json=body) as reply:
+                with http.stream("POST", path, json=body) as reply:
                     if not reply.is_error:
                         return _images(reply, given.get("n", 1), on_progress, on_warning)
                     refusal, after = _refusal(reply), reply.headers.get("retry-after", "")

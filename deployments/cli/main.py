@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import model_core.shipped.cli  # noqa: F401  adds its commands to those of training
-from deployments.cli import batch, bench, convert, doctor, generate, mcp_server, models, plan, serve
+from deployments.cli import batch, bench, convert, doctor, generate, mcp_server, models, plan, refine, serve, sweep
 from deployments.cli.terminal import ExplainingGroup
 from model_core.shipped.evaluation.cli import evaluate
 from model_core.training.cli import app as train_app
@@ -39,6 +39,7 @@ def main(
 
 app.command("serve")(serve.serve)
 app.command("generate")(generate.generate)
+app.command("refine")(refine.refine)
 app.command("demo")(serve.demo)
 app.command("batch")(batch.batch)
 app.command("convert")(convert.convert)
@@ -48,4 +49,5 @@ app.command("mcp")(mcp_server.mcp)
 app.command("eval")(evaluate)
 app.add_typer(models.app, name="models")
 app.add_typer(bench.app, name="bench")
+train_app.command("sweep")(sweep.sweep)
 app.add_typer(train_app, name="train")

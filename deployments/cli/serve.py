@@ -28,6 +28,7 @@ def serve(
     ] = None,
     allow_remote: Annotated[bool, typer.Option("--allow-remote", help="Let other machines in, without a key.")] = False,
     window: Window = "auto",
+    refine: Annotated[bool, typer.Option("--refine", help="Serve its refiner too, as the model ID:refine.")] = False,
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Write Ray Serve's logs as JSON.")] = False,
 ) -> None:
     """Runs the service until Ctrl-C. Other machines are let in with keys only, or with --allow-remote."""
@@ -40,7 +41,7 @@ def serve(
     check_exposure(host, access)
     if problem := bind_problem(host, port):
         raise DalleServeError(problem)
-    config = config_for(model, window, scorer).model_copy(update={"access": access})
+    config = config_for(model, window, scorer, refine).model_copy(update={"access": access})
     local = LocalService(config, host=host, port=port, json_logs=json_logs, report=steps())
     with stoppable(), local as service:
         tell(f"Ready at [bold]{service.url}[/] (Ctrl-C stops it): open it in a browser, or try")
@@ -88,14 +89,15 @@ def demo(
     show(drawn, files, as_json=False)
 
 
-def config_for(model: str, window: str = "auto", scorer: str | None = None) -> "AppConfig":
+def config_for(model: str, window: str = "auto", scorer: str | None = None, refine: bool = False) -> "AppConfig":
     """Settings for one model on this machine; raises before anything is started where there is no such model."""
-    from deployments.config import AppConfig, ClipScorerConfig, ModelConfig, TokenSamplerConfig
+    from deployments.config import AppConfig, ClipScorerConfig, ModelConfig, RefinerConfig, TokenSamplerConfig
     from deployments.local import set_environment
     from model_core import bundles
 
     set_environment()
     bundle = bundles.resolve(model, scorer=scorer)
+    source = scorer and _whole_path(scorer)
     model_id = bundle.id.replace("/", "--").replace("@", "--")  # Serve's names have no slashes
     return AppConfig(
         models=[
@@ -103,7 +105,8 @@ def config_for(model: str, window: str = "auto", scorer: str | None = None) -> "
                 id=model_id,
                 source=_whole_path(model),
                 token_sampler=TokenSamplerConfig(window="auto" if window == "auto" else int(window)),
-                clip_scorer=ClipScorerConfig(source=scorer and _whole_path(scorer)) if bundle.scorer else None,
+                clip_scorer=ClipScorerConfig(source=source) if bundle.scorer else None,
+                refiner=RefinerConfig(source=source) if refine else None,
             )
         ]
     )

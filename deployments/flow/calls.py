@@ -6,8 +6,9 @@ a stage is the caller's fault, whatever its type.
 """
 
 import asyncio
+import contextlib
 import math
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -156,3 +157,18 @@ async def all_of(calls: Iterable[Any]) -> list[Any]:
             error = error.exceptions[0]
         raise error from error.__cause__
     return [task.result() for task in tasks]
+
+
+@contextlib.asynccontextmanager
+async def deadline(timeout_s: float) -> AsyncIterator[Callable[[], float]]:
+    """Ends the block after so many seconds; gives the seconds that are left."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + timeout_s
+    try:
+        async with asyncio.timeout_at(end):
+            yield lambda: end - loop.time()
+    except TimeoutError as error:
+        raise DeadlineExceeded(
+            f"The request took longer than {timeout_s:g} s and was stopped. Ask for less (n, best_of, steps), or raise "
+            "the gateway's request_timeout_s."
+        ) from error

@@ -5,18 +5,28 @@ it. How a call is made again is in `calls.py`, how a picture is shown early in `
 """
 
 import asyncio
-import contextlib
 import copy
 import random
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, NotRequired, TypedDict, Unpack
 
 import numpy as np
 from cachetools import LRUCache
 
-from deployments.errors import DeadlineExceeded, NoRoomForBatch, StageFailed, StageUnavailable
-from deployments.flow.calls import Result, all_of, finite, put_once, replica_died, result, retried, translated, wake
+from deployments.errors import NoRoomForBatch, StageFailed, StageUnavailable
+from deployments.flow.calls import (
+    Result,
+    all_of,
+    deadline,
+    finite,
+    put_once,
+    replica_died,
+    result,
+    retried,
+    translated,
+    wake,
+)
 from deployments.flow.circuit import Circuit
 from deployments.flow.previews import Preview, Previews
 from deployments.telemetry.metrics import PipelineMetrics
@@ -143,7 +153,7 @@ class StagePipeline:
             self._metrics.prompt_looked_up(kept is not None)
         if kept is not None:
             return kept
-        async with _deadline(timeout_s):
+        async with deadline(timeout_s):
             encoded = await self._call(
                 "text_encoder", lambda: result(self._encoder.encode.remote(prompt, negative_prompt))
             )
@@ -153,7 +163,7 @@ class StagePipeline:
 
     async def encode_image(self, image: np.ndarray, *, timeout_s: float) -> np.ndarray:
         """Turns an image of the model's size, uint8 [height, width, 3], into codes int32 [N]; raises as `generate`."""
-        async with _deadline(timeout_s):
+        async with deadline(timeout_s):
             return await self._call("image_decoder", lambda: result(self._decoder.encode.remote(image)))
 
     async def tell(self, image: np.ndarray, *, timeout_s: float) -> str:
@@ -161,7 +171,7 @@ class StagePipeline:
         scorer = self._scorer
         if scorer is None:
             return ""
-        async with _deadline(timeout_s):
+        async with deadline(timeout_s):
             try:
                 async with asyncio.timeout(SCORER_PATIENCE_S if self._scorer_may_fail else None):
                     return await self._call("clip_scorer", lambda: result(scorer.tell.remote(image)))
@@ -228,7 +238,7 @@ class StagePipeline:
         on_codes: OnCodes = lambda place, codes: None,
     ) -> list[RankedImage]:
         """Draws; shows the codes of the first images after so many `rows` each."""
-        async with _deadline(options["timeout_s"]) as time_left_s:
+        async with deadline(options["timeout_s"]) as time_left_s:
             conditions = self._put((encoded.condition, encoded.uncondition))  # or a reference to them
             is_batch = options.get("is_batch", False)
             shared: dict[str, Any] = {"fixed_codes": options.get("fixed_codes"), "request_id": secrets.token_hex(8)}
@@ -356,21 +366,6 @@ class StagePipeline:
             raise
         circuit.succeeded()
         return answer
-
-
-@contextlib.asynccontextmanager
-async def _deadline(timeout_s: float) -> AsyncIterator[Callable[[], float]]:
-    """Ends the block after so many seconds; gives the seconds that are left."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + timeout_s
-    try:
-        async with asyncio.timeout_at(end):
-            yield lambda: end - loop.time()
-    except TimeoutError as error:
-        raise DeadlineExceeded(
-            f"The request took longer than {timeout_s:g} s and was stopped. Ask for fewer images (n, best_of), or "
-            "raise the gateway's request_timeout_s."
-        ) from error
 
 
 def _parts(items: Sequence[Any], most: int) -> list[Any]:

@@ -94,8 +94,8 @@ class Answers:
     async def _draw(self, asked: Asked, key: bytes | None = None) -> AsyncGenerator[Event, None]:
         """Draws, at the caller's expense; keeps the reply where there is a key to keep it under."""
         request, image_request = asked.request, asked.image_request
-        await asked.caller.charge(request.num_drawn)
-        with self._admission.admit(request.num_drawn, asked.is_batch):
+        await asked.caller.charge(image_request.charged_images)
+        with image_request.place(self._admission):
             if request.stream:
                 async with aclosing(image_request.stream()) as items:
                     async for item in items:

@@ -46,6 +46,18 @@ def read_canvas(upload: Upload, side: int, limits: Limits) -> Canvas:
     return Canvas(image=images.square(image, side), alpha=alpha)
 
 
+def read_start(upload: Upload, width: int, height: int, limits: Limits) -> np.ndarray:
+    """Decodes the first upload, uint8 [height, width, 3], the others being only checked; all of it, fitted in.
+
+    Raises:
+      InvalidValue: an upload is no picture, or too large; or there is a mask.
+    """
+    if upload.mask is not None:
+        raise InvalidValue("A picture is refined as a whole: leave mask out.", "mask")
+    pictures = [images.read_with_alpha(each, "image", limits.max_upload_pixels)[0] for each in upload.images]
+    return images.fit(pictures[0], width, height)
+
+
 def _read_mask(mask: bytes, expected: tuple[int, ...], limits: Limits) -> np.ndarray:
     _, alpha = images.read_with_alpha(mask, "mask", limits.max_upload_pixels)
     if alpha is None:

@@ -27,13 +27,23 @@ from deployments.gateway.image_request import ImageRequest
 from deployments.gateway.image_store import ImageStore
 from deployments.gateway.prompt_policy import PromptPolicy
 from deployments.gateway.quotas import Quotas
+from deployments.gateway.refine_request import RefineRequest
 from deployments.gateway.replies import Event, completed_events
 from deployments.gateway.served_model import ServedModel
 from deployments.gateway.settings import changed
 from deployments.gateway.translation import Translator
 from deployments.gateway.usage import USAGE_COUNTS, Usage
 from deployments.requests.parsing import parse
-from deployments.requests.schemas import DrawingRequest, EditRequest, GenerationRequest, Upload, VariationRequest
+from deployments.requests.schemas import (
+    REFINE,
+    REFINING,
+    DrawingRequest,
+    EditRequest,
+    GenerationRequest,
+    RefinableRequest,
+    Upload,
+    VariationRequest,
+)
 from deployments.telemetry import degraded
 from deployments.telemetry.metrics import MeasuredRequest, RequestMetrics
 from model_core.cache import cache_folder
@@ -84,7 +94,10 @@ class Gateway:
         self.quotas = Quotas(self._commons)
         self._usage = Usage(self._commons)
         self._metrics = RequestMetrics()
-        self._admission = Admission(*_bounds(config))
+        refiners = [model.refining() for model in self._models.values() if model.refiner]
+        self._models |= {model.id: model for model in refiners}
+        steps = {model.id: model.refiner.config.max_pending_steps for model in refiners if model.refiner}
+        self._admission = Admission(*_bounds(config), max_pending_steps=steps)
         self._answers = Answers(self._commons, self._admission)
         self._started = int(time.time())
         self._given = config  # what a `user_config` is laid over
@@ -122,8 +135,8 @@ class Gateway:
             degraded.failed("user_config", "it cannot be used, and the settings before it still hold", str(error))
             return
         self.config, self._policy = config, policy
-        for model_id, sampling in samplings.items():
-            self._models[model_id].sampling = sampling
+        for model in self._models.values():
+            model.sampling = samplings[model.refines or model.id]
         self._admission.limit(*_bounds(config))
         self._is_configured = True
         degraded.works("user_config")
@@ -247,7 +260,8 @@ class Gateway:
             with suppress(UrlsUnavailable):
                 await asyncio.to_thread(self.images.check)
         state = {
-            "ready": set(states.values()) == {"ready"} and not self._admission.is_closed,
+            "ready": all(state == "ready" for stage, state in states.items() if stage != "refiner")
+            and not self._admission.is_closed,
             "model": model.id,
             "stages": states,
             "pending_images": self._admission.pending_images,
@@ -267,7 +281,7 @@ class Gateway:
     async def drain(self) -> None:
         """Lets nobody in from now on, says so to who asks for readiness, and returns when all who are in are served."""
         self._admission.close()
-        while self._admission.pending_images:
+        while not self._admission.is_idle:
             await asyncio.sleep(DRAIN_POLL_S)
 
     @contextmanager
@@ -317,12 +331,16 @@ class Gateway:
     async def _asked(self, request: DrawingRequest, upload: Upload | None, model: ServedModel, caller: Caller) -> Asked:
         if request.num_drawn > request.n and not model.ranks_images:
             raise InvalidValue(f"{model.id} is served without a scorer to choose by: leave best_of out.", "best_of")
-        self._policy.check(request.prompt)
+        if model.refines and not isinstance(request, RefinableRequest):
+            raise InvalidValue(f"Variations are drawn, not refined: ask {model.refines} for them.", "model")
+        if not model.refines and (wrong := sorted(REFINING & request.model_fields_set)):
+            raise InvalidValue(f"{wrong[0]} goes with models that refine alone, such as {model.id}{REFINE}.", wrong[0])
+        self._check_texts(request)
         translated, warning = await self._translator.translate(request)
         if translated is not request:
-            self._policy.check(translated.prompt)
+            self._check_texts(translated)
         is_batch = caller.asks_for_batch(request.priority)
-        image_request = ImageRequest(
+        image_request = _kind_of(model)(
             translated,
             upload,
             model,
@@ -342,6 +360,11 @@ class Gateway:
             config=self.config,
         )
 
+    def _check_texts(self, request: DrawingRequest) -> None:
+        more = request.prompts or () if isinstance(request, RefinableRequest) else ()
+        for text in (request.prompt, *(prompt.text for prompt in more)):
+            self._policy.check(text)
+
     def _model(self, name: str | None) -> ServedModel:
         if not name or (name not in self._models and self._is_alias(name)):
             name = self.config.default_model_id
@@ -351,7 +374,7 @@ class Gateway:
         return self._models[name]
 
     def _is_alias(self, name: str) -> bool:
-        if self.config.strict_models:
+        if self.config.strict_models or name.endswith(REFINE):
             return False
         return any(fnmatchcase(name, pattern) for pattern in self.config.default_model_aliases)
 
@@ -363,6 +386,10 @@ class Gateway:
             if not isinstance(file, bytes):
                 raise InvalidValue(f"{name} must be the bytes of a picture file, got {type(file).__name__}.", name)
         return parse(kind, fields, self.config.limits), Upload(images=pictures, mask=mask)
+
+
+def _kind_of(model: ServedModel) -> type[ImageRequest]:
+    return RefineRequest if model.refines else ImageRequest
 
 
 def _bounds(config: AppConfig) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from deployments.config import AppConfig
 from deployments.errors import DeadlineExceeded
 from deployments.flow.previews import Preview
+from deployments.gateway.admission import Admission
 from deployments.gateway.canvas import Canvas, read_canvas
 from deployments.gateway.image_check import ImageCheck
 from deployments.gateway.replies import Event, usage
@@ -38,13 +39,13 @@ NOTED_CHARS = 2000  # of a prompt in an image file: EXIF has room for 64 KB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Prepared:
+class Prepared:
     """What is known before anything is drawn."""
 
     encoded: EncodedPrompt
-    canvas: Canvas | None
-    repaint: np.ndarray | None
-    fixed_codes: np.ndarray | None
+    canvas: Canvas | None = None
+    repaint: np.ndarray | None = None
+    fixed_codes: np.ndarray | None = None
 
 
 class ImageRequest:
@@ -106,6 +107,15 @@ class ImageRequest:
         self.is_complete = True
         self._deadline = time.monotonic() + config.gateway.request_timeout_s
 
+    @property
+    def charged_images(self) -> int:
+        """How many images a key pays for it."""
+        return self._request.num_drawn
+
+    def place(self, admission: Admission) -> AbstractContextManager[None]:
+        """Holds a place while the block is drawn; raises as `Admission.admit`."""
+        return admission.admit(self._request.num_drawn, self._is_batch)
+
     async def draw(self) -> dict[str, Any]:
         """Draws everything, and gives the reply: its fields, and in `data` each image's, with its file's bytes."""
         prepared = await self._prepare()
@@ -140,25 +150,28 @@ class ImageRequest:
                     reply = await self._reply(prepared, item)
         yield reply
 
-    async def _prepare(self) -> _Prepared:
+    async def _prepare(self) -> Prepared:
         canvas = repaint = fixed_codes = None
         if self._upload is not None:
             async with self._model.decoding_uploads:
                 canvas = await asyncio.to_thread(read_canvas, self._upload, self._model.side, self._config.limits)
         if canvas is not None and not self._prompt.strip():
             self._prompt = await self._model.pipeline.tell(canvas.image, timeout_s=self._time_left_s())
-        negative = self._request.negative_prompt if self._sampling.is_guided else None
-        encoded = await self._model.pipeline.encode_prompt(
-            self._prompt, negative, timeout_s=self._time_left_s(), may_keep=self._may_keep
-        )
+        encoded = await self._encode()
         if canvas is not None:
             codes = await self._model.pipeline.encode_image(canvas.image, timeout_s=self._time_left_s())
             assert isinstance(self._request, EditRequest | VariationRequest)
             repaint = canvas.repaint(self._model.grid[:2], self._request.keep)
             fixed_codes = editing.fix_codes(codes, repaint)
-        return _Prepared(encoded=encoded, canvas=canvas, repaint=repaint, fixed_codes=fixed_codes)
+        return Prepared(encoded=encoded, canvas=canvas, repaint=repaint, fixed_codes=fixed_codes)
 
-    def _options(self, prepared: _Prepared) -> Any:
+    async def _encode(self) -> EncodedPrompt:
+        negative = self._request.negative_prompt if self._sampling.is_guided else None
+        return await self._model.pipeline.encode_prompt(
+            self._prompt, negative, timeout_s=self._time_left_s(), may_keep=self._may_keep
+        )
+
+    def _options(self, prepared: Prepared) -> Any:
         return {
             "n": self._request.n,
             "best_of": self._request.num_drawn,
@@ -173,7 +186,7 @@ class ImageRequest:
     def _time_left_s(self) -> float:
         return max(0.001, self._deadline - time.monotonic())
 
-    async def _reply(self, prepared: _Prepared, drawn: Sequence[RankedImage]) -> dict[str, Any]:
+    async def _reply(self, prepared: Prepared, drawn: Sequence[RankedImage]) -> dict[str, Any]:
         await self._look_at(drawn)
         files = await asyncio.gather(
             *(asyncio.to_thread(self._finish, prepared, image.image, image.seed) for image in drawn)
@@ -232,27 +245,31 @@ class ImageRequest:
         except TimeoutError as error:
             raise DeadlineExceeded("The images were drawn, but there was no time left to check them.") from error
 
-    async def _partial(self, prepared: _Prepared, preview: Preview, place: int) -> Event:
+    async def _partial(self, prepared: Prepared, preview: Preview, place: int) -> Event:
         seed = self._seeds[preview.image_index]
         drawn_share = preview.num_codes / self._model.grid.num_codes
+        file = await asyncio.to_thread(self._finish_preview, prepared, preview.image, drawn_share, seed)
+        return self._partial_event(file, preview.image_index, place, drawn_share)
+
+    def _partial_event(self, file: bytes, image_index: int, place: int, progress: float) -> Event:
         return {
             "type": "partial_image",
-            "image": await asyncio.to_thread(self._finish_preview, prepared, preview.image, drawn_share, seed),
+            "image": file,
             "partial_image_index": place,
-            "image_index": preview.image_index,
-            "seed": seed,
-            "progress": drawn_share,
+            "image_index": image_index,
+            "seed": self._seeds[image_index],
+            "progress": progress,
             "created_at": int(time.time()),
             **self._effective(),
         }
 
-    def _finish_preview(self, prepared: _Prepared, image: np.ndarray, drawn_share: float, seed: int) -> bytes:
+    def _finish_preview(self, prepared: Prepared, image: np.ndarray, drawn_share: float, seed: int) -> bytes:
         veiled = images.veil(image, int(image.shape[0] * drawn_share))
         if prepared.repaint is not None:  # what stays is there from the beginning
             veiled = editing.keep_pixels(veiled, image, prepared.repaint)
         return self._write(self._with_kept_pixels(prepared, veiled), seed)
 
-    def _finish(self, prepared: _Prepared, image: np.ndarray, seed: int) -> bytes:
+    def _finish(self, prepared: Prepared, image: np.ndarray, seed: int) -> bytes:
         image = self._with_kept_pixels(prepared, image)
         if self._clears_ground:
             cleared = clear_ground(image)
@@ -262,7 +279,7 @@ class ImageRequest:
                 image = cleared
         return self._signed(self._write(image, seed))
 
-    def _with_kept_pixels(self, prepared: _Prepared, image: np.ndarray) -> np.ndarray:
+    def _with_kept_pixels(self, prepared: Prepared, image: np.ndarray) -> np.ndarray:
         if not isinstance(self._request, EditRequest) or self._request.input_fidelity == "low":
             return image
         assert prepared.canvas is not None and prepared.repaint is not None
@@ -314,7 +331,7 @@ class ImageRequest:
             else "high",  # there is but one
         }
 
-    def _usage(self, prepared: _Prepared) -> dict[str, Any]:
+    def _usage(self, prepared: Prepared) -> dict[str, Any]:
         """Tokens that were read, and codes that were drawn, for images that best_of dropped too."""
         text = prepared.encoded.num_tokens + prepared.encoded.num_negative_tokens
         read = 0 if prepared.fixed_codes is None else prepared.fixed_codes.size

@@ -1,6 +1,7 @@
 """One model as the gateway knows it: its files, its defaults and its stages."""
 
 import asyncio
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,9 +11,12 @@ from deployments.config import ModelConfig, TokenSamplerConfig
 from deployments.errors import InvalidSettings
 from deployments.flow.calls import OfModel, finite, result, retried
 from deployments.flow.pipeline import StagePipeline
+from deployments.flow.refinement import RefinerPipeline
+from deployments.requests.schemas import REFINE
 from model_core import bundles, codecs, families
-from model_core.errors import CorruptCheckpoint, InvalidValue
+from model_core.errors import CorruptCheckpoint, InvalidValue, UnsupportedConfig
 from model_core.families.conditions import common_grid
+from model_core.refine.values import grid_of
 from model_core.sampler.sequence import Sampling
 
 DECODERS = 2  # uploads decoded at a time: each may take a hundred MB while it is
@@ -25,6 +29,8 @@ class ServedModel:
       vocabulary: the words that it was taught, where its card says so.
       decoding_uploads: to be held while an upload is decoded.
       sampling: how its images are drawn where a request does not say; may be replaced by another.
+      refiner: what refines its pictures; None where nothing does.
+      refines: the id of the model whose refiner is meant; None where it is the model itself.
       can_be_guided: whether it was trained with a text that says nothing, for guidance to lead away from.
 
     Args:
@@ -33,7 +39,7 @@ class ServedModel:
 
     Raises:
       ModelNotFound, CorruptCheckpoint: its files are not there, or not whole.
-      InvalidSettings: its `sampling` makes no sense.
+      InvalidSettings: its `sampling` makes no sense, or its pictures cannot be refined as the settings have it.
     """
 
     def __init__(
@@ -63,20 +69,45 @@ class ServedModel:
             config.id,
             images_per_call=config.token_sampler.images_per_call or _spread(images_in_flight, config.token_sampler),
             finished_together=config.image_decoder.batch_size,
-            sleepy=[name for name, stage in config.stages.items() if config.on_demand or stage.min_replicas == 0],
+            sleepy=[
+                name
+                for name, stage in config.stages.items()
+                if name != "refiner" and (config.on_demand or stage.min_replicas == 0)
+            ],
             unranked_if_scorer_down=config.unranked_if_scorer_down,
             prompts_max_bytes=prompts_max_bytes,
             batch_images=config.token_sampler.batch_images * config.token_sampler.max_replicas,
         )
+        self.refiner = self._refiner(config, stages)
+        self.refines: str | None = None
         self.decoding_uploads = asyncio.Semaphore(DECODERS)
         self._fingerprint = f"{config.model_dump_json(exclude={'sampling'})} {_files_of(self.bundle)}"
         self.vocabulary = self.bundle.vocabulary
         self._scorer = stages.get("clip_scorer")
 
+    def refining(self) -> "ServedModel":
+        """The same model, by the name of its refiner."""
+        twin = copy.copy(self)
+        twin.id, twin.refines = f"{self.id}{REFINE}", self.id
+        return twin
+
+    def _refiner(self, config: ModelConfig, stages: Mapping[str, Any]) -> RefinerPipeline | None:
+        """What refines its pictures, where the settings have it."""
+        if config.refiner is None:
+            return None
+        codec = codecs.read_config(self.bundle.codec)
+        try:
+            codecs.require_vectors(self.bundle.codec)
+            for size in config.refiner.shapes:
+                grid_of(size, codec)
+        except (UnsupportedConfig, InvalidValue) as error:
+            raise InvalidSettings(f"refiner of {config.id}: {error}") from None
+        return RefinerPipeline(stages["refiner"], config.refiner, codec.size, config.id)
+
     @property
     def fingerprint(self) -> str:
         """The same for what draws the same pictures: its settings, and its files as they were at the start."""
-        return f"{self._fingerprint} {self.sampling}"
+        return f"{self.id} {self._fingerprint} {self.sampling}"
 
     def sampling_with(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """What `sampling` is with these settings in place of model.json's.
@@ -137,6 +168,7 @@ class ServedModel:
             "known_ways": list(self.bundle.known_ways),
             "sampling": dict(self.sampling),
             "ranges": dict(self.bundle.ranges),
+            "refines": self.refines,
         }
 
 

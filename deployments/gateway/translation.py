@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from deployments.requests.schemas import DrawingRequest
+from deployments.requests.schemas import DrawingRequest, RefinableRequest
 from deployments.telemetry import degraded
 from model_core.errors import DalleServeError
 
@@ -42,13 +42,19 @@ class Translator:
             return request, ""
         try:
             async with asyncio.timeout(self._timeout_s):
-                prompt, negative = await asyncio.gather(*map(self._words, (request.prompt, request.negative_prompt)))
+                more = request.prompts or [] if isinstance(request, RefinableRequest) else []
+                texts = (request.prompt, request.negative_prompt, *(prompt.text for prompt in more))
+                prompt, negative, *others = await asyncio.gather(*map(self._words, texts))
         except Exception as error:  # a stranger's code raises anything
             why = "it takes too long" if isinstance(error, TimeoutError) else "it fails"
             degraded.failed(BY_PRODUCT, f"{why}, and prompts are drawn as they come", repr(error))
             return request, "The prompt could not be translated, and was drawn as it came."
         degraded.works(BY_PRODUCT)
-        return request.model_copy(update={"prompt": prompt, "negative_prompt": negative}), ""
+        update: dict[str, Any] = {"prompt": prompt, "negative_prompt": negative}
+        if more:
+            pairs = zip(more, others, strict=True)
+            update["prompts"] = [prompt.model_copy(update={"text": words}) for prompt, words in pairs]
+        return request.model_copy(update=update), ""
 
     async def _words(self, text: str) -> str:
         if not text.strip():

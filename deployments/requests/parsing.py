@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from deployments.config import Limits
 from deployments.errors import MissingParameter, UnknownParameter
-from deployments.requests.schemas import DrawingRequest
+from deployments.requests.schemas import DrawingRequest, RefinableRequest, WeightedPrompt
 from model_core.errors import InvalidValue
 
 SHOWN_CHARS = 60  # of a wrong value in a message
@@ -114,8 +114,14 @@ def parse_size(size: str, native: int, limits: Limits) -> tuple[int, int]:
 
 
 def _read_text(kind: type[BaseModel], name: str, text: str) -> Any:
-    """What a form's text says: numbers as in JSON, `true` and `false`; what it does not say stays text."""
+    """What a form's text says: numbers and lists as in JSON, `true` and `false`; what it does not say stays text."""
     annotation = kind.model_fields[name].annotation
+    if _holds(annotation, WeightedPrompt):
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+        return value if isinstance(value, list) else text
     if _holds(annotation, bool):
         return {"true": True, "false": False}.get(text.lower(), text)
     if _holds(annotation, int) or _holds(annotation, float):
@@ -140,8 +146,11 @@ def _check_numbers(request: DrawingRequest, limits: Limits) -> None:
 
 
 def _check_texts(request: DrawingRequest, limits: Limits) -> None:
-    for name in ("prompt", "negative_prompt"):
-        if len(getattr(request, name)) > limits.max_prompt_chars:
+    texts = [("prompt", request.prompt), ("negative_prompt", request.negative_prompt)]
+    if isinstance(request, RefinableRequest):
+        texts += [("prompts", prompt.text) for prompt in request.prompts or ()]
+    for name, text in texts:
+        if len(text) > limits.max_prompt_chars:
             raise InvalidValue(f"{name} must have at most {limits.max_prompt_chars} characters.", name)
     if type(request).model_fields["prompt"].is_required() and not request.prompt.strip():
         raise InvalidValue("prompt must not be empty: say what to draw.", "prompt")

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from model_core.refine.values import CUTOUTS, INIT_WEIGHT, MAX_TEXTS, STEPS
 from model_core.sampler.sequence import SEEDS
 from model_core.scorers.ranking import DIVERSITY
 
@@ -20,6 +21,7 @@ MetadataName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 MAX_PARTIAL_IMAGES = 3
 MAX_IMAGES = 16  # uploads of an edit
+REFINE = ":refine"  # after a model's id: its refiner
 
 
 class DrawingRequest(BaseModel):
@@ -107,15 +109,44 @@ Moderation = Annotated[
 ]
 
 
-class GenerationRequest(DrawingRequest):
+class WeightedPrompt(BaseModel):
+    """A prompt beside the first one, whose weight is 1."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    text: Annotated[str, StringConstraints(min_length=1)] = Field(description="What to lead a picture towards.")
+    weight: float = Field(
+        default=1, ge=-100, le=100, allow_inf_nan=False, description="How strongly; below 0 away from it."
+    )
+
+
+class RefinableRequest(DrawingRequest):
+    """What goes with a model that refines, `ID:refine`, and with no other."""
+
+    steps: int | None = Field(default=None, ge=1, description=f"Of `ID:refine`: steps of descent; else {STEPS}.")
+    init_weight: Scale | None = Field(
+        default=None, description=f"Of `ID:refine`: how hard it is held to its start; else {INIT_WEIGHT:g}."
+    )
+    cutouts: int | None = Field(
+        default=None, ge=1, description=f"Of `ID:refine`: parts of the picture looked at in a step; else {CUTOUTS}."
+    )
+    prompts: list[WeightedPrompt] | None = Field(
+        default=None, max_length=MAX_TEXTS - 1, description="Of `ID:refine`: prompts beside the first, with weights."
+    )
+
+
+class GenerationRequest(RefinableRequest):
     """The body of `POST /v1/images/generations`."""
 
     prompt: Annotated[str, StringConstraints(min_length=1)] = Field(description="What to draw.")
+    start: Literal["draw", "noise"] | None = Field(
+        default=None, description="Of `ID:refine`: begin with what the model draws, or with noise; else with a drawing."
+    )
     style: Literal["vivid", "natural", ""] | None = Field(default=None, description="Accepted; changes nothing.")
     moderation: Moderation = "auto"
 
 
-class EditRequest(DrawingRequest):
+class EditRequest(RefinableRequest):
     """The fields of `POST /v1/images/edits` beside its files."""
 
     prompt: Annotated[str, StringConstraints(min_length=1)] = Field(description="What to draw.")
@@ -155,6 +186,9 @@ class VariationRequest(DrawingRequest):
 
     prompt: str = Field(default="", description="What to draw; without it, what the scorer takes the picture for.")
     keep: float = Field(default=0.5, ge=0, lt=1, description="The share of the picture, from the top, that stays.")
+
+
+REFINING = {"start", *RefinableRequest.model_fields} - DrawingRequest.model_fields.keys()
 
 
 class ExpiresAfter(BaseModel):

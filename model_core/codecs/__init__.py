@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
+from model_core.errors import UnsupportedConfig
 from model_core.families.conditions import Grid
 from model_core.weights.networks import Network, choose
 
@@ -22,6 +23,7 @@ CODECS = {
     "multi_modality": "vqgan",
 }
 DEFAULT = "vqgan"  # published files name no type
+OF_VECTORS = ("vqgan", "discrete_vae")  # modules that are a `VectorCodec` too
 
 
 @runtime_checkable
@@ -55,6 +57,36 @@ class Codec(Network, Protocol):
     def decode(self, config: Any, params: Any, codes: Any) -> Any:
         """Turns image codes [B, N] into pixels float32 [B, height, width, 3], about 0…1 and not clipped."""
         ...
+
+
+@runtime_checkable
+class VectorCodec(Codec, Protocol):
+    """A codec whose codes stand for vectors, out of which it makes pictures of any size: a gradient can cross it."""
+
+    def codebook(self, config: Any, params: Any) -> Any:
+        """The vectors [C, E] that codes stand for."""
+        ...
+
+    def encode_grid(self, config: Any, params: Any, pixels: Any) -> Any:
+        """Turns pixels [B, height, width, 3], in 0…1, into codes int32 [B, rows, columns].
+
+        Sides are multiples of those of a code, `size` over `grid`.
+        """
+        ...
+
+    def decode_vectors(self, config: Any, params: Any, vectors: Any) -> Any:
+        """Turns vectors [B, rows, columns, E] into pixels float32 as `decode` does codes; differentiable in both."""
+        ...
+
+
+def require_vectors(folder: str | os.PathLike) -> None:
+    """Raises UnsupportedConfig where the codec that `folder` holds is no `VectorCodec`; else as `choose` does."""
+    name = choose(folder, CODECS, DEFAULT)
+    if name not in OF_VECTORS:
+        raise UnsupportedConfig(
+            f"{Path(folder).name}: pictures of the codec {name} cannot be refined, for its codes stand for no vectors "
+            f"that a gradient could move. Those of {' and '.join(OF_VECTORS)} can."
+        )
 
 
 def of_folder(folder: str | os.PathLike) -> Codec:

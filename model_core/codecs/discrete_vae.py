@@ -98,11 +98,14 @@ class DiscreteVAE(nn.Module):
         """The logits of all codes, of pixels in 0…1."""
         return self.encoder((2 * pixels - 1).astype(self.dtype))
 
-    def pixels(self, codes: Int[Array, "B h w"]) -> Float[Array, "B height width 3"]:
-        return self.decoder(self.codebook(codes).astype(self.dtype)) / 2 + 0.5
+    def pixels(self, vectors: Float[Array, "B h w E"]) -> Float[Array, "B height width 3"]:
+        return self.decoder(vectors.astype(self.dtype)) / 2 + 0.5
+
+    def decode(self, codes: Int[Array, "B h w"]) -> Float[Array, "B height width 3"]:
+        return self.pixels(self.codebook(codes))
 
     def __call__(self, pixels: Float[Array, "B height width 3"]) -> Float[Array, "B height width 3"]:
-        return self.pixels(jnp.argmax(self.logits(pixels), axis=-1))
+        return self.decode(jnp.argmax(self.logits(pixels), axis=-1))
 
 
 def layout(path: Path, index: Index, shapes: Shapes) -> Index:
@@ -126,8 +129,17 @@ def param_shapes(config: DiscreteVAEConfig) -> Params:
 def encode(config: DiscreteVAEConfig, params: Params, pixels: Float[Array, "B height width 3"]) -> Int[Array, "B N"]:
     """Turns pixels in 0…1 into image codes, row by row of the grid; InvalidValue for pictures of another size."""
     require_pixels(pixels, config.size)
+    codes = encode_grid(config, params, pixels)
+    return codes.reshape(len(codes), -1)
+
+
+def encode_grid(
+    config: DiscreteVAEConfig, params: Params, pixels: Float[Array, "B height width 3"]
+) -> Int[Array, "B rows columns"]:
+    """Turns pixels in 0…1 into image codes; of any size that is a multiple of a code's pixels."""
     module = DiscreteVAE(config, _compute_dtype(params))
-    return likeliest(jnp.asarray(module.apply({"params": params}, pixels, method=DiscreteVAE.logits)))
+    logits = jnp.asarray(module.apply({"params": params}, pixels, method=DiscreteVAE.logits))
+    return likeliest(logits).reshape(logits.shape[:3])
 
 
 @partial(jax.jit, static_argnums=0)
@@ -137,8 +149,21 @@ def decode(
     """Turns image codes [B, N] into pixels, about 0…1 and not clipped, in float32; InvalidValue for another N."""
     module = DiscreteVAE(config, _compute_dtype(params))
     return jnp.asarray(
-        module.apply({"params": params}, on_grid(codes, config.grid), method=DiscreteVAE.pixels), jnp.float32
+        module.apply({"params": params}, on_grid(codes, config.grid), method=DiscreteVAE.decode), jnp.float32
     )
+
+
+def codebook(config: DiscreteVAEConfig, params: Params) -> Float[Array, "C E"]:
+    """The vectors that codes stand for, as `decode_vectors` takes them."""
+    return params["codebook"]["embedding"]
+
+
+def decode_vectors(
+    config: DiscreteVAEConfig, params: Params, vectors: Float[Array, "B rows columns E"]
+) -> Float[Array, "B height width 3"]:
+    """Turns vectors into pixels as `decode` turns codes; of a grid of any size, and differentiable."""
+    module = DiscreteVAE(config, _compute_dtype(params))
+    return jnp.asarray(module.apply({"params": params}, vectors, method=DiscreteVAE.pixels), jnp.float32)
 
 
 def _compute_dtype(params: Params) -> Any:

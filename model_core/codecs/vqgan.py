@@ -43,13 +43,22 @@ def encode(config: VQGANConfig, params: Params, pixels: Float[Array, "B height w
       InvalidValue: the pictures are not of `config.size`.
     """
     require_pixels(pixels, config.size)
+    codes = encode_grid(config, params, pixels)
+    return codes.reshape(codes.shape[0], -1)
+
+
+@partial(jax.jit, static_argnums=0)
+def encode_grid(
+    config: VQGANConfig, params: Params, pixels: Float[Array, "B height width 3"]
+) -> Int[Array, "B rows columns"]:
+    """Turns pixels in 0…1 into image codes; of any size that is a multiple of a code's pixels."""
     dtype = _compute_dtype(params)
     if config.wavelet:  # its encoder looks at half the size: each pixel is the mean of four
-        pixels = pixels.reshape(len(pixels), config.resolution, 2, config.resolution, 2, 3).mean(axis=(2, 4))
+        batch, height, width, _ = pixels.shape
+        pixels = pixels.reshape(batch, height // 2, 2, width // 2, 2, 3).mean(axis=(2, 4))
     if config.signed_pixels:
         pixels = 2 * pixels - 1
-    codes = jnp.asarray(VQGAN(config, dtype).apply({"params": params}, pixels.astype(dtype), method=VQGAN.codes))
-    return codes.reshape(codes.shape[0], -1)
+    return jnp.asarray(VQGAN(config, dtype).apply({"params": params}, pixels.astype(dtype), method=VQGAN.codes))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -65,5 +74,25 @@ def decode(
       InvalidValue: there are more or fewer codes than a picture has.
     """
     model = VQGAN(config, _compute_dtype(params))
-    pixels = jnp.asarray(model.apply({"params": params}, on_grid(codes, config.grid), method=VQGAN.decode), jnp.float32)
+    decoded = model.apply({"params": params}, on_grid(codes, config.grid), method=VQGAN.decode)
+    return _in_unit_range(config, decoded)
+
+
+def codebook(config: VQGANConfig, params: Params) -> Float[Array, "C E"]:
+    """The vectors that codes stand for, as `decode_vectors` takes them."""
+    codes = jnp.arange(config.n_embed)[None, None]
+    return jnp.asarray(VQGAN(config).apply({"params": params}, codes, method=VQGAN.vectors))[0, 0]
+
+
+def decode_vectors(
+    config: VQGANConfig, params: Params, vectors: Float[Array, "B rows columns E"]
+) -> Float[Array, "B height width 3"]:
+    """Turns vectors into pixels as `decode` turns codes; of a grid of any size, and for gradients in little memory."""
+    dtype = _compute_dtype(params)
+    model = VQGAN(config, dtype, remat=True)
+    return _in_unit_range(config, model.apply({"params": params}, vectors.astype(dtype), method=VQGAN.pixels))
+
+
+def _in_unit_range(config: VQGANConfig, decoded: Any) -> Float[Array, "B height width 3"]:
+    pixels = jnp.asarray(decoded, jnp.float32)
     return pixels / 2 + 0.5 if config.signed_pixels else pixels

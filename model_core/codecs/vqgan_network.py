@@ -139,21 +139,27 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The grid of codebook vectors to pixels, or to the bands of a wavelet."""
+    """The grid of codebook vectors to pixels, or to the bands of a wavelet.
+
+    Attributes:
+      remat: for a gradient, what is inside of a level is computed again rather than kept.
+    """
 
     config: VQGANConfig
     dtype: Any
+    remat: bool = False
 
     @nn.compact
     def __call__(self, z: Float[Array, "B h w z"]) -> Float[Array, "B height width C"]:
         config = self.config
+        middle, level = (nn.remat(Middle), nn.remat(Level)) if self.remat else (Middle, Level)
         x = _conv(config.ch * config.ch_mult[-1], 3, self.dtype, "conv_in")(z)
-        x = Middle(config, self.dtype, name="mid")(x)
+        x = middle(config, self.dtype, name="mid")(x)
         for i, multiplier in reversed(list(enumerate(config.ch_mult))):
             attention = config.resolution // 2**i in config.attn_resolutions
             resample = Upsample if i != 0 else None
             width = config.ch * multiplier
-            x = Level(config, width, config.num_res_blocks + 1, attention, resample, self.dtype, name=f"up_{i}")(x)
+            x = level(config, width, config.num_res_blocks + 1, attention, resample, self.dtype, name=f"up_{i}")(x)
         width = config.out_ch * (4 if config.wavelet else 1)  # four bands of each colour
         return _conv(width, 3, self.dtype, "conv_out")(nn.swish(_norm(config, "norm_out")(x)))
 
@@ -212,10 +218,11 @@ class VQGAN(nn.Module):
 
     config: VQGANConfig
     dtype: Any = jnp.float32
+    remat: bool = False
 
     def setup(self) -> None:
         self.encoder = Encoder(self.config, self.dtype)
-        self.decoder = Decoder(self.config, self.dtype)
+        self.decoder = Decoder(self.config, self.dtype, self.remat)
         self.quantize = Codebook(self.config)
         self.quant_conv = nn.Conv(self.config.embed_dim, (1, 1), dtype=self.dtype)
         self.post_quant_conv = nn.Conv(self.config.z_channels, (1, 1), dtype=self.dtype)
@@ -227,12 +234,15 @@ class VQGAN(nn.Module):
     def codes(self, pixels: Float[Array, "B height width 3"]) -> Int[Array, "B h w"]:
         return self.quantize(self.features(pixels))
 
+    def vectors(self, codes: Int[Array, "B h w"]) -> Float[Array, "B h w E"]:
+        return self.quantize.lookup(codes)
+
     def pixels(self, vectors: Float[Array, "B h w E"]) -> Float[Array, "B height width 3"]:
         decoded = self.decoder(self.post_quant_conv(vectors))
         return from_bands(decoded) if self.config.wavelet else decoded
 
     def decode(self, codes: Int[Array, "B h w"]) -> Float[Array, "B height width 3"]:
-        return self.pixels(self.quantize.lookup(codes).astype(self.dtype))
+        return self.pixels(self.vectors(codes).astype(self.dtype))
 
     def __call__(self, pixels: Float[Array, "B height width 3"]) -> Float[Array, "B out_height out_width 3"]:
         return self.decode(self.codes(pixels))

@@ -72,6 +72,17 @@ def encode(
     return buffer.getvalue()
 
 
+def write_gif(path: Path, frames: Sequence[UInt8[np.ndarray, "height width 3"]], frame_ms: int) -> None:
+    """Writes images of one size as a GIF that plays again and again; the last one stays a while.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    first, *others = [Image.fromarray(frame).quantize() for frame in frames]
+    times = [frame_ms] * len(others) + [10 * frame_ms]
+    first.save(path, format="GIF", save_all=True, append_images=others, duration=times, loop=0)
+
+
 def fit(
     image: UInt8[np.ndarray, "h w channels"], width: int, height: int
 ) -> UInt8[np.ndarray, "height width channels"]:

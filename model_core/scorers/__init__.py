@@ -31,12 +31,16 @@ class Scorer(Network, Protocol):
         """Turns B uint8 pictures [h, w, 3] of any size into float32 [B, *config.size, 3]."""
         ...
 
+    def normalize(self, config: Any, pixels: Any) -> Any:
+        """The last part of `preprocess`, differentiable: pixels [B, *config.size, 3], in 0…1, into what it gives."""
+        ...
+
     def embed_text(self, config: Any, params: Any, text_tokens: Any, text_mask: Any) -> Any:
-        """Turns text tokens into vectors float32 [B, P]."""
+        """Turns text tokens into vectors float32 [B, P], of length 1."""
         ...
 
     def embed_pixels(self, config: Any, params: Any, preprocessed: Any) -> Any:
-        """Turns what `preprocess` gives into vectors float32 [B, P]."""
+        """Turns what `preprocess` gives into vectors float32 [B, P], of length 1; differentiable in both."""
         ...
 
     def logits_per_image(self, config: Any, params: Any, image_vectors: Any, text_vectors: Any) -> Any:

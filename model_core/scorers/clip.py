@@ -59,8 +59,13 @@ def preprocess(config: CLIPConfig, images: Sequence[np.ndarray]) -> Float32[np.n
         raise InvalidValue("There is no image to preprocess; give at least one.", "images")
     settings = config.preprocessor
     cropped = np.stack([_resize_and_crop(settings, image) for image in images])
-    rescaled = cropped.astype(np.float32) * np.float32(settings.rescale_factor)
-    return (rescaled - np.asarray(settings.image_mean, np.float32)) / np.asarray(settings.image_std, np.float32)
+    return normalize(config, cropped.astype(np.float32) * np.float32(settings.rescale_factor))
+
+
+def normalize(config: CLIPConfig, pixels: Any) -> Any:
+    """Turns pixels in 0…1, of the vision tower's size, into its input; numpy or JAX, and differentiable."""
+    settings = config.preprocessor
+    return (pixels - np.asarray(settings.image_mean, np.float32)) / np.asarray(settings.image_std, np.float32)
 
 
 def _resize_and_crop(settings: PreprocessorConfig, image: np.ndarray) -> np.ndarray:

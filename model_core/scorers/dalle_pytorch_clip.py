@@ -199,6 +199,11 @@ def preprocess(config: DallePytorchCLIPConfig, images: Sequence[np.ndarray]) -> 
     return to_pixels(np.stack([image if image.shape[:2] == (side, side) else square(image, side) for image in images]))
 
 
+def normalize(config: DallePytorchCLIPConfig, pixels: Any) -> Any:
+    """Gives the pixels back: its pictures are pixels in 0…1."""
+    return pixels
+
+
 @partial(jax.jit, static_argnums=0)
 def embed_text(
     config: DallePytorchCLIPConfig, params: Params, text_tokens: Int[Array, "B T"], text_mask: Int[Array, "B T"]

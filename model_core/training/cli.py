@@ -20,7 +20,7 @@ def prepare(
     num_processes: Annotated[int, typer.Option(min=1, help="How many processes train together.")] = 1,
     process: Annotated[int, typer.Option(min=0, help="Which of them this is.")] = 0,
 ) -> None:
-    """Train the models: data, then vqgan, decoder, dalle-bart, clip, then export."""
+    """Train the models: data, then vqgan, decoder, sampler, clip, then export."""
     if coordinator:
         from model_core.training.devices import connect
 
@@ -32,7 +32,10 @@ RunFolder = Annotated[Path, typer.Option("--run", help="Folder of the training r
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="A value of the recipe, as name=value; may be given again.")
 ]
-PresetName = Annotated[str, typer.Option("--preset", help="Sizes and recipe: emoji, or smoke (tiny, seconds).")]
+PresetName = Annotated[
+    str,
+    typer.Option("--preset", help="Sizes and recipe: emoji, smoke (tiny, seconds), mini-reference or mega-reference."),
+]
 
 
 @data_app.command("folder")
@@ -55,40 +58,85 @@ def build_folder_data(
         console.print(f"    {name}: {reason}", markup=False)
 
 
+@data_app.command("encode")
+def encode_data(
+    source: Annotated[Path, typer.Argument(help="Captioned pictures as for `data folder`, or a data set.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the encoded data set; one that is there is gone on with.")],
+    model: Annotated[str, typer.Option(help="Whose codec spells the pictures: a run's model, or any other.")],
+    shard: Annotated[int, typer.Option(help="Pictures of the source in a shard.")] = 4096,
+    part: Annotated[str, typer.Option(help="Which shards to make here, as 0/4 on the first of four machines.")] = "0/1",
+    min_side: Annotated[int, typer.Option(help="Pixels of a picture's shorter side.")] = 1,
+    min_score: Annotated[float | None, typer.Option(help="Of a picture with its caption, by the model's CLIP.")] = None,
+    wanted: Annotated[
+        str, typer.Option("--filter", help="Your own module:function of (picture, caption); false leaves it out.")
+    ] = "",
+) -> None:
+    """Spell pictures with image codes once and for all, in shards that training maps into memory."""
+    from model_core.training.encoding import EncodeSettings, encode
+
+    numbers = part.split("/")
+    if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
+        raise typer.BadParameter(f"must be like 0/4, the first of four; got {part!r}.", param_hint="--part")
+    settings = EncodeSettings(
+        shard=shard,
+        part=int(numbers[0]),
+        parts=int(numbers[1]),
+        min_side=min_side,
+        min_score=min_score,
+        wanted=wanted,
+    )
+    dataset = encode(source, out, model, settings, console.print)
+    console.print(f"{len(dataset)} pictures in {out}; {out / 'statistics.md'} tells about them")
+
+
 @app.command("start")
 def start(
     model: Annotated[str, typer.Argument(help="A shipped model, a model's folder, or a downloaded Hugging Face id.")],
     run: Annotated[Path, typer.Option("--run", help="Folder of the new training run.")],
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="What draws codes keeps its sizes and tokenizer, and no weights.")
+    ] = False,
 ) -> None:
-    """Begin a run with a model that is there, whose parts the other commands then train further."""
+    """Begin a run with a model that is there, of any family, whose parts the other commands then train further."""
     from model_core.training.start import start_from
 
-    start_from(model, run)
+    start_from(model, run, fresh=fresh)
     console.print(f"{run} starts from {model}")
 
 
 @app.command("vqgan")
 def train_vqgan(data: DataFolder, run: RunFolder, preset: PresetName = "emoji", settings: Settings = None) -> None:
     """Learn to spell pictures with image codes."""
-    _open(data, run, preset, "vqgan_recipe", settings).train_vqgan()
+    _open(data, run, preset, "vqgan", settings).train_vqgan()
 
 
 @app.command("decoder")
 def train_decoder(data: DataFolder, run: RunFolder, preset: PresetName = "emoji", settings: Settings = None) -> None:
     """Draw pixels from the codes better, without changing the codes; may run at any time after vqgan."""
-    _open(data, run, preset, "vqgan_recipe", settings).train_decoder()
+    _open(data, run, preset, "vqgan", settings).train_decoder()
 
 
-@app.command("dalle-bart")
-def train_dalle_bart(data: DataFolder, run: RunFolder, preset: PresetName = "emoji", settings: Settings = None) -> None:
-    """Learn to draw the codes of a prompt."""
-    _open(data, run, preset, "dalle_bart_recipe", settings).train_dalle_bart()
+@app.command("dalle-bart", hidden=True)  # as it is called where the family is DALL·E mini's
+@app.command("sampler")
+def train_sampler(
+    data: Annotated[Path, typer.Option("--data", help="A data set made by `train data …`, encoded or not.")],
+    run: RunFolder,
+    preset: PresetName = "emoji",
+    settings: Settings = None,
+    validate: Annotated[
+        list[Path] | None,
+        typer.Option("--validate", help="Another data set to measure on, every validate_every steps; may be repeated."),
+    ] = None,
+) -> None:
+    """Learn to draw the codes of a prompt: a DalleBart, or whatever the run starts from."""
+    sets = [open_data(folder) for folder in validate or []]
+    _open(data, run, preset, "sampler", settings).train_sampler(sets)
 
 
 @app.command("clip")
 def train_clip(data: DataFolder, run: RunFolder, preset: PresetName = "emoji", settings: Settings = None) -> None:
     """Learn to judge how well a picture shows a prompt."""
-    _open(data, run, preset, "clip_recipe", settings).train_clip()
+    _open(data, run, preset, "clip", settings).train_clip()
 
 
 @app.command("export")
@@ -108,23 +156,34 @@ def export(
 
 @app.command("all")
 def train_all(data: DataFolder, run: RunFolder, preset: PresetName = "emoji") -> None:
-    """Everything after the data: vqgan, decoder, dalle-bart, clip, export."""
+    """Everything after the data: vqgan, decoder, sampler, clip, export."""
     training = _open(data, run, preset)
-    for train in (training.train_vqgan, training.train_decoder, training.train_dalle_bart, training.train_clip):
+    for train in (training.train_vqgan, training.train_decoder, training.train_sampler, training.train_clip):
         train()
     console.print(f"model in {training.export()}")
 
 
-def _open(data: Path, run: Path, preset: str, recipe: str = "", settings: list[str] | None = None):
-    """The run, with its imports delayed so that `--help` is quick; `settings` are of the preset's `recipe`."""
+def open_data(folder: Path):
+    """A data set of pictures or of codes; its import is delayed so that `--help` is quick."""
     from model_core.training.data import Dataset
+    from model_core.training.encoded import EncodedDataset, is_encoded
+
+    return EncodedDataset(folder) if is_encoded(folder) else Dataset.open(folder)
+
+
+def _open(data: Path, run: Path, preset: str, part: str = "", settings: list[str] | None = None):
+    """The run, with its imports delayed; `settings` are of the preset's recipe for `part`."""
+    from model_core.families.dalle_bart.config import DalleBartConfig
     from model_core.training.presets import PRESETS
     from model_core.training.run import TrainingRun
     from model_core.training.settings import with_settings
 
     if preset not in PRESETS:
         raise typer.BadParameter(f"{preset!r} is not one of {', '.join(PRESETS)}.", param_hint="--preset")
-    chosen = PRESETS[preset]
+    training = TrainingRun(run, open_data(data), PRESETS[preset])
     if settings:
-        chosen = dataclasses.replace(chosen, **{recipe: with_settings(getattr(chosen, recipe), settings)})
-    return TrainingRun(run, Dataset.open(data), chosen)
+        is_bart = isinstance(training.preset.dalle_bart, DalleBartConfig)
+        recipe = f"{('dalle_bart' if is_bart else 'decoder') if part == 'sampler' else part}_recipe"
+        changed = with_settings(getattr(training.preset, recipe), settings)
+        training.preset = dataclasses.replace(training.preset, **{recipe: changed})
+    return training

@@ -21,7 +21,8 @@ from model_core.scorers import clip
 from model_core.scorers.clip import CLIPConfig
 from model_core.tokenizer import Tokenizer
 from model_core.training.data import Item, draw_prompt
-from model_core.training.loop import LoopConfig, Metrics, State, check_warm_up, train
+from model_core.training.loop import LoopConfig, Metrics, State, train
+from model_core.training.schedules import check_warm_up
 
 Batch = dict[str, Array | np.ndarray]
 

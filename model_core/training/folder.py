@@ -76,7 +76,7 @@ def build_folder(images: Path, out: Path, size: int, validation: float = 0.0) ->
     (out / "images").mkdir(parents=True, exist_ok=True)
     taken: dict[bytes, _Taken] = {}
     skipped, num_duplicates = [], 0
-    for name, caption, source in _pairs(images):
+    for name, caption, source in pairs(images):
         try:
             if not caption.strip():
                 raise InvalidValue(NO_CAPTION)
@@ -122,7 +122,7 @@ def _item(taken: _Taken, validation: float) -> Item:
     )
 
 
-def _pairs(images: Path) -> Iterator[tuple[str, str, Path | bytes]]:
+def pairs(images: Path) -> Iterator[tuple[str, str, Path | bytes]]:
     """(name, caption, picture) of everything; an empty caption where there is none."""
     tables = [images / name for name in CAPTION_FILES if (images / name).is_file()]
     archives = sorted(images.glob("*.tar"))

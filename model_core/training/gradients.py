@@ -39,7 +39,8 @@ def mean_gradient(
         raise InvalidValue(f"a batch of {rows} cannot be cut into {pieces} equal pieces.", "accumulation")
     if pieces == 1:
         return gradient(params, batch)
-    cut = jax.tree.map(lambda leaf: leaf.reshape(pieces, rows // pieces, *leaf.shape[1:]), batch)
+    # Each piece has every so many-th row: rows that are shared out over devices are so in every piece, too.
+    cut = jax.tree.map(lambda leaf: leaf.reshape(rows // pieces, pieces, *leaf.shape[1:]).swapaxes(0, 1), batch)
 
     def add(total: Any, piece: Any) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, total, gradient(params, piece)), None

@@ -7,31 +7,40 @@ the model that all parts start from.
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import UInt8
 
+from model_core import families
 from model_core.bundles import FOLDERS, ROLES
 from model_core.errors import InvalidValue
-from model_core.families.dalle_bart.family import Params
+from model_core.families.dalle_bart import family as dalle_bart
+from model_core.families.dalle_bart.family import DalleBartConfig, Params
 from model_core.families.dalle_bart.normalize import normalize
 from model_core.families.dalle_bart.text import open_tokenizer
+from model_core.files import write_atomically
 from model_core.scorers import clip as clip_scorer
 from model_core.stages import ImageDecoder
-from model_core.training import clip, dalle_bart, devices, tokenizer
+from model_core.training import clip, devices, sequences, tokenizer
 from model_core.training import vqgan as vqgan_training
 from model_core.training.canonical_codes import canonical_codes
-from model_core.training.data import Dataset, example_prompts
-from model_core.training.loop import load_state
+from model_core.training.data import SPLITS, Dataset, Item, example_prompts
+from model_core.training.encoded import EncodedDataset, fingerprint
+from model_core.training.loop import load_state, step_of
 from model_core.training.presets import Preset
+from model_core.training.recipe import SequenceRecipe
+from model_core.training.sampler import Captioned, Task, dalle_bart_task, decoder_task, train_sampler
 from model_core.training.samples import NUM_SAMPLES, sampler
-from model_core.training.start import start_of, with_sizes_of
+from model_core.training.start import FRESH, parts_of, require_trainable, start_of, with_sizes_of
 from model_core.weights import checkpoint
 from model_core.weights.json_files import read_json
-from model_core.weights.weight_files import FLAX_WEIGHTS
+from model_core.weights.safetensors_writer import save_arrays
+from model_core.weights.weight_files import FLAX_WEIGHTS, SAFETENSORS_INDEX, SAFETENSORS_WEIGHTS
 
 NUM_EXAMPLES = 24  # of the prompts that a model is published with
 BATCH = 16  # pictures at a time, when nothing is learned
@@ -41,39 +50,76 @@ BART_SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 class TrainingRun:
     """Trains the three models of `preset` on `dataset`, in `folder`; every step resumes where it was stopped."""
 
-    def __init__(self, folder: Path, dataset: Dataset, preset: Preset):
+    def __init__(self, folder: Path, dataset: Dataset | EncodedDataset, preset: Preset):
         self.folder = folder
         self.dataset = dataset
         self.start = start_of(folder)
         self.preset = with_sizes_of(self.start, preset) if self.start else preset
         self.model = folder / "model"
-        self.items = list(dataset.split("train"))
+        self.items = dataset.split("train")
 
     def train_vqgan(self) -> None:
         """Pixels to codes and back; writes `model/vqgan`."""
         config, recipe = self.preset.vqgan, self.preset.vqgan_recipe
+        require_trainable(config, self.folder)
         params = self._start_params("codec")
         params = vqgan_training.train_vqgan(self._load_pixels(), self.folder / "vqgan", config, recipe, params=params)
         self._write_config("codec", {**dataclasses.asdict(config), "model_type": "vqgan"})
         self._save("codec", params)
 
-    def encode(self) -> Int[np.ndarray, "M N"]:
-        """The training pictures as canonical codes."""
-        return canonical_codes(self.items, self._load_pixels(), self._codec().encode)
-
     def train_decoder(self) -> None:
         """Codes to pixels, better, with the codes fixed; rewrites `model/vqgan`."""
+        require_trainable(self.preset.vqgan, self.folder)
         codec, pixels = self._codec(), self._load_pixels()
         codes, canonical = codec.encode(pixels), canonical_codes(self.items, pixels, codec.encode)
         folder, recipe = self.folder / "vqgan_decoder", self.preset.vqgan_recipe
         params = vqgan_training.train_decoder(codec.params, codes, canonical, pixels, folder, codec.config, recipe)
         self._save("codec", params)
 
-    def train_dalle_bart(self) -> None:
-        """Prompts to codes; writes `model/dalle_bart`."""
-        codes = self.encode()
-        config = self.preset.dalle_bart
+    def train_sampler(self, validation: Sequence[Dataset | EncodedDataset] = ()) -> None:
+        """Prompts to codes; writes `model/dalle_bart`, which is what draws, whatever its family.
+
+        Args:
+          validation: sets to measure on besides those that the data set keeps back, called by their folders.
+
+        Raises:
+          InvalidValue: there are sets to measure on, and the recipe never does.
+        """
+        with devices.on_host():
+            task = self._task()
+        if validation and not task.recipe.validate_every:
+            raise InvalidValue("--validate needs the steps between measurements: --set validate_every=500.")
+        self._note_recipe(task.recipe)
+        sets: dict[str, Captioned] = {}
+        if task.recipe.validate_every:
+            sets |= {name: self._captioned(self.dataset, name) for name in SPLITS[1:] if self.dataset.split(name)}
+            sets |= {kept.folder.resolve().name: self._captioned(kept) for kept in validation}
+        hooks = {"on_save": self._samples()} if isinstance(task.config, DalleBartConfig) else {}
+        params = train_sampler(task, self._captioned(self.dataset), self.folder / "dalle_bart", sets, **hooks)
+        self._save("sampler", params)
+
+    def _task(self) -> Task:
+        config, params = self.preset.dalle_bart, self._start_params("sampler")
         folder = self.model / FOLDERS["sampler"]
+        if isinstance(config, DalleBartConfig):
+            self._prepare_dalle_bart(folder)
+            return dalle_bart_task(config, self.preset.dalle_bart_recipe, open_tokenizer(folder), params)
+        assert self.start is not None  # else the preset's own sizes count, which are a DalleBart's
+        family, reader = families.of_folder(folder), self.start.parts.get("text", folder)
+        text = families.of_folder(reader).open_text(reader)
+        return decoder_task(family, config, self.preset.decoder_recipe, text, params)
+
+    def _state_shapes(self) -> Any:
+        """What a state of the sampler holds, without its numbers."""
+        config = self.preset.dalle_bart
+        is_bart = isinstance(config, DalleBartConfig)
+        family = dalle_bart if is_bart else families.of_folder(self.model / FOLDERS["sampler"])
+        recipe = self.preset.dalle_bart_recipe if is_bart else self.preset.decoder_recipe
+        return jax.eval_shape(partial(sequences.initial_state, recipe), family.param_shapes(config))
+
+    def _prepare_dalle_bart(self, folder: Path) -> None:
+        """Writes its configuration, and trains its tokenizer where there is none."""
+        config = self.preset.dalle_bart
         raw = dataclasses.asdict(config) | {
             "model_type": "dallebart",
             "normalize_text": True,
@@ -84,26 +130,43 @@ class TrainingRun:
             corpus = (normalize(prompt) for prompt in tokenizer.read_corpus(self.dataset))
             tokenizer.train_tokenizer(corpus, folder, config.encoder_vocab_size, config.max_text_length)
         devices.wait_for_all()
-        words = open_tokenizer(folder)
-        params = dalle_bart.train_dalle_bart(
-            self.items,
-            codes,
-            words,
-            self.folder / "dalle_bart",
-            config,
-            self.preset.dalle_bart_recipe,
-            params=self._start_params("sampler"),
-            on_save=sampler(
-                config,
-                words,
-                self._codec().decode,
-                example_prompts(self.items, NUM_SAMPLES),
-                self.preset.vqgan.n_embed,
-                self.preset.sampling,
-                self.folder / "dalle_bart" / "samples",
-            ),
+
+    def _samples(self) -> Callable[[Any], None]:
+        return sampler(
+            self.preset.dalle_bart,
+            open_tokenizer(self.model / FOLDERS["sampler"]),
+            self._codec().decode,
+            example_prompts(self.items, NUM_SAMPLES),
+            self.preset.vqgan.grid.codebook,
+            self.preset.sampling,
+            self.folder / "dalle_bart" / "samples",
         )
-        self._save("sampler", params)
+
+    def _captioned(self, dataset: Dataset | EncodedDataset, split: str = "train") -> Captioned:
+        """A split of a data set as codes of this run's codec."""
+        codec = self._codec()
+        if isinstance(dataset, EncodedDataset):
+            if dataset.about["codec"] != fingerprint(codec.params):
+                raise InvalidValue(
+                    f"{dataset.folder} was encoded by another codec than that of {self.folder}: encode it again with "
+                    f"`--model {self.model}`."
+                )
+            return Captioned(dataset.items, dataset.codes)
+        items = dataset.split(split)
+        return Captioned(items, canonical_codes(items, self._load_pixels(dataset, items), codec.encode))
+
+    def _note_recipe(self, recipe: SequenceRecipe) -> None:
+        """Adds a line to `recipe.jsonl` where a run begins or goes on with other values: the step, what changed."""
+        path, state = self.folder / "dalle_bart" / "recipe.jsonl", self.folder / "dalle_bart" / "state.msgpack"
+        if not devices.is_first():
+            return
+        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        before: dict[str, Any] = {name: value for line in lines for name, value in line["set"].items()}
+        changed = {name: value for name, value in dataclasses.asdict(recipe).items() if before.get(name) != value}
+        if changed:
+            lines.append({"step": step_of(state) if state.exists() else 0, "set": changed})
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
     def train_clip(self) -> None:
         """Prompts and pictures to scores; writes `model/clip`."""
@@ -119,9 +182,9 @@ class TrainingRun:
             tokenizer.train_clip_tokenizer(corpus, folder, config.text_config.vocab_size, length)
         devices.wait_for_all()
         params = clip.train_clip(
-            self.items,
+            list(self.items),
             self._load_pixels(),
-            self._codec().decode(self.encode()),
+            self._codec().decode(self._captioned(self.dataset).codes),
             clip_scorer.open_text(folder),
             self.folder / "clip",
             config,
@@ -141,12 +204,9 @@ class TrainingRun:
         """
         path = self.folder / "dalle_bart" / "state.msgpack"
         if not path.exists():
-            raise InvalidValue(
-                f"{self.folder} holds no trained DalleBart yet: run `dalle-serve train dalle-bart` first."
-            )
-        state = load_state(path, dalle_bart.initial_state(self.preset.dalle_bart, self.preset.dalle_bart_recipe))
-        self._save("sampler", state["ema"])
-        side = self.preset.vqgan.resolution
+            raise InvalidValue(f"{self.folder} holds no trained DalleBart yet: run `dalle-serve train sampler` first.")
+        self._save("sampler", load_state(path, self._state_shapes())["ema"])
+        side = self.preset.vqgan.size[0]
         told = {
             "id": self.folder.resolve().name,
             "licence": "unknown",
@@ -160,12 +220,17 @@ class TrainingRun:
             "sampling": self.preset.sampling,
             "example_prompts": example_prompts(self.items, NUM_EXAMPLES),
         }
+        if self.start:
+            measured["parts"] = parts_of(self.start)
         _write_json(self.model / "model.json", told | dict(card or {}) | measured)
         return self.model
 
-    def _load_pixels(self) -> UInt8[np.ndarray, "M height width 3"]:
-        pixels = self.dataset.load_pixels(self.items)
-        side = self.preset.vqgan.resolution
+    def _load_pixels(
+        self, dataset: Dataset | EncodedDataset | None = None, items: Sequence[Item] | None = None
+    ) -> UInt8[np.ndarray, "M height width 3"]:
+        """Pictures of the size that the codec takes; of the training, unless another set is named."""
+        pixels = (dataset or self.dataset).load_pixels(self.items if items is None else items)
+        side = self.preset.vqgan.size[0]
         if pixels.shape[1] != side:
             raise InvalidValue(f"the data set's pictures are {pixels.shape[1]} pixels wide; this model needs {side}.")
         return pixels
@@ -179,6 +244,8 @@ class TrainingRun:
 
     def _start_params(self, role: str) -> Params | None:
         """The parameters of a part that the starting model has; None where they are drawn at random."""
+        if role == "sampler" and (self.folder / "start" / FRESH).exists():
+            return None
         folder = self.start.parts.get(role) if self.start else None
         return folder and ROLES[role].load(folder)[2]
 
@@ -188,8 +255,13 @@ class TrainingRun:
             _write_json(self.model / FOLDERS[role] / name, content)
 
     def _save(self, role: str, params: Params) -> None:
-        if devices.is_first():
-            checkpoint.save_params(self.model / FOLDERS[role] / FLAX_WEIGHTS, params, "float16")
+        folder = self.model / FOLDERS[role]
+        if devices.is_first() and role == "sampler" and not isinstance(self.preset.dalle_bart, DalleBartConfig):
+            save_arrays(folder / SAFETENSORS_WEIGHTS, families.of_folder(folder).published(params))
+            for other in (folder / SAFETENSORS_INDEX, *folder.glob("model-*-of-*.safetensors")):
+                other.unlink(missing_ok=True)  # of the starting model
+        elif devices.is_first():
+            checkpoint.save_params(folder / FLAX_WEIGHTS, params, "float16")
         devices.wait_for_all()
 
 

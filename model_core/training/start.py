@@ -1,6 +1,7 @@
 """What a training run starts from: a model that is there already, rather than random parameters.
 
-`start/` in the run's folder is a copy of that model; `model/` begins as another, whose parts training replaces.
+`start/` in the run's folder is a copy of that model; `model/` begins as another, whose parts training replaces. A model
+of any family may be one; a codec that is not of dalle-mini's kind is not trained further, but spells pictures.
 """
 
 import json
@@ -8,33 +9,48 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from model_core import bundles, codecs, families, scorers
-from model_core.bundles import ROLES, Bundle
+from model_core.bundles import FOLDERS, ROLES, Bundle
 from model_core.codecs.vqgan_config import VQGANConfig
 from model_core.errors import InvalidValue, UnsupportedConfig
 from model_core.training.presets import Preset
 
+FRESH = "fresh.txt"  # in `start/`: what draws codes begins with random parameters
 
-def start_from(model: str, run: Path) -> None:
+
+def start_from(model: str, run: Path, *, fresh: bool = False) -> None:
     """Makes the folder of a run that goes on from `model`, a name as `bundles.resolve` takes it.
+
+    Args:
+      fresh: what draws codes keeps its sizes and its tokenizer only.
 
     Raises:
       InvalidValue: the folder is there already, and not empty.
-      UnsupportedConfig: the codec is not one that is trained here.
       ModelNotFound, CorruptCheckpoint: as in `bundles.resolve`.
     """
     bundle = bundles.resolve(model)
     if run.exists() and any(run.iterdir()):
         raise InvalidValue(f"{run} is not empty; a run starts from a model in a folder of its own.", "run")
-    codec = codecs.read_config(bundle.codec)
-    if not isinstance(codec, VQGANConfig) or codec.lookup != "nearest" or codec.signed_pixels or codec.wavelet:
-        raise UnsupportedConfig(
-            f"{bundle.codec} holds a codec that is not trained here: only a VQGAN of dalle-mini's kind is, with "
-            "nearest codes and pixels in 0…1."
-        )
     bundle.copy_parts(run / "model")
     bundle.copy_parts(run / "start")
     card = {field.name: getattr(bundle, field.name) for field in fields(bundle) if field.name not in {*ROLES, "card"}}
+    card["parts"] = parts_of(bundle)
+    if fresh:
+        (run / "start" / FRESH).write_text("The sampler begins with random parameters.\n", encoding="utf-8")
     (run / "start" / "model.json").write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def parts_of(bundle: Bundle) -> dict[str, str]:
+    """Where `copy_parts` puts each part, for model.json."""
+    return {role: FOLDERS.get(role, role) for role in bundle.parts}
+
+
+def require_trainable(codec: object, run: Path) -> None:
+    """Raises UnsupportedConfig where the codec of a run is not one that is trained here."""
+    if not isinstance(codec, VQGANConfig) or codec.lookup != "nearest" or codec.signed_pixels or codec.wavelet:
+        raise UnsupportedConfig(
+            f"{run} started from a model with a codec that is not trained here: only a VQGAN of dalle-mini's kind is, "
+            "with nearest codes and pixels in 0…1. What draws its codes is: `dalle-serve train sampler`."
+        )
 
 
 def start_of(run: Path) -> Bundle | None:

@@ -15,6 +15,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from model_core.errors import InvalidValue
 from model_core.training.data import Dataset
+from model_core.training.encoded import EncodedDataset
 
 WORDS = "words.txt"  # more text beside a data set, one phrase a line: words that its prompts do not use
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -24,7 +25,7 @@ CLIP_WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 CLIP_SUFFIX = "</w>"
 
 
-def read_corpus(dataset: Dataset) -> list[str]:
+def read_corpus(dataset: Dataset | EncodedDataset) -> list[str]:
     """All prompts of the data set, and the phrases of its `words.txt` where there is one."""
     corpus = [prompt for item in dataset.items for prompt, _ in item.prompts]
     words = dataset.folder / WORDS

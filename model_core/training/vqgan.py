@@ -20,7 +20,8 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from model_core.codecs.vqgan import VQGAN, Params, VQGANConfig
 from model_core.pictures.images import to_pixels
-from model_core.training.loop import LoopConfig, Metrics, State, batch_rng, check_warm_up, train
+from model_core.training.loop import LoopConfig, Metrics, State, batch_rng, train
+from model_core.training.schedules import check_warm_up
 
 DECODER_PARTS = ("decoder", "post_quant_conv")
 ENCODED_SHARE = 0.25  # of what the decoder learns comes as the encoder spells it, as uploaded pictures do

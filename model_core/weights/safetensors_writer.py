@@ -47,16 +47,35 @@ def write_safetensors(path: Path, arrays: Mapping[str, Located], dtype: str | No
     sources = {source for source, _ in arrays.values()}
     if end > _MAX_GROWTH * sum(source.stat().st_size for source in sources):
         raise CorruptCheckpoint(f"{min(sources)}: its arrays would become {end} bytes, far more than the file has.")
-    packed = json.dumps(header, ensure_ascii=True).encode()
-    packed += b" " * (-len(packed) % 8)  # arrays begin at multiples of 8 bytes
+    packed = _packed(header)
     with ExitStack() as stack:
         files = {source: stack.enter_context(source.open("rb")) for source in sources}
         target = stack.enter_context(replacing(path))
-        target.write(struct.pack("<Q", len(packed)) + packed)
+        target.write(packed)
         for name in sorted(arrays):
             source, stored = arrays[name]
             _copy(files[source], target, name, stored, dtype)
-    return 8 + len(packed) + end
+    return len(packed) + end
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes float32 arrays that are in memory; the new file appears when all of it is on disk."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name in sorted(arrays):
+        start, end = end, end + 4 * arrays[name].size
+        header[name] = {"dtype": "F32", "shape": arrays[name].shape, "data_offsets": [start, end]}
+    packed = _packed(header)
+    with replacing(path) as target:
+        target.write(packed)
+        for name in sorted(arrays):
+            target.write(np.ascontiguousarray(arrays[name], np.float32).tobytes())
+
+
+def _packed(header: dict[str, Any]) -> bytes:
+    packed = json.dumps(header, ensure_ascii=True).encode()
+    packed += b" " * (-len(packed) % 8)  # arrays begin at multiples of 8 bytes
+    return struct.pack("<Q", len(packed)) + packed
 
 
 def _kind(stored: StoredArray, dtype: str | None) -> str:

@@ -83,6 +83,6 @@ def place_rows(mesh: Mesh | None, rows: Rows) -> Rows:
 
 
 def _cut(mesh: Mesh, shape: Sequence[int], axis: int | None) -> NamedSharding:
-    if axis is None or shape[axis] % mesh.size:
+    if axis is None or shape[axis] % mesh.shape[AXIS]:
         return NamedSharding(mesh, PartitionSpec())
     return NamedSharding(mesh, PartitionSpec(*[None] * (len(shape) + axis), AXIS))

@@ -14,7 +14,7 @@ with warnings.catch_warnings():  # here once, so that the tests may import it wi
     warnings.simplefilter("ignore", PydanticDeprecatedSince20)  # Ray's settings use a keyword that pydantic gave up
     import ray.serve  # noqa: F401 - for what its import does
 
-from deployments.config import AppConfig, GatewayConfig
+from deployments.config import AppConfig, GatewayConfig, ModelConfig, RefinerConfig
 from tests.browser.chromium import PATIENCE_MS, chromium
 from tests.browser.studio import ROWS, Studio
 
@@ -40,7 +40,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def running_studio() -> Iterator[Studio]:
-    with Studio(AppConfig(gateway=GatewayConfig(images_in_flight=16))) as studio:
+    models = [ModelConfig(refiner=RefinerConfig())]
+    with Studio(AppConfig(models=models, gateway=GatewayConfig(images_in_flight=16))) as studio:
         yield studio
 
 

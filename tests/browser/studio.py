@@ -19,7 +19,7 @@ from deployments.config import AppConfig, CacheConfig
 from deployments.gateway.gateway import Gateway
 from deployments.host import free_port
 from model_core.pictures.images import read_image
-from tests.unit.deployments.fakes import FakeStage, encoded
+from tests.unit.deployments.fakes import FakeRefiner, FakeStage, encoded
 
 SHEET = Path(__file__).parents[2] / "docs" / "images" / "readme.png"  # 24 × 5 pictures of 64 pixels
 PICTURES, COLUMNS, CELL = 120, 24, 64
@@ -80,6 +80,7 @@ class Studio:
         stages = {
             "text_encoder": self.encoder,
             "token_sampler": self.sampler,
+            "refiner": FakeRefiner(),
             "image_decoder": ImageDecoder(lambda codes: cells[codes[0]].repeat(2, axis=0).repeat(2, axis=1)),
             "clip_scorer": FakeStage(
                 lambda prompt, image: float((cells == image[::2, ::2]).all(axis=(1, 2, 3)).argmax())

@@ -156,6 +156,21 @@ def test_a_picture_is_varied_as_much_as_is_wished(page: Page, asked: list, look:
     assert asked[2][0].seed != request.seed and asked[2][1] == asked[1][1]
 
 
+def test_a_picture_is_refined_and_lies_beside_what_it_was(page: Page, asked: list, look: Look):
+    draw(page)
+    finished(page).nth(2).click()
+    page.click("#refine-one")
+    expect(page).to_have_title("Refined: “an avocado” – dalle-serve")
+    expect(finished(page)).to_have_count(1)
+    request, upload = asked[1]
+    assert isinstance(request, EditRequest) and upload is not None
+    assert (request.model, request.prompt, request.partial_images) == ("emoji:refine", "an avocado", 3)
+    finished(page).first.click()
+    expect(page.locator("#compare-label")).to_be_visible()
+    expect(page.locator("#refine-one")).to_be_visible()  # and once more
+    look(page, "refine")
+
+
 def test_a_picture_is_pasted_or_dropped_and_put_away(page: Page):
     put = """([kind, bytes]) => {
       const transfer = new DataTransfer();

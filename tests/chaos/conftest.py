@@ -63,6 +63,9 @@ def tiny_config(model: str | Path, *, pending: int = 64, **stage: Any) -> AppCon
         name: HEALTH | {"num_cpus": 0.1} | stage
         for name in ("text_encoder", "token_sampler", "image_decoder", "clip_scorer")
     }
+    # Away until it is asked for, so that other tests have the machine for themselves.
+    refiner = HEALTH | {"num_cpus": 0.1, "min_replicas": 0, "upscale_delay_s": 0} | stage
+    stages["refiner"] = refiner | {"max_steps": 1000, "max_pending_steps": 4000}
     return AppConfig.model_validate(
         {
             "models": [{"id": "tiny", "source": str(model)} | stages],

@@ -63,12 +63,18 @@ def service(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
             warnings.simplefilter(
                 "ignore", ResourceWarning
             )  # Ray leaves the pipes of its processes to be closed at exit
-            from deployments.config import AppConfig, GatewayConfig, Limits, ModelConfig
+            from deployments.config import AppConfig, GatewayConfig, Limits, ModelConfig, RefinerConfig
             from deployments.host import free_port
             from deployments.local import LocalService
 
             config = AppConfig(
-                models=[ModelConfig(id="tiny", source=str(tiny_model))],
+                models=[
+                    ModelConfig(
+                        id="tiny",
+                        source=str(tiny_model),
+                        refiner=RefinerConfig(min_replicas=0, upscale_delay_s=0),  # away until it is asked for
+                    )
+                ],
                 # As much as one request may ask for: a second large one is too much.
                 gateway=GatewayConfig(max_pending_images=64),
                 limits=Limits(max_best_of=64),

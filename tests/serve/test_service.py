@@ -57,7 +57,7 @@ def in_background(service: LocalService, fields: dict[str, Any]) -> "Future[http
 
 def test_all_stages_are_ready(http: httpx.Client):
     assert http.get("/health").json() == {"status": "ok"}
-    stages = dict.fromkeys(("text_encoder", "token_sampler", "image_decoder", "clip_scorer"), "ready")
+    stages = dict.fromkeys(("text_encoder", "token_sampler", "image_decoder", "clip_scorer", "refiner"), "ready")
     state = http.get("/ready").json()
     assert state.pop("seconds_an_image") > 0
     assert state == {"ready": True, "model": "tiny", "stages": stages, "pending_images": 0}

@@ -36,6 +36,7 @@ SETTINGS: dict[str, type[BaseModel]] = {
     "`token_sampler`": config.TokenSamplerConfig,
     "`image_decoder`": config.ImageDecoderConfig,
     "`clip_scorer`": config.ClipScorerConfig,
+    "`refiner`": config.RefinerConfig,
 }
 
 

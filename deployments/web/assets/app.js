@@ -26,7 +26,7 @@ const part = (id) => document.getElementById(id);
 explainFields(part("ask")); // before the settings look for their fields
 const settings = new Settings(part("ask"));
 const grid = new Grid(part("grid"), part("tile"), {
-  open: (place) => viewer.open(shown, place, isLinkable(shown)),
+  open: (place) => viewer.open(shown, place, { isLinkable: isLinkable(shown), isRefinable: settings.refinerOf(shown.fields.model) !== undefined }),
   save: (place) => saveOne(shown.label, shown.pictures[place]),
   copy: async (place) => say(await copyPicture(shown.pictures[place])),
   edit: (place) => use(shown, place, "edit"),
@@ -37,6 +37,7 @@ const viewer = new Viewer(part("viewer"), {
   "link-one": (drawing, place) => copyLink({ ...drawing, fields: fieldsOfOne(drawing.fields, drawing.pictures[place].seed) }),
   "edit-one": (drawing, place) => use(drawing, place, "edit"),
   vary: (drawing, place) => use(drawing, place, "vary"),
+  "refine-one": refine,
   closed: (place) => grid.focus(place),
 });
 const past = new Past(new History(), reopen);
@@ -75,6 +76,14 @@ async function drawIt(request) {
   } finally {
     if (drawing === current) end();
   }
+}
+
+/** Has a picture led towards its prompt. */
+function refine({ fields: { model, prompt, background }, pictures }, place) {
+  if (current) return;
+  const { src, seed } = pictures[place];
+  const fields = { model: settings.refinerOf(model).id, prompt, seed, ...(background && { background }) };
+  drawIt({ kind: "refine", label: `Refined: “${prompt}”`, fields, source: { src } });
 }
 
 function begin(label) {
@@ -117,7 +126,7 @@ function present(drawing) {
   part("actions").hidden = false;
   part("save-grid").hidden = pictures.length === 1;
   part("copy-link").hidden = !isLinkable(drawing);
-  part("back-to-mask").hidden = kind === "draw";
+  part("back-to-mask").hidden = !["edit", "vary"].includes(kind);
 }
 
 function fail(error, wasCancelled, before) {

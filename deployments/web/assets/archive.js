@@ -31,7 +31,7 @@ export function unpack(text) {
 
 function readDrawing({ kind, label, fields, source, pictures, seconds, at, warnings }) {
   const isWhole =
-    ["draw", "edit", "vary"].includes(kind) && isText(label) && isFields(fields) && Array.isArray(pictures) &&
+    ["draw", "edit", "vary", "refine"].includes(kind) && isText(label) && isFields(fields) && Array.isArray(pictures) &&
     pictures.length > 0 && pictures.every(isPicture) && Number.isFinite(seconds) && Number.isFinite(at) &&
     (kind === "draw" || isSource(kind, source));
   if (!isWhole) return null;
@@ -40,6 +40,7 @@ function readDrawing({ kind, label, fields, source, pictures, seconds, at, warni
 }
 
 function isSource(kind, source) {
+  if (kind === "refine") return PICTURE.test(source?.src);
   return (
     PICTURE.test(source?.src) && Number.isInteger(source.side) && source.side > 0 && source.side <= 4096 &&
     (source.from === undefined || isFields(source.from)) &&

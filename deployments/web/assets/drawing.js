@@ -1,7 +1,7 @@
 // One drawing from its request to its pictures: asks the service, and shows in the grid what comes.
 //
-// A request is `{kind, label, fields, source}`: kind is `draw`, `edit` or `vary`; the last two have a source,
-// `{src, side, mask | keep, from}`. Drawn, it also has `pictures`, `seconds` and `warnings`.
+// A request is `{kind, label, fields, source}`: kind is `draw`, `edit`, `vary` or `refine`; but for the first, it has a
+// source, `{src, side, mask | keep, from}`, of which `refine` has only `src`. Drawn, it also has `pictures`, `seconds` and `warnings`.
 
 import { Mask } from "./mask.js";
 import { cutOut, toFile } from "./picture.js";
@@ -74,8 +74,9 @@ export class Drawing {
 
   /** The picture that is drawn on, and the same with what is drawn anew cut out of it. */
   async #files() {
-    const { source } = this.request;
+    const { kind, source } = this.request;
     if (!source) return undefined;
+    if (kind === "refine") return { base: source.src, sent: { image: toFile(source.src) } };
     const mask = source.mask ? Mask.parse(source.mask, this.codes) : Mask.below(source.keep, this.codes);
     const base = await cutOut(source, mask);
     const image = toFile(source.src);

@@ -4,7 +4,7 @@ import { readEvents } from "./sse.js";
 
 const PREVIEWS = 3; // of each picture; the API allows no more
 const STREAM = { stream: true, stream_multiple: true, partial_images: PREVIEWS };
-const ROUTES = { draw: "v1/images/generations", edit: "v1/images/edits", vary: "v1/images/variations" };
+const ROUTES = { draw: "v1/images/generations", edit: "v1/images/edits", vary: "v1/images/variations", refine: "v1/images/edits" };
 const BUSY = [429, 503];
 const PATIENCE_S = 600; // how long to come back to a service that is busy, or away
 const AWAY_S = 3; // between two looks whether it is back

@@ -11,15 +11,17 @@ export class Settings {
   constructor(form) {
     this.form = form;
     this.models = [];
+    this.refiners = [];
     form.addEventListener("input", ({ target }) => this.#changed(target));
   }
 
   /** Offers the models that are served, and shows what each takes where a field is left empty. */
   offer(models, onModel) {
     const chosen = this.form.model.value;
-    this.models = models;
-    this.form.model.replaceChildren(...models.map(({ id }) => new Option(id, id)));
-    if (models.some(({ id }) => id === chosen)) this.form.model.value = chosen;
+    this.models = models.filter(({ refines }) => !refines);
+    this.refiners = models.filter(({ refines }) => refines);
+    this.form.model.replaceChildren(...this.models.map(({ id }) => new Option(id, id)));
+    if (this.models.some(({ id }) => id === chosen)) this.form.model.value = chosen;
     this.form.model.onchange = () => {
       this.#describe();
       onModel();
@@ -29,6 +31,11 @@ export class Settings {
 
   get model() {
     return this.models.find(({ id }) => id === this.form.model.value);
+  }
+
+  /** What refines a model's pictures, or those it has refined; undefined where nothing does. */
+  refinerOf(model) {
+    return this.refiners.find(({ id, refines }) => model === id || model === refines);
   }
 
   /** What to ask for; null, with the field in question focused, where something does not fit. */

@@ -16,7 +16,7 @@ export class Viewer {
     for (const id of ["save-one", "copy-one", "link-one"]) {
       this.part(id).onclick = async () => (this.part("viewer-status").textContent = (await actions[id](this.drawing, this.place)) ?? "");
     }
-    for (const id of ["edit-one", "vary"]) {
+    for (const id of ["edit-one", "vary", "refine-one"]) {
       this.part(id).onclick = () => {
         dialog.close();
         actions[id](this.drawing, this.place);
@@ -34,8 +34,9 @@ export class Viewer {
     new ResizeObserver(() => this.#sharpen()).observe(this.part("large"));
   }
 
-  open(drawing, place, isLinkable) {
+  open(drawing, place, { isLinkable, isRefinable }) {
     Object.assign(this, { drawing, place });
+    this.part("refine-one").hidden = !isRefinable;
     this.part("link-one").hidden = !isLinkable;
     this.part("previous").hidden = this.part("next").hidden = drawing.pictures.length === 1;
     this.part("compare-label").hidden = this.part("before").hidden = !drawing.source;

@@ -12,12 +12,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 from jaxtyping import Array, Float, Int
 
 from model_core.families.conditions import Role
 from model_core.families.dalle_gpt.config import read_config
 from model_core.families.dalle_gpt.layout import layout
-from model_core.families.dalle_gpt.network import head, param_shapes
+from model_core.families.dalle_gpt.network import head, param_shapes, text_stream
 from model_core.families.dalle_gpt.sizes import DalleGptConfig
 from model_core.families.dalle_gpt.step import (
     cutting,
@@ -45,6 +46,7 @@ __all__ = [
     "open_text",
     "param_shapes",
     "prefill",
+    "published",
     "read_config",
     "read_text",
     "role_of",
@@ -52,6 +54,7 @@ __all__ = [
     "step_numbers",
     "step_weights",
     "text_logits",
+    "text_stream",
 ]
 
 WEIGHTS: tuple[str, ...] = (SAFETENSORS_WEIGHTS,)
@@ -73,6 +76,11 @@ AnyArray = Array | np.ndarray
 def role_of(name: str) -> Role:
     """Texts are read by what draws codes; the text stage has a tokenizer alone."""
     return "sampler"
+
+
+def published(params: Params) -> dict[str, Any]:
+    """Arrays by the names that `layout` reads besides the published ones: our own tree's."""
+    return {name: np.asarray(leaf) for name, leaf in traverse_util.flatten_dict(params, sep="/").items()}
 
 
 @partial(jax.jit, static_argnums=0)

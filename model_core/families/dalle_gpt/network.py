@@ -71,12 +71,18 @@ def param_shapes(config: DalleGptConfig) -> Params:
     )
 
 
-def embed_text(config: DalleGptConfig, weights: Params, ids: Int[Array, "R T"]) -> Float[Array, "R P D"]:
-    """The text's part of the stream: pads have ids of their own, and something may stand in front."""
+def text_stream(config: DalleGptConfig, ids: Int[Array, "R T"]) -> Int[Array, "R P"]:
+    """The text's part of the stream as ids: pads have ids of their own, and something may stand in front."""
     if config.first_pad is not None:
         ids = jnp.where(ids == 0, config.first_pad + jnp.arange(config.text_length), ids)
     if config.begin_id is not None:
         ids = jnp.pad(ids, ((0, 0), (1, 0)), constant_values=config.begin_id)
+    return ids
+
+
+def embed_text(config: DalleGptConfig, weights: Params, ids: Int[Array, "R T"]) -> Float[Array, "R P D"]:
+    """The text's part of the stream."""
+    ids = text_stream(config, ids)
     table = weights["text_head"]["weight"] if config.is_tied else weights["text"]["embedding"]
     x = table[ids].astype(jnp.float32)
     if config.text_positions:

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from model_core.weights.weight_files import FLOAT_DTYPES, Index, Shapes, StoredArray, check_index
 
 
@@ -60,6 +62,23 @@ def published_shapes(shapes: Shapes, names: Names) -> Shapes:
         gates = dict.fromkeys(("gate", "up"), (pieces * hidden, width))
         for ours, theirs in names.of_layer.items():
             published[layer + theirs] = gates[ours] if ours in gates else shapes[prefix + ours]
+    return published
+
+
+def published_arrays(arrays: Mapping[str, np.ndarray], names: Names) -> dict[str, np.ndarray]:
+    """Takes our tree's arrays, by name, apart into those of the file: the inverse of `layout`."""
+    published = {theirs: arrays[ours] for ours, theirs in names.others.items()}
+    for i in range(sum(name.endswith("/qkv") for name in arrays)):
+        prefix, layer = f"layers/{i}/", names.layer.format(i)
+        qkv, gate_up = arrays[prefix + "qkv"], arrays[prefix + "gate_up"]
+        width = qkv.shape[-1]
+        parts = [part.reshape(-1, width) for part in np.split(qkv, (qkv.shape[1] - 2, qkv.shape[1] - 1), axis=1)]
+        if len(names.queries_keys_values) == 1:
+            parts = [np.concatenate(parts)]
+        published |= {layer + name: part for name, part in zip(names.queries_keys_values, parts, strict=True)}
+        gates = {"gate": gate_up[:, 0].reshape(-1, width), "up": gate_up[:, 1].reshape(-1, width)}
+        for ours, theirs in names.of_layer.items():
+            published[layer + theirs] = gates[ours] if ours in gates else arrays[prefix + ours]
     return published
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from model_core.families.conditions import Condition, EncodedPrompt, Grid
+from model_core.refine.values import Refined, State
 
 GRID = Grid(3, 1, 256)  # of what these stages draw
 
@@ -165,6 +166,38 @@ class FakeStage:
             return self._compute(*args)
         finally:
             self.running -= 1
+
+
+class FakeRefiner(FakeStage):
+    """A picture's value grows by one with each step, from its first pixel's or, of noise, from 100; its score is that.
+
+    A state's first vector is the value. Pictures are shown at the start and after every second step.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(lambda *_: None)
+
+    @property
+    def refine(self) -> Any:
+        return SimpleNamespace(remote=self._remote_rows)
+
+    async def _rows(self, args: tuple[Any, ...], state: State | None, **_: Any) -> AsyncIterator[Refined]:
+        refinement, image = args
+        await self._call()
+        first = 0 if state is None else state.step + 2
+        start = int(state.start[0, 0, 0]) if state else 100 if image is None else int(image[0, 0, 0])
+        steps = [step for step in range(first, refinement.steps, 2) if step > 0 or state is None]
+        if state is None or state.step < refinement.steps:
+            steps.append(refinement.steps)
+        fails_after, error = self.row_errors.pop(0) if self.row_errors else (len(steps), None)
+        for step in steps[:fails_after]:
+            await asyncio.sleep(self.delay_s)
+            arrays = [np.full((1, 1, 1), value, np.float32) for value in (start + step, 0, 0, start)]
+            now = State(step=step, vectors=arrays[0], mean=arrays[1], square=arrays[2], start=arrays[3])
+            picture = np.full((*refinement.size, 3), (start + step) % 256, np.uint8)
+            yield Refined(image=picture, score=float(start + step), state=now)
+        if error:
+            raise error
 
 
 def encoded(prompt: str, negative: str | None) -> EncodedPrompt:

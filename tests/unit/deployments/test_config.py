@@ -32,6 +32,7 @@ def test_the_defaults_fit_a_laptop():
         ("models", 0, "token_sampler"),
         ("models", 0, "image_decoder"),
         ("models", 0, "clip_scorer"),
+        ("models", 0, "refiner"),
     ],
 )
 def test_an_unknown_key_is_named(path: tuple[str | int, ...]):

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 from jaxtyping import Array, Float, Int, Shaped
 
 from model_core.families.conditions import Role, StepNumbers
@@ -21,8 +22,9 @@ from model_core.families.llama import blocks
 from model_core.families.llama import step as steps
 from model_core.families.llama.blocks import Rotary, block_shapes, linear
 from model_core.families.llama.janus.config import JanusConfig, read_config
-from model_core.families.llama.janus.layout import layout
+from model_core.families.llama.janus.layout import NAMES, layout
 from model_core.families.llama.janus.text import open_text
+from model_core.families.llama.layout import published_arrays
 from model_core.families.llama.step import Front, State, Text
 from model_core.weights.sharding import CutAxes
 from model_core.weights.weight_files import SAFETENSORS_INDEX, SAFETENSORS_WEIGHTS
@@ -63,6 +65,12 @@ def _two_layers(inputs: int, hidden: int, outputs: int) -> dict[str, Any]:
         "0": {"kernel": (hidden, inputs), "bias": (hidden,)},
         "1": {"kernel": (outputs, hidden), "bias": (outputs,)},
     }
+
+
+def published(params: Params) -> dict[str, Any]:
+    """Arrays by their published names."""
+    flat = traverse_util.flatten_dict(params, sep="/")
+    return published_arrays({name: np.asarray(leaf) for name, leaf in flat.items()}, NAMES)
 
 
 def role_of(name: str) -> Role:

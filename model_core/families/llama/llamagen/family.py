@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 from jaxtyping import Array, Float, Int, Shaped
 
 from model_core.errors import UnsupportedConfig
@@ -25,7 +26,7 @@ from model_core.families.keys_values import LOWEST, KeysValues
 from model_core.families.llama import blocks
 from model_core.families.llama import step as steps
 from model_core.families.llama.blocks import Rotary, block_shapes, linear
-from model_core.families.llama.layout import Names
+from model_core.families.llama.layout import Names, published_arrays
 from model_core.families.llama.layout import layout as assembled
 from model_core.families.llama.llamagen.config import CAPTION_LENGTH, LlamaGenConfig, read_config
 from model_core.families.llama.step import Front, State, Text
@@ -83,6 +84,12 @@ def param_shapes(config: LlamaGenConfig) -> dict[str, Any]:
 def layout(path: Path, index: Index, shapes: Shapes) -> Index:
     """Turns the published names into those of `shapes`. Raises as `llama.layout.layout`."""
     return assembled(path, index, shapes, NAMES)
+
+
+def published(params: Params) -> dict[str, Any]:
+    """Arrays by their published names."""
+    flat = traverse_util.flatten_dict(params, sep="/")
+    return published_arrays({name: np.asarray(leaf) for name, leaf in flat.items()}, NAMES)
 
 
 def role_of(name: str) -> Role:

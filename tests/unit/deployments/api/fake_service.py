@@ -97,6 +97,7 @@ class FakeService:
             "known_ways": ["{}"],
             "sampling": {"top_k": 0},
             "ranges": {},
+            "refines": None,
         }
         limits = {"max_n": 10, "max_best_of": 128}
         return {"id": name, "object": "model", "created": 1, "owned_by": "dalle-serve"} | about | limits

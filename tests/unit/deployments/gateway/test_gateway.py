@@ -364,7 +364,7 @@ def test_strict_models_have_no_aliases(model_folder: Path):
         ({"size": "\uff12x2"}, InvalidValue, "size"),
         ({"n": 11}, InvalidValue, "n"),
         ({"prompt": None}, MissingParameter, "prompt"),
-        ({"steps": 3}, UnknownParameter, "steps"),
+        ({"strength": 3}, UnknownParameter, "strength"),
     ],
 )
 def test_wrong_requests_draw_nothing(model_folder: Path, fields: dict[str, Any], error: type[Exception], param: str):

@@ -126,7 +126,7 @@ def test_too_small_and_too_large_are_told_the_same(name: str, values: tuple[floa
             assert told == f"{name} must be between n (1) and 128, got {got}."
 
 
-@pytest.mark.parametrize("name", ["steps", "svg", "frame_count", "Prompt", "\ud800", "x" * 10_000])
+@pytest.mark.parametrize("name", ["strength", "svg", "frame_count", "Prompt", "\ud800", "x" * 10_000])
 def test_an_unknown_field_is_named(name: str):
     with pytest.raises(UnknownParameter) as raised:
         parsed(**{name: 1})
@@ -249,3 +249,14 @@ def test_every_number_that_the_schema_takes_leaves_an_id_to_draw(fields: dict[st
     warped = np.asarray(sampling.warp(moved, drawn["temperature"], drawn["top_k"], drawn["top_p"]))
     assert np.isfinite(warped).any() and not np.isnan(warped).any()
     assert warped.argmax() == np.asarray(moved).argmax()
+
+
+def test_a_form_s_prompts_are_a_list_in_json():
+    def read(text: str) -> Any:
+        return parse(EditRequest, {"prompt": "a", "prompts": text}, Limits(), as_text=True).prompts
+
+    (prompt,) = read('[{"text": "a face", "weight": -0.5}]') or ()
+    assert (prompt.text, prompt.weight) == ("a face", -0.5)
+    for wrong in ("null", "a face", '{"text": "a face"}', "["):
+        with pytest.raises(InvalidValue, match="prompts must be a valid list"):
+            read(wrong)

@@ -1,7 +1,5 @@
 """Training the DalleBart: corruption of its input, dropped prompts, and that both optimizers learn."""
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,12 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_core.errors import InvalidValue
 from model_core.families.dalle_bart.family import DalleBartConfig
 from model_core.tokenizer import Tokenizer
 from model_core.training import dalle_bart
 from model_core.training.dalle_bart import DalleBartRecipe
-from model_core.training.data import Item
 
 CODES, LENGTH = 16, 9
 CONFIG = DalleBartConfig(
@@ -55,11 +51,11 @@ def some_codes(rows: int, length: int = LENGTH) -> np.ndarray:
 
 
 def draw_batch(recipe: DalleBartRecipe, seed: int = 0) -> tuple[dict, np.ndarray]:
-    items = [Item(image="", prompts=((prompt, 1.0),), concept=prompt) for prompt in PROMPTS]
     codes = np.arange(len(PROMPTS), dtype=np.int32)[:, None].repeat(LENGTH, axis=1)
     rng = np.random.default_rng(seed)
-    pictures = dalle_bart.pictures_of_prompts(items)
-    return dalle_bart.make_batch(items, pictures, codes, OneWordTokenizer(), recipe, 6, rng), codes
+    chosen = rng.integers(len(PROMPTS), size=recipe.batch_size)
+    prompts = [PROMPTS[place] for place in chosen]
+    return dalle_bart.make_rows(codes[chosen], prompts, OneWordTokenizer(), recipe, 6, rng), codes
 
 
 @given(seed=st.integers(0, 2**31))
@@ -115,47 +111,6 @@ def test_a_prompt_stays_with_its_own_picture():
     assert set(batch["codes"][:, 0].tolist()) == {0, 1, 2, 3}
 
 
-def draw_rows(pictures_of: dict[str, int], seed: int, **recipe: int) -> list[tuple[int, str]]:
-    """Rows of a batch, from so many pictures of each prompt."""
-    items = [
-        Item(image="", prompts=((name, 1.0),), concept=name)
-        for name, count in pictures_of.items()
-        for _ in range(count)
-    ]
-    pictures = dalle_bart.pictures_of_prompts(items)
-    return dalle_bart.draw_rows(items, pictures, DalleBartRecipe(**recipe), np.random.default_rng(seed))
-
-
-@given(seed=st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
-def test_all_pictures_of_a_prompt_are_in_a_batch_together_and_take_turns(seed: int):
-    rows = draw_rows({"a": 3, "b": 3}, seed, pictures_per_prompt=3, batch_size=6)
-    prompts = [prompt for _, prompt in rows]
-    assert prompts[0::2] == prompts[0:1] * 3
-    assert prompts[1::2] == prompts[1:2] * 3
-    for turn in (rows[0::2], rows[1::2]):
-        assert {place for place, _ in turn} == ({0, 1, 2} if turn[0][1] == "a" else {3, 4, 5})
-
-
-def test_a_batch_is_full_where_a_prompt_has_fewer_pictures_and_where_it_has_more():
-    rows = [draw_rows({"a": 1, "b": 5}, seed, pictures_per_prompt=2, batch_size=7) for seed in range(200)]
-    assert {len(drawn) for drawn in rows} == {7}
-    counts = np.bincount([place for drawn in rows for place, _ in drawn], minlength=6) / 1400
-    assert counts[0] == pytest.approx(1 / 11, abs=0.03)  # drawn once in six, and then alone: 1 row of 1 + 5 · 2
-    np.testing.assert_allclose(counts[1:], 2 / 11, atol=0.04)
-
-
-def test_one_picture_of_a_prompt_by_default():
-    rows = draw_rows({"a": 3}, 0, batch_size=600)
-    np.testing.assert_allclose(np.bincount([place for place, _ in rows]) / 600, 1 / 3, atol=0.05)
-
-
-def test_less_than_one_picture_of_a_prompt_is_refused(tmp_path: Path):
-    recipe = DalleBartRecipe(pictures_per_prompt=0)
-    with pytest.raises(InvalidValue, match="pictures_per_prompt must be at least 1; got 0"):
-        dalle_bart.train_dalle_bart([], some_codes(0), OneWordTokenizer(), tmp_path, CONFIG, recipe)
-
-
 def test_steps_on_one_batch_lower_the_loss():
     recipe = DalleBartRecipe(steps=60, batch_size=8, warm_up_steps=2, learning_rate=3e-3, heavy_share=0.0)
     batch, _ = draw_batch(recipe)
@@ -171,24 +126,3 @@ def test_steps_on_one_batch_lower_the_loss():
     moved = jax.tree.map(lambda old, new: bool((old != np.asarray(new)).any()), start, state["params"])
     assert any(jax.tree.leaves(moved))
     jax.tree.map(lambda average, now: np.testing.assert_equal(average.shape, now.shape), state["ema"], state["params"])
-
-
-@pytest.mark.parametrize("name", ["adamw", "adafactor"])
-def test_an_optimizer_finds_the_minimum_of_a_bowl(name: str):
-    method = dalle_bart.optimizer(
-        DalleBartRecipe(optimizer=name, steps=300, warm_up_steps=10, learning_rate=0.06, weight_decay=0.0)
-    )
-    params = {"w": jnp.array([1.0, -2.0])}
-
-    def step(carry, _):
-        params, state = carry
-        updates, state = method.update(jax.tree.map(lambda w: 2 * w, params), state, params)
-        return (jax.tree.map(jnp.add, params, updates), state), None
-
-    (params, _), _ = jax.lax.scan(step, (params, method.init(params)), length=300)
-    assert float(jnp.abs(params["w"]).max()) < 0.05
-
-
-def test_an_unknown_optimizer_is_named():
-    with pytest.raises(InvalidValue, match=r"'sgd'.*'adamw' and 'adafactor'"):
-        dalle_bart.optimizer(DalleBartRecipe(optimizer="sgd"))

@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_core.errors import CorruptCheckpoint, InvalidValue
-from model_core.training import clip, dalle_bart, vqgan
+from model_core.training import clip, optimizers, vqgan
 from model_core.training.loop import batches_ahead, load_state, save_state
+from model_core.training.recipe import SequenceRecipe
 from tests.unit.model_core.training import loop_task
 from tests.unit.model_core.training.loop_task import STEPS, initial_state, make_batch, run
 
@@ -193,7 +194,7 @@ def test_a_reader_never_sees_half_of_a_state(tmp_path: Path):
     "optimizer",
     [
         lambda **values: clip.optimizer(clip.CLIPRecipe(**values)),
-        lambda **values: dalle_bart.optimizer(dalle_bart.DalleBartRecipe(**values)),
+        lambda **values: optimizers.optimizer(SequenceRecipe(**values)),
         lambda **values: vqgan.optimizer(vqgan.VQGANRecipe(**values)),
     ],
 )

@@ -2,13 +2,19 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from PIL import Image
 
 from model_core.errors import InvalidValue
 from model_core.training.data import Dataset, Item, write_index
+from model_core.training.encoded import EncodedDataset
+from model_core.training.loop import save_state
 from model_core.training.presets import SMOKE
+from model_core.training.recipe import SequenceRecipe
 from model_core.training.run import TrainingRun
 
 
@@ -47,3 +53,28 @@ def test_a_model_is_called_as_its_run_until_told_otherwise_and_then_keeps_that(r
     assert export() == first
     assert export(id="nights", licence="CC0-1.0") == ("nights", "CC0-1.0", first[2])
     assert export(description="Draws nights.") == ("nights", "CC0-1.0", "Draws nights.")
+
+
+def test_every_change_of_a_recipe_is_noted_with_its_step(run: TrainingRun):
+    folder = run.folder / "dalle_bart"
+    for _ in range(2):
+        run._note_recipe(SequenceRecipe())
+    save_state(folder / "state.msgpack", {"step": jnp.int32(7)})
+    run._note_recipe(SequenceRecipe(learning_rate=1e-4, schedule_from=7))
+    first, second = (json.loads(line) for line in (folder / "recipe.jsonl").read_text().splitlines())
+    assert (first["step"], first["set"]["learning_rate"]) == (0, SequenceRecipe().learning_rate)
+    assert second == {"step": 7, "set": {"learning_rate": 1e-4, "schedule_from": 7}}
+
+
+def test_sets_to_measure_on_need_steps_between(run: TrainingRun, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(run, "_task", lambda: SimpleNamespace(recipe=SequenceRecipe()))
+    with pytest.raises(InvalidValue, match="--set validate_every=500"):
+        run.train_sampler([run.dataset])
+
+
+def test_codes_of_another_codec_are_refused(run: TrainingRun, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(run, "_codec", lambda: SimpleNamespace(params={"w": np.zeros(2)}))
+    kept = object.__new__(EncodedDataset)
+    kept.folder, kept.about = Path("codes"), {"codec": "another"}
+    with pytest.raises(InvalidValue, match=r"codes was encoded by another codec.*encode it again with"):
+        run._captioned(kept)

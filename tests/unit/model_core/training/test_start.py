@@ -1,14 +1,16 @@
 """A run that starts from a model: what is copied, which sizes it has, what is refused."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from model_core import bundles
 from model_core.errors import InvalidValue, ModelNotFound, UnsupportedConfig
+from model_core.training.data import Dataset, Item, write_index
 from model_core.training.presets import EMOJI, SMOKE
-from model_core.training.start import start_from, start_of, with_sizes_of
+from model_core.training.run import TrainingRun
+from model_core.training.start import require_trainable, start_from, start_of, with_sizes_of
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +66,17 @@ def test_an_unknown_model_leaves_no_folder(tmp_path: Path):
 
 
 @pytest.mark.parametrize("changes", [{"lookup": "gumbel"}, {"signed_pixels": True}, {"wavelet": True}])
-def test_a_codec_that_is_not_trained_here_is_refused(tmp_path, changes):
-    bundles.resolve("emoji").copy_parts(tmp_path / "model")
-    path = tmp_path / "model/vqgan/config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+def test_a_codec_that_is_not_trained_here_is_refused(changes: dict, tmp_path: Path):
+    require_trainable(EMOJI.vqgan, tmp_path)
     with pytest.raises(UnsupportedConfig, match="a codec that is not trained here"):
-        start_from(str(tmp_path / "model"), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+        require_trainable(replace(EMOJI.vqgan, **changes), tmp_path)
+
+
+def test_a_fresh_start_keeps_everything_but_the_samplers_weights(tmp_path: Path):
+    start_from("emoji", tmp_path / "run", fresh=True)
+    data = tmp_path / "data"
+    data.mkdir()
+    write_index(data, [Item(image="", prompts=(("night", 1.0),), concept="night")])
+    training = TrainingRun(tmp_path / "run", Dataset.open(data), SMOKE)
+    assert training._start_params("sampler") is None
+    assert training._start_params("codec") is not None

@@ -47,20 +47,6 @@ def put_once(value: Any) -> Any:
     return ray.put(value) if ray.is_initialized() else value
 
 
-async def wake(stage: Any, timeout_s: float) -> None:
-    """Brings a stage back: one that has scaled to zero by asking Serve for a replica, one that is shared by loading it.
-
-    Raises:
-      TimeoutError: it is not there in time.
-    """
-    async with asyncio.timeout(timeout_s):
-        if isinstance(stage, OfModel):
-            await result(stage.load.remote())
-            return
-        async with stage.choose_replica():
-            pass
-
-
 class OfModel:
     """The handle of a stage that several models share, for one of them: called as that of its own stage would be.
 

@@ -1,7 +1,8 @@
 """One request's way through the stages: prompt → conditions → image codes → pixels → ranked images.
 
 The one owner of deadlines, of the number of images in flight, and of cancellation: what a request has started ends with
-it. How a call is made again is in `calls.py`, how a picture is shown early in `previews.py`.
+it. How a call is made again is in `calls.py`, how a picture is shown early in `previews.py`, how stages that are away
+are woken in `waking.py`.
 """
 
 import asyncio
@@ -25,10 +26,10 @@ from deployments.flow.calls import (
     result,
     retried,
     translated,
-    wake,
 )
 from deployments.flow.circuit import Circuit
 from deployments.flow.previews import Preview, Previews
+from deployments.flow.waking import Waking
 from deployments.telemetry.metrics import PipelineMetrics
 from model_core.families.conditions import EncodedPrompt, Grid
 from model_core.sampler.sequence import Sampling
@@ -38,7 +39,6 @@ OnCodes = Callable[[int, np.ndarray], None]  # takes the place of an image's see
 OnWhole = Callable[[list[tuple[int, np.ndarray]]], None]  # takes places, and whole images' codes
 
 BATCH_DELAYS_S = (0.1, 2.0)  # the first, and the longest, until a replica is asked again that has enough batch work
-LOADING_AFTER_S = 0.3  # who waits less need not be told why
 SCORER_PATIENCE_S = 10.0  # once the image is there, and where images may go unranked
 
 
@@ -68,13 +68,16 @@ class GenerateOptions(TypedDict):
 class StagePipeline:
     """Draws ranked images with the stages of one model.
 
+    Attributes:
+      waking: of the stages that may be away.
+
     Args:
       stages: handles by stage name; without `clip_scorer` images come unranked, in the order of their seeds.
       images_in_flight: how many images of one request are in the stages at a time.
       images_per_call: how many of them one call to a sampler has drawn, by one replica.
       finished_together: how many one call decodes, and one scores, where they are there at the same time.
       model: its id, for what is counted.
-      sleepy: stages that may be away; a request wakes them all at once, not each when its turn comes.
+      sleepy: stages that may be away.
       unranked_if_scorer_down: whether images are then returned without scores, rather than an error.
       prompts_max_bytes: how much the encoded prompts that are kept may take; what was used longest ago goes first.
       batch_images: of batch work, so many are in the sampler at a time, those of all requests together.
@@ -104,39 +107,13 @@ class StagePipeline:
         self._images_per_call = min(images_per_call, images_in_flight)
         self._images_in_flight = images_in_flight
         self._finished_together = finished_together
-        self._sleepy = {name: stages[name] for name in sleepy}
-        self._waking: dict[str, asyncio.Task[None]] = {}
+        self.waking = Waking({name: stages[name] for name in sleepy})
         self._put = put
         self._batch = asyncio.Semaphore(batch_images)
         self._scorer_may_fail = unranked_if_scorer_down
         self._circuits = {stage: Circuit() for stage in stages}
         self._metrics = PipelineMetrics(model)
         self._encoded: LRUCache[tuple[str, str | None], EncodedPrompt] = LRUCache(prompts_max_bytes, _num_bytes)
-
-    async def waiting_for(self, timeout_s: float) -> AsyncGenerator[list[str], None]:
-        """Wakes what is away; says which stages those are, and again whenever one has come, but nothing of short waits.
-
-        What goes wrong is for the calls to tell that come next.
-
-        Args:
-          timeout_s: how long the request may take, all in all.
-        """
-        waking, patience_s, when = self._wake(timeout_s), LOADING_AFTER_S, asyncio.ALL_COMPLETED
-        while waking:
-            await asyncio.wait(waking.values(), timeout=patience_s, return_when=when)
-            waking = {name: task for name, task in waking.items() if not task.done()}
-            if waking:
-                yield list(waking)
-            patience_s, when = None, asyncio.FIRST_COMPLETED  # each of them ends in time
-
-    def _wake(self, timeout_s: float) -> dict[str, asyncio.Task[None]]:
-        """What is being woken."""
-        self._waking = {name: task for name, task in self._waking.items() if not task.done()}
-        if not self._waking:
-            for name, stage in self._sleepy.items():
-                task = self._waking[name] = asyncio.create_task(wake(stage, timeout_s))
-                task.add_done_callback(lambda task: task.cancelled() or task.exception())  # the next call raises it
-        return self._waking
 
     async def encode_prompt(
         self, prompt: str, negative_prompt: str | None, *, timeout_s: float, may_keep: bool = True
@@ -147,7 +124,7 @@ class StagePipeline:
           negative_prompt: what guidance leads away from; "" is no text at all, None where there is no guidance.
           may_keep: whether it may be kept, and taken from what is kept.
         """
-        self._wake(timeout_s)
+        self.waking.begin(timeout_s)
         kept = self._encoded.get((prompt, negative_prompt)) if may_keep else None
         if may_keep:
             self._metrics.prompt_looked_up(kept is not None)

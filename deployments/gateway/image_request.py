@@ -129,7 +129,7 @@ class ImageRequest:
         images are checked there are none, for nobody has looked at them. Before anything is drawn, events of the type
         `loading` name the `stages` of the model that are still to come, where one has to wait for them.
         """
-        async with aclosing(self._model.pipeline.waiting_for(self._time_left_s())) as waiting:
+        async with aclosing(self._model.pipeline.waking.waiting_for(self._time_left_s())) as waiting:
             async for away in waiting:
                 yield {"type": "loading", "model": self._model.id, "stages": away, "created_at": int(time.time())}
         prepared = await self._prepare()

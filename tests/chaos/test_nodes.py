@@ -25,22 +25,27 @@ from tests.chaos.clients import PATIENCE_S, Load, Sketchbook
 from tests.chaos.conftest import tiny_config
 
 STAGE = "tiny.token_sampler"
-# A whole core, which is all that a node has: where the gateway ran there too, its death would break connections.
-SAMPLER = {"min_replicas": 2, "max_replicas": 2, "resources": {"sampler": 1}, "num_cpus": 1}
+SAMPLER = {"min_replicas": 2, "max_replicas": 2, "resources": {"sampler": 1}}
+# All else stays there: a gateway's death would break connections, and another stage would take a sampler's place.
+AT_THE_HEAD = {"resources": {"head": 0.1}}
 
 
 @pytest.fixture(scope="module")
 def two_nodes(own_home: None, tiny_model: Path) -> Iterator[tuple[str, Cluster, list[Any]]]:
     """The service's address, the cluster, and the nodes with room for one sampler each."""
     config = tiny_config(tiny_model)
-    model = config.models[0]
-    sampler = model.token_sampler.model_copy(update=SAMPLER)
-    config = config.model_copy(update={"models": [model.model_copy(update={"token_sampler": sampler})]})
+    (model,) = config.models
+    stages = {
+        name: stage.model_copy(update=SAMPLER if name == "token_sampler" else AT_THE_HEAD)
+        for name, stage in model.stages.items()
+    }
+    gateway = config.gateway.model_copy(update=AT_THE_HEAD)
+    config = config.model_copy(update={"models": [model.model_copy(update=stages)], "gateway": gateway})
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as environment:
         warnings.simplefilter("ignore", PydanticDeprecatedSince20)  # Ray's settings use what pydantic gave up
         warnings.simplefilter("ignore", ResourceWarning)  # Ray leaves pipes of its processes to be closed at exit
         environment.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))  # which only `ray.init` would have made by itself
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4})
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "resources": {"head": 1}})
         nodes = [cluster.add_node(num_cpus=1, resources={"sampler": 1}) for _ in range(2)]
         ray.init(address=cluster.address, log_to_driver=False)
         port = free_port()

@@ -66,7 +66,7 @@ def test_eight_images_of_a_request_share_one_text(service: LocalService, http: h
 def test_a_stage_that_has_gone_away_is_woken(service: LocalService):
     from ray import serve
 
-    from deployments.flow.calls import wake
+    from deployments.flow.waking import wake
 
     @serve.deployment(
         name="sleeper",

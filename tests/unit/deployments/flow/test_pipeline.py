@@ -524,26 +524,6 @@ def test_a_request_wakes_all_sleepy_stages_at_once():
     asyncio.run(check())
 
 
-def test_who_waits_for_stages_is_told_which_and_whenever_one_has_come(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(pipeline_module, "LOADING_AFTER_S", 0.001)
-
-    async def check() -> None:
-        stages = fake_stages()
-        pipeline = StagePipeline(stages, GRID, 8, sleepy=["token_sampler", "clip_scorer"])
-        assert [away async for away in pipeline.waiting_for(60)] == []
-        for stage in stages.values():
-            stage.wakes = asyncio.Event()
-        seen = []
-        async for away in pipeline.waiting_for(60):
-            seen.append(away)
-            stages[away[-1]].wakes.set()  # type: ignore[union-attr]  set above
-        assert seen == [["token_sampler", "clip_scorer"], ["token_sampler"]]
-        stages["clip_scorer"].wakes = asyncio.Event()
-        assert [away async for away in pipeline.waiting_for(0.05)] == [["clip_scorer"]]  # its time is up
-
-    asyncio.run(check())
-
-
 def test_where_the_operator_allows_it_a_dead_scorer_costs_only_the_order():
     async def check() -> None:
         stages = fake_stages()

@@ -43,6 +43,7 @@ class FakePipeline:
         self.encoded: np.ndarray | None = None
         self.num_closed = 0
         self.away: list[list[str]] = []
+        self.waking = self  # it wakes its stages itself
 
     async def waiting_for(self, timeout_s: float) -> AsyncGenerator[list[str], None]:
         for away in self.away:

@@ -13,7 +13,7 @@ import pytest
 
 from deployments.config import ClipScorerConfig, ImageDecoderConfig, TextEncoderConfig, TokenSamplerConfig
 from deployments.errors import InvalidSettings
-from deployments.flow import pipeline as pipeline_module
+from deployments.flow import waking as waking_module
 from deployments.flow.calls import OfModel
 from deployments.flow.pipeline import StagePipeline
 from deployments.offline.in_process import Handle
@@ -87,7 +87,7 @@ def shared(name: str, folders: dict[str, str], max_bytes: int, ended: list[str])
 
 def test_each_model_draws_its_own_and_goes_when_another_needs_its_room(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(inspection, "stage_bytes", lambda *_, **__: 4)
-    monkeypatch.setattr(pipeline_module, "LOADING_AFTER_S", 60.0)  # on a busy machine even this takes a while
+    monkeypatch.setattr(waking_module, "LOADING_AFTER_S", 60.0)  # on a busy machine even this takes a while
     folders, ended = {"one": "folder/one", "two": "folder/two"}, dict[str, list[str]]()
 
     async def check() -> None:
@@ -98,7 +98,7 @@ def test_each_model_draws_its_own_and_goes_when_another_needs_its_room(monkeypat
         for model, brightness in (("one", 7), ("two", 107), ("one", 7)):
             handles = {name: OfModel(Handle(stage), model) for name, stage in stages.items()}
             pipeline = StagePipeline(handles, GRID, 8, sleepy=list(handles))
-            assert [away async for away in pipeline.waiting_for(60)] == []
+            assert [away async for away in pipeline.waking.waiting_for(60)] == []
             (image,) = await draw_with(pipeline, seed=7)
             assert (image.image == brightness).all() and image.score == brightness
             assert await pipeline.tell(image.image, timeout_s=60) == f"folder/{model}"

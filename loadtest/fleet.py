@@ -23,6 +23,7 @@ from typing import Any
 
 import psutil
 
+from loadtest.http import connection
 from loadtest.local import free_port, running
 
 PATH = "/v1/images/generations"
@@ -134,11 +135,11 @@ class Clients:
         return self._answered
 
     def _ask(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=TIMEOUT_S)
+        service = connection(self._port, TIMEOUT_S)
         try:
             while not self._stopping.is_set():
-                connection.request("POST", PATH, self._body, HEADERS)
-                reply = connection.getresponse()
+                service.request("POST", PATH, self._body, HEADERS)
+                reply = service.getresponse()
                 content = reply.read()
                 if reply.status != 200 or b'"error"' in content[-300:]:
                     raise OSError(f"{reply.status}: {content[-300:]!r}")
@@ -147,7 +148,7 @@ class Clients:
         except (OSError, http.client.HTTPException) as error:
             self._errors.append(repr(error))
         finally:
-            connection.close()
+            service.close()
 
 
 def cpu_seconds(root: int) -> dict[str, float]:

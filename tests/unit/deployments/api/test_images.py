@@ -166,7 +166,7 @@ def test_a_variation_needs_nothing_but_a_picture():
     [
         (EDITS, [("image", ("a", b"x"))], {}, "missing_required_parameter", "prompt"),
         (EDITS, [("mask", ("a", b"x"))], {"prompt": "a"}, "missing_required_parameter", "image"),
-        (EDITS, [("image", ("a", b"x"))], {"prompt": "a", "steps": "3"}, "unknown_parameter", "steps"),
+        (EDITS, [("image", ("a", b"x"))], {"prompt": "a", "passes": "3"}, "unknown_parameter", "passes"),
         (EDITS, [("image", ("a", b"x")), ("markup", ("b", b"x"))], {"prompt": "a"}, "unknown_parameter", "markup"),
         (EDITS, [("image", ("a", b"x"))], {"prompt": "a", "n": "two"}, "invalid_value", "n"),
         (EDITS, [("image", ("a", b"x"))], {"prompt": "a", "n": "２"}, "invalid_value", "n"),

@@ -67,7 +67,7 @@ def test_a_long_line_is_not_kept_in_memory_whole():
 
 def test_a_body_is_checked_as_over_http_and_yields_to_others():
     assert request_of({"prompt": "a cat", "n": 2}, Limits()).priority == "batch"  # type: ignore[attr-defined]  whether there are classes or not
-    wrong = [{"prompt": ""}, {"prompt": "a", "steps": 1}, {"prompt": "a", "stream": True}]
+    wrong = [{"prompt": ""}, {"prompt": "a", "passes": 1}, {"prompt": "a", "stream": True}]
     for body in [*wrong, {"prompt": "a", "response_format": "url"}]:
         with pytest.raises(InvalidValue):
             request_of(body, Limits())

@@ -49,11 +49,13 @@ def test_every_command_is_in_the_documents():
 
 
 def commands_of(command: click.Command, name: str = "") -> Iterator[str]:
-    """The names of all commands that do something, such as "train data folder"."""
+    """The names of all commands that do something and are shown, such as "train data folder"."""
     inner = getattr(command, "commands", {})
     if name and (not inner or getattr(command, "invoke_without_command", False)):
         yield name
     for word, each in inner.items():
+        if each.hidden:
+            continue
         yield from commands_of(each, f"{name} {word}".strip())
 
 

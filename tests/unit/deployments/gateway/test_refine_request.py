@@ -57,7 +57,7 @@ def test_what_is_drawn_is_refined(gateway: Gateway, stages: dict[str, FakeStage]
     reply = refine(gateway, seed=4, n=2, best_of=3)
     assert [(entry["seed"], entry["clip_score"]) for entry in reply["data"]] == [(6, 10.0), (5, 9.0)]
     assert (read_image(reply["data"][0]["image"]) == 10).all()
-    assert (reply["model"], reply["size"], len(stages["token_sampler"].responses)) == ("fake:refine", "2x2", 3)
+    assert (reply["model"], reply["size"]) == ("fake:refine", "2x2")
     notes = read_notes(reply["data"][0]["image"])
     assert (notes["seed"], notes["refined"]) == ("6", "4 steps, 16 cutouts, init_weight 0")
 

@@ -36,25 +36,32 @@ class Sampler(FakeStage):
     """
 
     def __init__(self) -> None:
-        super().__init__(lambda conditions, seed, sampling: np.full(ROWS * ROWS, self._picture(seed), np.int32))
+        super().__init__(lambda conditions, seeds, sampling: [self._codes(seed) for seed in seeds])
         self.rows_allowed = ROWS
         self.drawing = 0
         self.alike = 1
 
-    def _picture(self, seed: int) -> int:
-        return seed // self.alike * self.alike % PICTURES
+    def _codes(self, seed: int) -> np.ndarray:
+        return np.full(ROWS * ROWS, seed // self.alike * self.alike % PICTURES, np.int32)
 
-    async def _rows(self, args: tuple[Any, ...], rows: tuple[int, ...], **options: Any) -> AsyncIterator[np.ndarray]:
-        self.drawing += 1
+    async def _rows(
+        self, args: tuple[Any, ...], rows: list[tuple[int, ...]], **options: Any
+    ) -> AsyncIterator[list[tuple[int, np.ndarray]]]:
+        seeds = args[1]
+        self.drawing += len(seeds)
         try:
-            codes = await self._call(*args)
-            for row in rows:
+            drawn = await self._call(*args)
+            for row in sorted({row for its_rows in rows for row in its_rows}):
                 await self._reach(row)
-                yield np.where(np.arange(codes.size) < row * ROWS, codes, -1)
+                yield [
+                    (place, np.where(np.arange(codes.size) < row * ROWS, codes, -1))
+                    for place, codes in enumerate(drawn)
+                    if row in rows[place]
+                ]
             await self._reach(ROWS)
         finally:
-            self.drawing -= 1
-        yield codes
+            self.drawing -= len(seeds)
+        yield list(enumerate(drawn))
 
     async def _reach(self, row: int) -> None:
         while self.rows_allowed < row:
@@ -81,9 +88,11 @@ class Studio:
             "text_encoder": self.encoder,
             "token_sampler": self.sampler,
             "refiner": FakeRefiner(),
-            "image_decoder": ImageDecoder(lambda codes: cells[codes[0]].repeat(2, axis=0).repeat(2, axis=1)),
+            "image_decoder": ImageDecoder(lambda codes: cells[codes[:, 0]].repeat(2, axis=1).repeat(2, axis=2)),
             "clip_scorer": FakeStage(
-                lambda prompt, image: float((cells == image[::2, ::2]).all(axis=(1, 2, 3)).argmax())
+                lambda prompt, images: [
+                    float((cells == image[::2, ::2]).all(axis=(1, 2, 3)).argmax()) for image in images
+                ]
             ),
         }
         config = config.model_copy(

@@ -179,12 +179,12 @@ def test_variations(client: openai.OpenAI):
 
 def test_unknown_fields_are_refused_in_json_and_in_forms(client: openai.OpenAI):
     for call in (
-        lambda: client.images.generate(prompt="x", extra_body={"steps": 3}),
-        lambda: client.images.edit(image=picture(), prompt="x", extra_body={"steps": 3}),
+        lambda: client.images.generate(prompt="x", extra_body={"passes": 3}),
+        lambda: client.images.edit(image=picture(), prompt="x", extra_body={"passes": 3}),
     ):
         with pytest.raises(openai.BadRequestError) as refused:
             call()
-        assert (refused.value.code, refused.value.param) == ("unknown_parameter", "steps")
+        assert (refused.value.code, refused.value.param) == ("unknown_parameter", "passes")
 
 
 def test_every_layer_speaks_the_same_language(client: openai.OpenAI, service: LocalService):

@@ -62,7 +62,7 @@ def test_openais_client_for_node_draws(service: LocalService, node_folder: Path,
     assert seen["generated"] == ["\x89PNG"] * 2 and seen["about"] == ["64x64", "low", True, True]
     assert seen["streamed"] == ["image_generation.completed", True]
     assert seen["edited"] == seen["varied"] == ["\x89PNG"]
-    assert (seen["models"], seen["model"]) == (["tiny"], "tiny")
+    assert (seen["models"], seen["model"]) == (["tiny", "tiny:refine"], "tiny")
     assert seen["unknownModel"] == ["NotFoundError", 404, "model_not_found", "model", True]
     assert seen["unknownField"] == ["BadRequestError", 400, "unknown_parameter", "steps", True]
     assert seen["withoutV1"] == ["NotFoundError", 404, "not_found", None, True]

@@ -81,7 +81,7 @@ def test_openais_client_draws(service: LocalService):
         scores = [image.model_extra["clip_score"] for image in result.data if image.model_extra]
         assert scores == sorted(scores, reverse=True)
         assert {image.model_extra["seed"] for image in result.data if image.model_extra} < {5, 6, 7}
-        assert [model.id for model in client.models.list()] == ["tiny"]
+        assert [model.id for model in client.models.list()] == ["tiny", "tiny:refine"]
         assert client.models.retrieve("tiny").owned_by == "dalle-serve"
 
 
@@ -91,8 +91,8 @@ def test_openais_client_understands_errors(service: LocalService):
             client.models.retrieve("org/none")
         assert missing.value.code == "model_not_found" and missing.value.request_id
         with pytest.raises(openai.BadRequestError) as unknown:
-            client.images.generate(prompt="x", extra_body={"steps": 3})
-        assert (unknown.value.code, unknown.value.param) == ("unknown_parameter", "steps")
+            client.images.generate(prompt="x", extra_body={"passes": 3})
+        assert (unknown.value.code, unknown.value.param) == ("unknown_parameter", "passes")
         assert unknown.value.request_id
 
 

@@ -64,7 +64,7 @@ def test_openais_client_for_node_draws(service: LocalService, node_folder: Path,
     assert seen["edited"] == seen["varied"] == ["\x89PNG"]
     assert (seen["models"], seen["model"]) == (["tiny", "tiny:refine"], "tiny")
     assert seen["unknownModel"] == ["NotFoundError", 404, "model_not_found", "model", True]
-    assert seen["unknownField"] == ["BadRequestError", 400, "unknown_parameter", "steps", True]
+    assert seen["unknownField"] == ["BadRequestError", 400, "unknown_parameter", "passes", True]
     assert seen["withoutV1"] == ["NotFoundError", 404, "not_found", None, True]
     assert seen["left"][0] == "APIUserAbortError"
 

@@ -32,7 +32,7 @@ async function refused(call) {
   }
 }
 seen.unknownModel = await refused(() => client.models.retrieve("org/none"));
-seen.unknownField = await refused(() => client.images.generate({ prompt: "x", steps: 3 }));
+seen.unknownField = await refused(() => client.images.generate({ prompt: "x", passes: 3 }));
 seen.withoutV1 = await refused(() => new OpenAI({ baseURL: url, apiKey: "none", maxRetries: 0 }).images.generate({ prompt: "x" }));
 
 const leaving = new AbortController();

@@ -113,14 +113,15 @@ def _refine_here(
     from model_core import bundles
     from model_core.pictures.images import encode_png, write_gif
     from model_core.refine.refiner import Refiner
-    from model_core.refine.values import Refinement
+    from model_core.refine.values import INIT_WEIGHT, Refinement
 
     bundle = bundles.resolve(model, scorer=scorer)
     if bundle.scorer is None:
         raise no_scorer(model)
     width, height = parse_size(fields["size"], bundle.size, Limits())
     refiner = Refiner(bundle.codec, bundle.scorer, sizes=[(height, width)])
-    given = {name: fields[name] for name in ("steps", "cutouts", "init_weight") if fields[name] is not None}
+    given: dict[str, Any] = {} if noise else {"init_weight": INIT_WEIGHT}
+    given |= {name: fields[name] for name in ("steps", "cutouts", "init_weight") if fields[name] is not None}
     more = tuple((each["text"], each["weight"]) for each in fields["prompts"] or ())
     seed = secrets.randbits(32) if fields["seed"] is None else fields["seed"]
     refinement = Refinement(texts=((fields["prompt"], 1.0), *more), seed=seed, size=(height, width), **given)

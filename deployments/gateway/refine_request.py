@@ -16,7 +16,7 @@ from deployments.gateway.replies import Event
 from deployments.requests.schemas import EditRequest, RefinableRequest
 from model_core.errors import InvalidValue
 from model_core.pictures import images
-from model_core.refine.values import Refinement
+from model_core.refine.values import INIT_WEIGHT, Refinement
 
 
 class RefineRequest(ImageRequest):
@@ -32,10 +32,12 @@ class RefineRequest(ImageRequest):
         self._refiner, self._limits = self._model.refiner, self._model.refiner.config
         asked = self._height, self._width
         self._size = asked if asked in self._refiner.sizes else self._refiner.sizes[0]
-        self._draws = self._upload is None and getattr(request, "start", None) != "noise"
+        is_of_noise = getattr(request, "start", None) == "noise"
+        self._draws = self._upload is None and not is_of_noise
         self._require_fitting(request)
-        given = {name: getattr(request, name) for name in ("steps", "cutouts", "init_weight")}
-        given = {name: value for name, value in given.items() if value is not None}
+        given: dict[str, Any] = {} if is_of_noise else {"init_weight": INIT_WEIGHT}
+        asked_for = {name: getattr(request, name) for name in ("steps", "cutouts", "init_weight")}
+        given |= {name: value for name, value in asked_for.items() if value is not None}
         texts = ((request.prompt, 1.0), *((prompt.text, prompt.weight) for prompt in request.prompts or ()))
         self._refinements = {seed: Refinement(texts=texts, seed=seed, size=self._size, **given) for seed in self._seeds}
         refinement = self._refinements[self._seeds[0]]

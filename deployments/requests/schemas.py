@@ -125,7 +125,7 @@ class RefinableRequest(DrawingRequest):
 
     steps: int | None = Field(default=None, ge=1, description=f"Of `ID:refine`: steps of descent; else {STEPS}.")
     init_weight: Scale | None = Field(
-        default=None, description=f"Of `ID:refine`: how hard it is held to its start; else {INIT_WEIGHT:g}."
+        default=None, description=f"Of `ID:refine`: how hard it is held to its start; else {INIT_WEIGHT:g}, of noise 0."
     )
     cutouts: int | None = Field(
         default=None, ge=1, description=f"Of `ID:refine`: parts of the picture looked at in a step; else {CUTOUTS}."

@@ -13,7 +13,8 @@ from model_core.sampler.sequence import SEEDS
 MAX_TEXTS = 8  # of one refinement: every program has room for so many
 MAX_STEPS = 1000
 MAX_CUTOUTS = 256
-STEPS, CUTOUTS, INIT_WEIGHT = 60, 16, 0.0  # where nothing else is said
+STEPS, CUTOUTS = 60, 16  # where nothing else is said
+INIT_WEIGHT = 3.0  # the same, of a picture: so held it gets no worse (docs/refine.md); noise is not held
 
 PAINTING = 0.3  # of a step's time, that of the codec; the rest is the scorer's
 
@@ -42,7 +43,7 @@ class Refinement:
     size: Size
     steps: int = STEPS
     cutouts: int = CUTOUTS
-    init_weight: float = INIT_WEIGHT
+    init_weight: float = 0.0
     step_size: float = 0.1
 
     def __post_init__(self) -> None:

@@ -59,7 +59,7 @@ def test_what_is_drawn_is_refined(gateway: Gateway, stages: dict[str, FakeStage]
     assert (read_image(reply["data"][0]["image"]) == 10).all()
     assert (reply["model"], reply["size"]) == ("fake:refine", "2x2")
     notes = read_notes(reply["data"][0]["image"])
-    assert (notes["seed"], notes["refined"]) == ("6", "4 steps, 16 cutouts, init_weight 0")
+    assert (notes["seed"], notes["refined"]) == ("6", "4 steps, 16 cutouts, init_weight 3")
 
 
 def test_noise_and_uploads_are_refined_without_drawing(gateway: Gateway, stages: dict[str, FakeStage]):
@@ -67,6 +67,7 @@ def test_noise_and_uploads_are_refined_without_drawing(gateway: Gateway, stages:
     reply = edit(gateway, n=2, seed=7)
     assert [(entry["seed"], entry["clip_score"]) for entry in reply["data"]] == [(7, 54.0), (8, 54.0)]
     assert not stages["token_sampler"].responses
+    assert [asked.init_weight for asked in refined(stages)] == [0.0, 3.0, 3.0]  # noise is not held
 
 
 def test_prompts_have_weights_and_all_numbers_arrive(gateway: Gateway, stages: dict[str, FakeStage]):

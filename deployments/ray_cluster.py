@@ -62,6 +62,23 @@ def ending_with_this_process() -> Iterator[None]:
         watcher.communicate()
 
 
+@contextlib.contextmanager
+def connected(address: str | None, report: Callable[[str], object]) -> Iterator[None]:
+    """Connects to a cluster, or without an address starts one on this machine that ends with the block."""
+    import ray
+
+    with ending_with_this_process():
+        try:
+            if address is None:
+                prepare_token(report)
+                started_in_time(start_ray, stop_ray, report)
+            else:
+                ray.init(address=address, log_to_driver=False)
+            yield
+        finally:
+            stop_ray() if address is None else ray.shutdown()
+
+
 def started_in_time(start: Callable[[], T], undo: Callable[[], object], report: Callable[[str], object]) -> T:
     """Gives what `start` does, called again where it failed for want of time only.
 

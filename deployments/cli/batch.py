@@ -74,26 +74,15 @@ def _draw(lines: "list[Line]", config: "AppConfig", folder: Path, workers: int, 
 
     set_environment()
     try:
-        import ray.data
+        import ray.data  # noqa: F401 - to see that it is there
     except ImportError as error:
         raise DalleServeError("Ray Data is not installed: pip install 'dalle-serve[batch]'.") from error
     from deployments.offline.drawing import draw_lines
 
-    with ray_cluster.ending_with_this_process(), DrawingBar() as bar:
-        try:
-            if address is None:
-                ray_cluster.prepare_token(step)
-                ray_cluster.started_in_time(ray_cluster.start_ray, ray_cluster.stop_ray, step)
-            else:
-                ray.init(address=address, log_to_driver=False)
-            step(f"{workers} worker{'s' if workers > 1 else ''}: loading the model, and drawing {len(lines)} requests")
-            total = len(lines)
-            draw_lines(lines, config, folder, workers=workers, on_progress=lambda count: bar.drawn(count, total))
-        finally:
-            if address is None:
-                ray_cluster.stop_ray()
-            else:
-                ray.shutdown()
+    with DrawingBar() as bar, ray_cluster.connected(address, step):
+        step(f"{workers} worker{'s' if workers > 1 else ''}: loading the model, and drawing {len(lines)} requests")
+        total = len(lines)
+        draw_lines(lines, config, folder, workers=workers, on_progress=lambda count: bar.drawn(count, total))
     step("done")
 
 

@@ -36,7 +36,7 @@ def sweep(
 
     set_environment()
     try:
-        import ray.tune
+        import ray.tune  # noqa: F401 - to see that it is there
     except ImportError as error:
         raise DalleServeError("Ray Tune is not installed: pip install 'dalle-serve[train,ray-train]'.") from error
     chosen = Sweep(
@@ -57,19 +57,8 @@ def sweep(
     check(chosen)
     step, out = steps(), out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    with stoppable(), ray_cluster.ending_with_this_process():
-        try:
-            if address is None:
-                ray_cluster.prepare_token(step)
-                ray_cluster.started_in_time(ray_cluster.start_ray, ray_cluster.stop_ray, step)
-            else:
-                ray.init(address=address, log_to_driver=False)
-            found = search(chosen, out, step)
-        finally:
-            if address is None:
-                ray_cluster.stop_ray()
-            else:
-                ray.shutdown()
+    with stoppable(), ray_cluster.connected(address, step):
+        found = search(chosen, out, step)
     from deployments.sweep.report import write_report
 
     line = write_report(chosen, found, out)

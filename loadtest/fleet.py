@@ -171,7 +171,7 @@ def hop_of(title: str) -> str:
 def idle_rates(root: int, seconds: float) -> dict[str, float]:
     """CPU seconds a second, by hop, that a service takes while nobody asks: its health checks and metrics."""
     before, began = cpu_seconds(root), time.monotonic()
-    time.sleep(seconds)
+    time.sleep(seconds)  # the window that is measured
     after, elapsed = cpu_seconds(root), time.monotonic() - began
     return {hop: (after[hop] - before[hop]) / elapsed for hop in COLUMNS}
 
@@ -182,11 +182,11 @@ def measure(
     """Asks for so many seconds, when all is warm; what an idle service takes as well is taken off."""
     idle = idle or dict.fromkeys(COLUMNS, 0.0)
     with Clients(port, way) as clients:
-        time.sleep(WARM_UP_S)
+        time.sleep(WARM_UP_S)  # connections and caches of all processes
         while not clients.answered:
-            time.sleep(0.1)
+            time.sleep(0.1)  # between looks
         before, cpu, began = clients.answered, cpu_seconds(root), time.monotonic()
-        time.sleep(seconds)
+        time.sleep(seconds)  # the window that is measured
         images = way.drawn * (clients.answered - before)
         after, elapsed = cpu_seconds(root), time.monotonic() - began
     return Measurement(

@@ -69,7 +69,7 @@ def wait_for_places(wanted: set[str]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while (found := places()) != wanted:
         assert time.monotonic() < deadline, f"samplers are on {found}, not on {wanted}"
-        time.sleep(0.5)
+        time.sleep(0.5)  # between looks
 
 
 def test_a_node_dies(two_nodes: tuple[str, Cluster, list[Any]], note: Callable[..., None]):

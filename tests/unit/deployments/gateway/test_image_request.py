@@ -420,7 +420,7 @@ def test_what_stays_is_never_veiled(model: ServedModel):
 
 
 def test_who_waits_for_a_model_is_told_before_anything_is_drawn(model: ServedModel):
-    model.pipeline.away = [["token_sampler", "clip_scorer"], ["token_sampler"]]  # type: ignore[attr-defined]
+    model.pipeline.away = [["token_sampler", "clip_scorer"], ["token_sampler"]]  # type: ignore[attr-defined]  of the fake
     first, second, completed = events(model, GenerationRequest(prompt="a", stream=True))
     assert {name: first[name] for name in ("type", "model", "stages")} == {
         "type": "loading",

@@ -57,7 +57,7 @@ def test_one_is_computed_at_a_time_and_all_get_their_turns(stage: Callable[..., 
         for turn in range(3):
             assert running[0] == 0 and threading.current_thread().name.startswith("refiner")
             running[0] += 1
-            time.sleep(0.005)
+            time.sleep(0.005)  # what a step takes
             running[0] -= 1
             order.append(turn)
             yield turn
@@ -76,14 +76,14 @@ def test_time_that_is_up_ends_it_between_two_turns(stage: Callable[..., RefinerD
 
     def refine(*_: Any) -> Iterator[int]:
         while True:
-            time.sleep(0.01)
+            time.sleep(0.01)  # what a step takes
             turns.append(1)
             yield 1
 
     with pytest.raises(DeadlineExceeded):
         asyncio.run(all_of(stage(refine), timeout_s=0.05))
     made = len(turns)
-    time.sleep(0.05)
+    time.sleep(0.05)  # several turns, had it not ended
     assert len(turns) <= made + 1  # the one that was being computed
 
 

@@ -146,7 +146,7 @@ def resolve(name: str | os.PathLike, *, scorer: str | os.PathLike | None = None,
       UnsupportedConfig: the scorer is none that can be used.
     """
     bundle = _whole(name, download)
-    return bundle if scorer is None else replace(bundle, scorer=_scorer(scorer, download))
+    return bundle if scorer is None else replace(bundle, scorer=scorer_of(scorer, download=download))
 
 
 def _whole(name: str | os.PathLike, download: bool) -> Bundle:
@@ -156,8 +156,8 @@ def _whole(name: str | os.PathLike, download: bool) -> Bundle:
     return _read_folder(folder, _id_of(name, folder))
 
 
-def _scorer(name: str | os.PathLike, download: bool) -> Path:
-    """The folder of a scorer that goes by its own name or by that of a model."""
+def scorer_of(name: str | os.PathLike, *, download: bool = False) -> Path:
+    """The folder of a scorer that goes by its own name or by that of a model. Raises as `resolve`."""
     if name not in shipped() and ((folder := _locate(name, download)) / "config.json").is_file():
         scorers.read_config(folder)
         return folder

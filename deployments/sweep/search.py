@@ -90,7 +90,7 @@ def check(sweep: Sweep) -> None:
         raise InvalidValue("trials, steps, longer, best and parallel must be at least 1.")
     if not (sweep.run / "model").is_dir():
         raise InvalidValue(
-            f"{sweep.run} holds no model yet: `dalle-serve train start MODEL --run {sweep.run}`, or `train vqgan`.",
+            f"{sweep.run} holds no model yet: `dalle-serve train start MODEL --run {sweep.run}`, or `train codec`.",
             "run",
         )
 

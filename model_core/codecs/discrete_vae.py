@@ -18,13 +18,13 @@ from jaxtyping import Array, Float, Int
 from model_core.codecs.discrete_vae_config import DiscreteVAEConfig, read_config
 from model_core.codecs.shapes import likeliest, on_grid, require_pixels
 from model_core.weights.torch_names import to_flax
-from model_core.weights.weight_files import SAFETENSORS_WEIGHTS, Index, Shapes
+from model_core.weights.weight_files import FLAX_WEIGHTS, SAFETENSORS_WEIGHTS, Index, Shapes
 
 __all__ = ["read_config"]  # passed on
 
 Params = dict[str, Any]
 
-WEIGHTS = (SAFETENSORS_WEIGHTS,)
+WEIGHTS = (FLAX_WEIGHTS, SAFETENSORS_WEIGHTS)  # the former is what training writes
 
 
 class ResBlock(nn.Module):
@@ -110,6 +110,8 @@ class DiscreteVAE(nn.Module):
 
 def layout(path: Path, index: Index, shapes: Shapes) -> Index:
     """Renames what a converted file holds: `encoder.0.0.weight`, `decoder.1.net.2.bias`, `codebook.weight`."""
+    if path.suffix == ".msgpack":  # has our names
+        return index
     renamed = {}
     for name, array in index.items():
         short = re.sub(r"\.net\.(\d+)\.", r".net_\1.", name)

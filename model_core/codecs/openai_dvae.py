@@ -21,13 +21,13 @@ from jaxtyping import Array, Float, Int
 from model_core.codecs.openai_dvae_config import GROUPS, OpenAIDVAEConfig, read_config
 from model_core.codecs.shapes import likeliest, on_grid, require_pixels
 from model_core.weights.torch_names import to_flax
-from model_core.weights.weight_files import SAFETENSORS_WEIGHTS, Index, Shapes
+from model_core.weights.weight_files import FLAX_WEIGHTS, SAFETENSORS_WEIGHTS, Index, Shapes
 
 __all__ = ["read_config"]  # passed on
 
 Params = dict[str, Any]
 
-WEIGHTS = (SAFETENSORS_WEIGHTS,)
+WEIGHTS = (FLAX_WEIGHTS, SAFETENSORS_WEIGHTS)  # the former is what training writes
 _MARGIN = 0.1  # pixels lie in 0.1…0.9, where a logit-Laplace distribution has its values
 
 
@@ -84,13 +84,13 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Codes to three channels of pixels before the sigmoid, and three of their spread."""
+    """Codes, or weights of all of them, to three channels of pixels before the sigmoid, and three of their spread."""
 
     config: OpenAIDVAEConfig
     dtype: Any
 
     @nn.compact
-    def __call__(self, codes: Int[Array, "B h w"]) -> Float[Array, "B height width 6"]:
+    def __call__(self, codes: Int[Array, "B h w"] | Float[Array, "B h w C"]) -> Float[Array, "B height width 6"]:
         config = self.config
         x = FirstLayer(config.vocab_size, config.first_width, name="input")(codes).astype(self.dtype)
         for i in range(GROUPS):
@@ -102,15 +102,16 @@ class Decoder(nn.Module):
 
 
 class FirstLayer(nn.Module):
-    """A convolution of size 1 over one-hot codes: a row of its kernel for each code."""
+    """A convolution of size 1 over one-hot codes, or what is relaxed of them: a row of its kernel for each code."""
 
     vocab_size: int
     features: int
 
     @nn.compact
-    def __call__(self, codes: Int[Array, "B h w"]) -> Float[Array, "B h w D"]:
-        kernel = self.param("kernel", nn.initializers.normal(0.02), (1, 1, self.vocab_size, self.features))
-        return kernel[0, 0][codes] + self.param("bias", nn.initializers.zeros, (self.features,))
+    def __call__(self, codes: Int[Array, "B h w"] | Float[Array, "B h w C"]) -> Float[Array, "B h w D"]:
+        kernel = self.param("kernel", nn.initializers.normal(0.02), (1, 1, self.vocab_size, self.features))[0, 0]
+        looked_up = kernel[codes] if codes.ndim == 3 else codes @ kernel
+        return looked_up + self.param("bias", nn.initializers.zeros, (self.features,))
 
 
 class OpenAIDVAE(nn.Module):
@@ -123,9 +124,9 @@ class OpenAIDVAE(nn.Module):
 
     def logits(self, pixels: Float[Array, "B height width 3"]) -> Float[Array, "B h w C"]:
         """The logits of all codes, of pixels in 0…1."""
-        return self.encoder(((1 - 2 * _MARGIN) * pixels + _MARGIN).astype(self.dtype))
+        return self.encoder(inside(pixels).astype(self.dtype))
 
-    def statistics(self, codes: Int[Array, "B h w"]) -> Float[Array, "B height width 6"]:
+    def statistics(self, codes: Int[Array, "B h w"] | Float[Array, "B h w C"]) -> Float[Array, "B height width 6"]:
         return self.decoder(codes)
 
     def __call__(self, pixels: Float[Array, "B height width 3"]) -> Float[Array, "B height width 6"]:
@@ -134,6 +135,8 @@ class OpenAIDVAE(nn.Module):
 
 def layout(path: Path, index: Index, shapes: Shapes) -> Index:
     """Renames what a converted file holds: `encoder.blocks.group_1.block_1.res_path.conv_1.w` and the like."""
+    if path.suffix == ".msgpack":  # has our names
+        return index
     renamed = {}
     for name, array in index.items():
         short = re.sub(r"\.(blocks|res_path)\.", ".", name)
@@ -167,6 +170,16 @@ def decode(
     statistics = jnp.asarray(
         module.apply({"params": params}, on_grid(codes, config.grid), method=OpenAIDVAE.statistics), jnp.float32
     )
+    return mean_pixels(statistics)
+
+
+def inside(pixels: Any) -> Any:
+    """Pixels in 0…1 to 0.1…0.9."""
+    return (1 - 2 * _MARGIN) * pixels + _MARGIN
+
+
+def mean_pixels(statistics: Float[Array, "B height width 6"]) -> Float[Array, "B height width 3"]:
+    """The picture that the decoder's six channels tell of, about 0…1."""
     return (nn.sigmoid(statistics[..., :3]) - _MARGIN) / (1 - 2 * _MARGIN)
 
 

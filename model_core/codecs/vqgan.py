@@ -53,12 +53,8 @@ def encode_grid(
 ) -> Int[Array, "B rows columns"]:
     """Turns pixels in 0…1 into image codes; of any size that is a multiple of a code's pixels."""
     dtype = _compute_dtype(params)
-    if config.wavelet:  # its encoder looks at half the size: each pixel is the mean of four
-        batch, height, width, _ = pixels.shape
-        pixels = pixels.reshape(batch, height // 2, 2, width // 2, 2, 3).mean(axis=(2, 4))
-    if config.signed_pixels:
-        pixels = 2 * pixels - 1
-    return jnp.asarray(VQGAN(config, dtype).apply({"params": params}, pixels.astype(dtype), method=VQGAN.codes))
+    seen = encoder_pixels(config, pixels).astype(dtype)
+    return jnp.asarray(VQGAN(config, dtype).apply({"params": params}, seen, method=VQGAN.codes))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -75,7 +71,7 @@ def decode(
     """
     model = VQGAN(config, _compute_dtype(params))
     decoded = model.apply({"params": params}, on_grid(codes, config.grid), method=VQGAN.decode)
-    return _in_unit_range(config, decoded)
+    return in_unit_range(config, decoded)
 
 
 def codebook(config: VQGANConfig, params: Params) -> Float[Array, "C E"]:
@@ -90,9 +86,18 @@ def decode_vectors(
     """Turns vectors into pixels as `decode` turns codes; of a grid of any size, and for gradients in little memory."""
     dtype = _compute_dtype(params)
     model = VQGAN(config, dtype, remat=True)
-    return _in_unit_range(config, model.apply({"params": params}, vectors.astype(dtype), method=VQGAN.pixels))
+    return in_unit_range(config, model.apply({"params": params}, vectors.astype(dtype), method=VQGAN.pixels))
 
 
-def _in_unit_range(config: VQGANConfig, decoded: Any) -> Float[Array, "B height width 3"]:
+def encoder_pixels(config: VQGANConfig, pixels: Any) -> Any:
+    """Turns pixels in 0…1 into those that the encoder was trained on."""
+    if config.wavelet:  # its encoder looks at half the size: each pixel is the mean of four
+        batch, height, width, _ = pixels.shape
+        pixels = pixels.reshape(batch, height // 2, 2, width // 2, 2, 3).mean(axis=(2, 4))
+    return 2 * pixels - 1 if config.signed_pixels else pixels
+
+
+def in_unit_range(config: VQGANConfig, decoded: Any) -> Float[Array, "B height width 3"]:
+    """Turns what the decoder gives into pixels about 0…1, in float32."""
     pixels = jnp.asarray(decoded, jnp.float32)
     return pixels / 2 + 0.5 if config.signed_pixels else pixels

@@ -178,12 +178,16 @@ class Codebook(nn.Module):
         """The id at each place, in float32; the first one of equals."""
         z = z.astype(jnp.float32)
         if self.config.lookup == "gumbel":
-            return jnp.argmax(self.proj(z), axis=-1).astype(jnp.int32)
+            return jnp.argmax(self.logits(z), axis=-1).astype(jnp.int32)
         vectors = self.embedding.embedding.astype(jnp.float32)  # [C, E]
         if self.config.lookup == "nearest_direction":
             z, vectors = to_unit(z), to_unit(vectors)
         distances = jnp.sum(z**2, axis=-1, keepdims=True) + jnp.sum(vectors**2, axis=-1) - 2 * z @ vectors.T
         return jnp.argmin(distances, axis=-1).astype(jnp.int32)
+
+    def logits(self, z: Float[Array, "B h w E"]) -> Float[Array, "B h w C"]:
+        """The logits of all codes, where `lookup` is "gumbel"."""
+        return self.proj(z.astype(jnp.float32))
 
     def lookup(self, codes: Int[Array, "B h w"]) -> Float[Array, "B h w E"]:
         vectors = self.embedding(codes)
@@ -230,6 +234,10 @@ class VQGAN(nn.Module):
     def features(self, pixels: Float[Array, "B height width 3"]) -> Float[Array, "B h w E"]:
         """What the codebook is compared with."""
         return self.quant_conv(self.encoder(pixels))
+
+    def logits(self, pixels: Float[Array, "B height width 3"]) -> Float[Array, "B h w C"]:
+        """The logits of all codes, where `lookup` is "gumbel"."""
+        return self.quantize.logits(self.features(pixels))
 
     def codes(self, pixels: Float[Array, "B height width 3"]) -> Int[Array, "B h w"]:
         return self.quantize(self.features(pixels))

@@ -43,6 +43,10 @@ class Scorer(Network, Protocol):
         """Turns what `preprocess` gives into vectors float32 [B, P], of length 1; differentiable in both."""
         ...
 
+    def pixel_layers(self, config: Any, params: Any, preprocessed: Any) -> Any:
+        """What each layer of the image tower makes of what `preprocess` gives, [B, L, D]; differentiable in it."""
+        ...
+
     def logits_per_image(self, config: Any, params: Any, image_vectors: Any, text_vectors: Any) -> Any:
         """Scores every picture against every prompt, float32 [B, prompts]; higher is better."""
         ...

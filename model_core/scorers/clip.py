@@ -18,7 +18,7 @@ from PIL import Image
 from model_core.errors import InvalidValue
 from model_core.scorers.clip_config import CLIPConfig, PreprocessorConfig, TextConfig, VisionConfig, read_config
 from model_core.scorers.clip_layout import layout
-from model_core.scorers.clip_network import CLIP
+from model_core.scorers.clip_network import CLIP, Layer
 from model_core.tokenizer import Tokenizer
 from model_core.weights.weight_files import FLAX_WEIGHTS, SAFETENSORS_WEIGHTS
 
@@ -114,6 +114,21 @@ def embed_pixels(
     dtype = params["visual_projection"]["kernel"].dtype
     features = CLIP(config, dtype).apply({"params": params}, preprocessed.astype(dtype), method=CLIP.image_features)
     return _to_unit(jnp.asarray(features))
+
+
+def pixel_layers(
+    config: CLIPConfig, params: dict[str, Any], preprocessed: Float[Array, "B height width 3"]
+) -> list[Float[Array, "B L D"]]:
+    """What each layer of the vision tower makes of what `preprocess` gives: the class token, then patches."""
+    _, kept = CLIP(config).apply(
+        {"params": params},
+        preprocessed,
+        method=CLIP.image_features,
+        capture_intermediates=lambda module, _: isinstance(module, Layer),
+        mutable=["intermediates"],
+    )
+    layers = kept["intermediates"]["vision_model"]["encoder"]["layers"]
+    return [layers[str(i)]["__call__"][0] for i in range(config.vision_config.num_hidden_layers)]
 
 
 def logits_per_image(

@@ -233,6 +233,21 @@ def embed_pixels(
     return _to_unit(module.apply({"params": params}, preprocessed.astype(dtype), method=DallePytorchCLIP.image))
 
 
+def pixel_layers(
+    config: DallePytorchCLIPConfig, params: Params, preprocessed: Float[Array, "B height width 3"]
+) -> list[Float[Array, "B L D"]]:
+    """What each layer of the visual transformer makes of what `preprocess` gives, patch by patch."""
+    _, kept = DallePytorchCLIP(config).apply(
+        {"params": params},
+        preprocessed,
+        method=DallePytorchCLIP.image,
+        capture_intermediates=lambda module, _: isinstance(module, Half),
+        mutable=["intermediates"],
+    )
+    layers = kept["intermediates"]["visual_transformer"]
+    return [layers[f"think_{i}"]["__call__"][0] for i in range(config.visual_enc_depth)]
+
+
 def logits_per_image(
     config: DallePytorchCLIPConfig,
     params: Params,

@@ -20,7 +20,7 @@ def prepare(
     num_processes: Annotated[int, typer.Option(min=1, help="How many processes train together.")] = 1,
     process: Annotated[int, typer.Option(min=0, help="Which of them this is.")] = 0,
 ) -> None:
-    """Train the models: data, then vqgan, decoder, sampler, clip, then export."""
+    """Train the models: data, then codec, decoder, sampler, clip, then export."""
     if coordinator:
         from model_core.training.devices import connect
 
@@ -96,24 +96,32 @@ def start(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="What draws codes keeps its sizes and tokenizer, and no weights.")
     ] = False,
+    fresh_codec: Annotated[
+        bool, typer.Option("--fresh-codec", help="The codec keeps its sizes, and no weights.")
+    ] = False,
 ) -> None:
     """Begin a run with a model that is there, of any family, whose parts the other commands then train further."""
     from model_core.training.start import start_from
 
-    start_from(model, run, fresh=fresh)
+    start_from(model, run, fresh=fresh, fresh_codec=fresh_codec)
     console.print(f"{run} starts from {model}")
 
 
-@app.command("vqgan")
-def train_vqgan(data: DataFolder, run: RunFolder, preset: PresetName = "emoji", settings: Settings = None) -> None:
-    """Learn to spell pictures with image codes."""
-    _open(data, run, preset, "vqgan", settings).train_vqgan()
+@app.command("vqgan", hidden=True)  # as it is called where the codec is DALL·E mini's
+@app.command("codec")
+def train_codec(data: DataFolder, run: RunFolder, preset: PresetName = "emoji", settings: Settings = None) -> None:
+    """Learn to spell pictures with image codes: a VQGAN, or the VQGAN or dVAE that the run starts from.
+
+    With --set adversarial_weight=0.8 a VQGAN's pictures must fool a discriminator as well, with --set
+    perceptual_weight=1 they must look alike to a CLIP.
+    """
+    _open(data, run, preset, "codec", settings).train_codec()
 
 
 @app.command("decoder")
 def train_decoder(data: DataFolder, run: RunFolder, preset: PresetName = "emoji", settings: Settings = None) -> None:
-    """Draw pixels from the codes better, without changing the codes; may run at any time after vqgan."""
-    _open(data, run, preset, "vqgan", settings).train_decoder()
+    """Draw pixels from the codes better, without changing the codes; may run at any time after codec."""
+    _open(data, run, preset, "codec", settings).train_decoder()
 
 
 @app.command("dalle-bart", hidden=True)  # as it is called where the family is DALL·E mini's
@@ -156,9 +164,9 @@ def export(
 
 @app.command("all")
 def train_all(data: DataFolder, run: RunFolder, preset: PresetName = "emoji") -> None:
-    """Everything after the data: vqgan, decoder, sampler, clip, export."""
+    """Everything after the data: codec, decoder, sampler, clip, export."""
     training = _open(data, run, preset)
-    for train in (training.train_vqgan, training.train_decoder, training.train_sampler, training.train_clip):
+    for train in (training.train_codec, training.train_decoder, training.train_sampler, training.train_clip):
         train()
     console.print(f"model in {training.export()}")
 
@@ -174,6 +182,7 @@ def open_data(folder: Path):
 def _open(data: Path, run: Path, preset: str, part: str = "", settings: list[str] | None = None):
     """The run, with its imports delayed; `settings` are of the preset's recipe for `part`."""
     from model_core.families.dalle_bart.config import DalleBartConfig
+    from model_core.training.codecs.kinds import name_of
     from model_core.training.presets import PRESETS
     from model_core.training.run import TrainingRun
     from model_core.training.settings import with_settings
@@ -183,6 +192,8 @@ def _open(data: Path, run: Path, preset: str, part: str = "", settings: list[str
     training = TrainingRun(run, open_data(data), PRESETS[preset])
     if settings:
         is_bart = isinstance(training.preset.dalle_bart, DalleBartConfig)
+        if part == "codec":
+            part = name_of(training.preset.vqgan)
         recipe = f"{('dalle_bart' if is_bart else 'decoder') if part == 'sampler' else part}_recipe"
         changed = with_settings(getattr(training.preset, recipe), settings)
         training.preset = dataclasses.replace(training.preset, **{recipe: changed})

@@ -12,9 +12,16 @@ from model_core.codecs.vqgan import VQGANConfig
 from model_core.families.dalle_bart.family import DalleBartConfig
 from model_core.scorers.clip import CLIPConfig, PreprocessorConfig, TextConfig, VisionConfig
 from model_core.training.clip import CLIPRecipe
+from model_core.training.codecs.kinds import name_of
+from model_core.training.codecs.recipes import (
+    CodecRecipe,
+    DiscreteVAERecipe,
+    GumbelRecipe,
+    RelaxedRecipe,
+    VQGANRecipe,
+)
 from model_core.training.dalle_bart import DalleBartRecipe
 from model_core.training.decoder_only import DecoderRecipe
-from model_core.training.vqgan import VQGANRecipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +29,7 @@ class Preset:
     """Three architectures that fit together, how to train each, and how to draw from the result.
 
     Attributes:
-      vqgan: or another codec's configuration, for a run that starts from a model with one, and does not train it.
+      vqgan: or another codec's configuration, for a run that starts from a model with one; then its recipe counts.
       dalle_bart: or that of another family, for a run that starts from a model of one; then `decoder_recipe` counts.
     """
 
@@ -30,10 +37,18 @@ class Preset:
     dalle_bart: Any
     clip: CLIPConfig
     vqgan_recipe: VQGANRecipe = field(default_factory=VQGANRecipe)
+    gumbel_recipe: GumbelRecipe = field(default_factory=GumbelRecipe)
+    discrete_vae_recipe: DiscreteVAERecipe = field(default_factory=DiscreteVAERecipe)
+    openai_dvae_recipe: RelaxedRecipe = field(default_factory=RelaxedRecipe)
     dalle_bart_recipe: DalleBartRecipe = field(default_factory=DalleBartRecipe)
     decoder_recipe: DecoderRecipe = field(default_factory=DecoderRecipe)
     clip_recipe: CLIPRecipe = field(default_factory=CLIPRecipe)
     sampling: dict[str, float] = field(hash=False)
+
+    @property
+    def codec_recipe(self) -> CodecRecipe:
+        """That of the codec's kind; UnsupportedConfig where there is none."""
+        return getattr(self, f"{name_of(self.vqgan)}_recipe")
 
 
 def _clip(*, image: int, patch: int, width: int, layers: tuple[int, int], words: int) -> CLIPConfig:
@@ -73,6 +88,14 @@ EMOJI = Preset(  # the shipped model
     sampling={"guidance_scale": 1.0, "temperature": 0.7, "top_k": 50, "top_p": 1.0},
 )
 
+_SMOKE_CODEC: dict[str, Any] = {
+    "steps": 60,
+    "decoder_steps": 30,
+    "batch_size": 4,
+    "crop": 16,
+    "whole_fraction": 0.0,
+    "warm_up_steps": 10,
+}
 SMOKE = Preset(  # proves that training works from end to end; draws nothing worth seeing
     vqgan=VQGANConfig(
         resolution=16,
@@ -90,7 +113,10 @@ SMOKE = Preset(  # proves that training works from end to end; draws nothing wor
         width=32, heads=2, ffn=64, layers=(1, 1), codes=64, length=64, words=768, text=32
     ),
     clip=_clip(image=16, patch=4, width=32, layers=(1, 1), words=768),
-    vqgan_recipe=VQGANRecipe(steps=60, decoder_steps=30, batch_size=4, crop=16, whole_fraction=0.0, warm_up_steps=10),
+    vqgan_recipe=VQGANRecipe(**_SMOKE_CODEC),
+    gumbel_recipe=GumbelRecipe(**_SMOKE_CODEC),
+    discrete_vae_recipe=DiscreteVAERecipe(**_SMOKE_CODEC),
+    openai_dvae_recipe=RelaxedRecipe(**_SMOKE_CODEC, learning_rate=2e-3),
     dalle_bart_recipe=DalleBartRecipe(steps=60, batch_size=4, warm_up_steps=10),
     decoder_recipe=DecoderRecipe(steps=60, batch_size=4, warm_up_steps=10, learning_rate=2e-3),
     clip_recipe=CLIPRecipe(steps=150, batch_size=4, learning_rate=3e-3, warm_up_steps=10),

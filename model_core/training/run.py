@@ -1,8 +1,8 @@
 """One training run as a folder, from a data set to a model that can be served.
 
-`vqgan/`, `vqgan_decoder/`, `dalle_bart/` and `clip/` each hold a training state and its metrics; `model/` what `export`
-makes of it: the files that a model's folder holds. Each part needs the one before. `start/`, where there is one, holds
-the model that all parts start from.
+`vqgan/` and `vqgan_decoder/` (the codec's, whatever its kind), `dalle_bart/` (what draws) and `clip/` each hold a
+training state and its metrics; `model/` what `export` makes of it: the files that a model's folder holds. Each part
+needs the one before. `start/`, where there is one, holds the model that all parts start from.
 """
 
 import dataclasses
@@ -27,8 +27,10 @@ from model_core.files import write_atomically
 from model_core.scorers import clip as clip_scorer
 from model_core.stages import ImageDecoder
 from model_core.training import clip, devices, sequences, tokenizer
-from model_core.training import vqgan as vqgan_training
 from model_core.training.canonical_codes import canonical_codes
+from model_core.training.codecs.decoder import train_decoder
+from model_core.training.codecs.perceptual import Perceptual, perceptual_of
+from model_core.training.codecs.train import train_codec
 from model_core.training.data import SPLITS, Dataset, Item, example_prompts
 from model_core.training.encoded import EncodedDataset, fingerprint
 from model_core.training.loop import load_state, step_of
@@ -36,7 +38,7 @@ from model_core.training.presets import Preset
 from model_core.training.recipe import SequenceRecipe
 from model_core.training.sampler import Captioned, Task, dalle_bart_task, decoder_task, train_sampler
 from model_core.training.samples import NUM_SAMPLES, sampler
-from model_core.training.start import FRESH, parts_of, require_trainable, start_of, with_sizes_of
+from model_core.training.start import FRESH, parts_of, start_of, with_sizes_of
 from model_core.weights import checkpoint
 from model_core.weights.json_files import read_json
 from model_core.weights.safetensors_writer import save_arrays
@@ -44,6 +46,7 @@ from model_core.weights.weight_files import FLAX_WEIGHTS, SAFETENSORS_INDEX, SAF
 
 NUM_EXAMPLES = 24  # of the prompts that a model is published with
 BATCH = 16  # pictures at a time, when nothing is learned
+ALL_WEIGHTS = (FLAX_WEIGHTS, SAFETENSORS_WEIGHTS, SAFETENSORS_INDEX)
 BART_SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
@@ -58,22 +61,26 @@ class TrainingRun:
         self.model = folder / "model"
         self.items = dataset.split("train")
 
-    def train_vqgan(self) -> None:
-        """Pixels to codes and back; writes `model/vqgan`."""
-        config, recipe = self.preset.vqgan, self.preset.vqgan_recipe
-        require_trainable(config, self.folder)
-        params = self._start_params("codec")
-        params = vqgan_training.train_vqgan(self._load_pixels(), self.folder / "vqgan", config, recipe, params=params)
+    def train_codec(self) -> None:
+        """Pixels to codes and back; writes `model/vqgan`, which is the codec, whatever its kind.
+
+        Raises:
+          UnsupportedConfig: codecs of its kind are not trained here.
+        """
+        config, recipe = self.preset.vqgan, self.preset.codec_recipe
+        params, folder = self._start_params("codec"), self.folder / "vqgan"
+        looks = self._perceptual()
+        params = train_codec(self._load_pixels(), folder, config, recipe, params=params, perceptual=looks)
         self._write_config("codec", {**dataclasses.asdict(config), "model_type": "vqgan"})
         self._save("codec", params)
 
     def train_decoder(self) -> None:
-        """Codes to pixels, better, with the codes fixed; rewrites `model/vqgan`."""
-        require_trainable(self.preset.vqgan, self.folder)
+        """Codes to pixels, better, with the codes fixed; rewrites `model/vqgan`. Raises as `train_codec`."""
+        recipe, looks = self.preset.codec_recipe, self._perceptual()
         codec, pixels = self._codec(), self._load_pixels()
         codes, canonical = codec.encode(pixels), canonical_codes(self.items, pixels, codec.encode)
-        folder, recipe = self.folder / "vqgan_decoder", self.preset.vqgan_recipe
-        params = vqgan_training.train_decoder(codec.params, codes, canonical, pixels, folder, codec.config, recipe)
+        folder = self.folder / "vqgan_decoder"
+        params = train_decoder(codec.params, codes, canonical, pixels, folder, codec.config, recipe, looks)
         self._save("codec", params)
 
     def train_sampler(self, validation: Sequence[Dataset | EncodedDataset] = ()) -> None:
@@ -235,16 +242,21 @@ class TrainingRun:
             raise InvalidValue(f"the data set's pictures are {pixels.shape[1]} pixels wide; this model needs {side}.")
         return pixels
 
+    def _perceptual(self) -> Perceptual | None:
+        """What the codec's recipe looks with, if anything; the scorer as it is now, where no other is named."""
+        own = self.model / FOLDERS["scorer"]
+        return perceptual_of(self.preset.codec_recipe, own if (own / "config.json").exists() else None)
+
     def _codec(self) -> ImageDecoder:
         """As it is now."""
         folder = self.model / FOLDERS["codec"]
         if not folder.is_dir():
-            raise InvalidValue(f"{self.folder} holds no trained VQGAN yet: run `dalle-serve train vqgan` first.")
+            raise InvalidValue(f"{self.folder} holds no trained codec yet: run `dalle-serve train codec` first.")
         return ImageDecoder(folder, batch_size=BATCH)
 
     def _start_params(self, role: str) -> Params | None:
         """The parameters of a part that the starting model has; None where they are drawn at random."""
-        if role == "sampler" and (self.folder / "start" / FRESH).exists():
+        if role in FRESH and (self.folder / "start" / FRESH[role]).exists():
             return None
         folder = self.start.parts.get(role) if self.start else None
         return folder and ROLES[role].load(folder)[2]
@@ -255,13 +267,16 @@ class TrainingRun:
             _write_json(self.model / FOLDERS[role] / name, content)
 
     def _save(self, role: str, params: Params) -> None:
-        folder = self.model / FOLDERS[role]
-        if devices.is_first() and role == "sampler" and not isinstance(self.preset.dalle_bart, DalleBartConfig):
-            save_arrays(folder / SAFETENSORS_WEIGHTS, families.of_folder(folder).published(params))
-            for other in (folder / SAFETENSORS_INDEX, *folder.glob("model-*-of-*.safetensors")):
-                other.unlink(missing_ok=True)  # of the starting model
-        elif devices.is_first():
-            checkpoint.save_params(folder / FLAX_WEIGHTS, params, "float16")
+        if devices.is_first():
+            folder, written = self.model / FOLDERS[role], FLAX_WEIGHTS
+            if role == "sampler" and not isinstance(self.preset.dalle_bart, DalleBartConfig):
+                written = SAFETENSORS_WEIGHTS
+                save_arrays(folder / written, families.of_folder(folder).published(params))
+            else:
+                checkpoint.save_params(folder / written, params, "float16")
+            for other in (*map(folder.joinpath, ALL_WEIGHTS), *folder.glob("model-*-of-*.safetensors")):
+                if other.name != written:
+                    other.unlink(missing_ok=True)  # of the starting model
         devices.wait_for_all()
 
 

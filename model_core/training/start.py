@@ -1,7 +1,7 @@
 """What a training run starts from: a model that is there already, rather than random parameters.
 
 `start/` in the run's folder is a copy of that model; `model/` begins as another, whose parts training replaces. A model
-of any family may be one; a codec that is not of dalle-mini's kind is not trained further, but spells pictures.
+of any family may be one; a codec of a kind that is not trained here spells pictures all the same.
 """
 
 import json
@@ -10,47 +10,44 @@ from pathlib import Path
 
 from model_core import bundles, codecs, families, scorers
 from model_core.bundles import FOLDERS, ROLES, Bundle
-from model_core.codecs.vqgan_config import VQGANConfig
-from model_core.errors import InvalidValue, UnsupportedConfig
+from model_core.errors import InvalidValue
+from model_core.training.codecs.kinds import name_of
 from model_core.training.presets import Preset
 
-FRESH = "fresh.txt"  # in `start/`: what draws codes begins with random parameters
+# In `start/`: files that say which parts begin with random parameters.
+FRESH = {"sampler": "fresh.txt", "codec": "fresh_codec.txt"}
 
 
-def start_from(model: str, run: Path, *, fresh: bool = False) -> None:
+def start_from(model: str, run: Path, *, fresh: bool = False, fresh_codec: bool = False) -> None:
     """Makes the folder of a run that goes on from `model`, a name as `bundles.resolve` takes it.
 
     Args:
       fresh: what draws codes keeps its sizes and its tokenizer only.
+      fresh_codec: the codec keeps its sizes only; it must be of a kind that is trained here.
 
     Raises:
       InvalidValue: the folder is there already, and not empty.
       ModelNotFound, CorruptCheckpoint: as in `bundles.resolve`.
+      UnsupportedConfig: a fresh codec of its kind is not trained here.
     """
     bundle = bundles.resolve(model)
+    if fresh_codec:
+        name_of(codecs.read_config(bundle.codec))
     if run.exists() and any(run.iterdir()):
         raise InvalidValue(f"{run} is not empty; a run starts from a model in a folder of its own.", "run")
     bundle.copy_parts(run / "model")
     bundle.copy_parts(run / "start")
     card = {field.name: getattr(bundle, field.name) for field in fields(bundle) if field.name not in {*ROLES, "card"}}
     card["parts"] = parts_of(bundle)
-    if fresh:
-        (run / "start" / FRESH).write_text("The sampler begins with random parameters.\n", encoding="utf-8")
+    for role, is_fresh in (("sampler", fresh), ("codec", fresh_codec)):
+        if is_fresh:
+            (run / "start" / FRESH[role]).write_text(f"The {role} begins with random parameters.\n", encoding="utf-8")
     (run / "start" / "model.json").write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def parts_of(bundle: Bundle) -> dict[str, str]:
     """Where `copy_parts` puts each part, for model.json."""
     return {role: FOLDERS.get(role, role) for role in bundle.parts}
-
-
-def require_trainable(codec: object, run: Path) -> None:
-    """Raises UnsupportedConfig where the codec of a run is not one that is trained here."""
-    if not isinstance(codec, VQGANConfig) or codec.lookup != "nearest" or codec.signed_pixels or codec.wavelet:
-        raise UnsupportedConfig(
-            f"{run} started from a model with a codec that is not trained here: only a VQGAN of dalle-mini's kind is, "
-            "with nearest codes and pixels in 0…1. What draws its codes is: `dalle-serve train sampler`."
-        )
 
 
 def start_of(run: Path) -> Bundle | None:

@@ -20,10 +20,10 @@ from model_core.shipped.world.scenes import World
 from model_core.shipped.world.sheet import open_or_build
 from model_core.shipped.world.sprites import Sprites
 from model_core.training.clip import CLIPRecipe
+from model_core.training.codecs.recipes import VQGANRecipe
 from model_core.training.dalle_bart import DalleBartRecipe
 from model_core.training.settings import with_settings
 from model_core.training.start import start_from
-from model_core.training.vqgan import VQGANRecipe
 
 START = "emoji"
 SEED = 1  # of the scenes to train on

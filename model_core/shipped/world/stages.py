@@ -22,13 +22,16 @@ from model_core.shipped.world.batches import clip_batch, crop_batch, dalle_bart_
 from model_core.shipped.world.captions import plain_caption
 from model_core.shipped.world.codes import read_codes, write_codes
 from model_core.shipped.world.scenes import World
-from model_core.training import clip, dalle_bart, vqgan
+from model_core.training import clip, dalle_bart
 from model_core.training.clip import CLIPRecipe
+from model_core.training.codecs import decoder
+from model_core.training.codecs.perceptual import perceptual_of
+from model_core.training.codecs.recipes import VQGANRecipe
+from model_core.training.codecs.step import initial_state, train_step
 from model_core.training.dalle_bart import DalleBartRecipe
 from model_core.training.loop import LoopConfig, train
 from model_core.training.samples import NUM_SAMPLES, sampler
 from model_core.training.start import start_of
-from model_core.training.vqgan import DECODER_PARTS, ENCODED_SHARE, VQGANRecipe
 from model_core.weights import checkpoint
 from model_core.weights.json_files import read_json
 from model_core.weights.weight_files import FLAX_WEIGHTS
@@ -47,9 +50,10 @@ def train_vqgan(run: Path, world: World, recipe: VQGANRecipe) -> None:
             return whole_batch(world, step, max(1, recipe.batch_size // 4))
         return crop_batch(world, step, recipe.batch_size, recipe.crop, rng)
 
-    step = partial(vqgan.train_step, config=config, recipe=recipe, quantise=True)
+    looks = perceptual_of(recipe, _start(run).scorer)
+    step = partial(train_step, config=config, recipe=recipe, perceptual=looks)
     loop = LoopConfig(steps=recipe.steps, seed=recipe.seed)
-    state = train(run / "vqgan", loop, vqgan.initial_state(config, recipe, params), make_batch, step, name="VQGAN")
+    state = train(run / "vqgan", loop, initial_state(config, recipe, params), make_batch, step, name="VQGAN")
     if not (run / "vqgan_decoder" / "state.msgpack").exists():  # else the decoder has gone on from here
         _save(run, "codec", state["params"])
 
@@ -64,17 +68,18 @@ def train_decoder(run: Path, world: World, num_shards: int, recipe: VQGANRecipe)
     """Codes to pixels, better, with the codes fixed; rewrites `model/vqgan`."""
     _, config, params = codecs.load(_part(run, "codec"))
     codes = read_codes(run / "codes", num_shards)
-    fixed = {name: params[name] for name in params if name not in DECODER_PARTS}
+    start, fixed = decoder.split(config, params)
 
     def make_batch(rng: np.random.Generator, _step: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = rng.integers(len(codes), size=recipe.decoder_batch_size)
-        which = (rng.random(len(chosen)) >= ENCODED_SHARE).astype(int)
+        which = (rng.random(len(chosen)) >= decoder.ENCODED_SHARE).astype(int)
         grids = codes[chosen, which].astype(np.int32).reshape(-1, config.grid.rows, config.grid.columns)
         return grids, to_pixels(np.stack([world.scene(int(index)).pixels for index in chosen]))
 
-    step = partial(vqgan.decoder_step, fixed=fixed, config=config, recipe=recipe)
+    looks = perceptual_of(recipe, _start(run).scorer)
+    step = partial(decoder.decoder_step, fixed=fixed, config=config, recipe=recipe, perceptual=looks)
     loop = LoopConfig(steps=recipe.decoder_steps, seed=recipe.seed)
-    state = vqgan.decoder_state(params, recipe)
+    state = decoder.decoder_state(start, recipe)
     trained = train(run / "vqgan_decoder", loop, state, make_batch, step, name="VQGAN decoder")
     _save(run, "codec", fixed | trained["params"])
 
@@ -84,10 +89,10 @@ def train_dalle_bart(run: Path, world: World, num_shards: int, recipe: DalleBart
     _, config, params = families.load(_start(run).sampler)
     words = open_tokenizer(_part(run, "sampler"))
     codes = read_codes(run / "codes", num_shards)
-    codec, codec_config, decoder = codecs.load(_part(run, "codec"))
+    codec, codec_config, spelling = codecs.load(_part(run, "codec"))
 
     def draw(some: Int[np.ndarray, "M N"]) -> UInt8[np.ndarray, "M h w 3"]:
-        return to_uint8(np.asarray(codec.decode(codec_config, decoder, some)))
+        return to_uint8(np.asarray(codec.decode(codec_config, spelling, some)))
 
     def make_batch(rng: np.random.Generator, _step: int) -> dict[str, np.ndarray]:
         return dalle_bart_batch(world, codes, words, recipe, config.max_text_length, rng)

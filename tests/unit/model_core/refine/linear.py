@@ -72,6 +72,10 @@ class LinearScorer(Unloadable):
         return vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
 
     @staticmethod
+    def pixel_layers(config: Any, params: Any, preprocessed: Any) -> Any:
+        return [preprocessed]
+
+    @staticmethod
     def logits_per_image(config: Any, params: Any, image_vectors: Any, text_vectors: Any) -> Any:
         return 10 * image_vectors @ text_vectors.T
 

@@ -9,8 +9,8 @@ from model_core.errors import InvalidValue
 from model_core.shipped.world import stages
 from model_core.shipped.world.description import held_out_kinds
 from model_core.shipped.world.scenes import World
+from model_core.training.codecs.recipes import VQGANRecipe
 from model_core.training.start import start_from
-from model_core.training.vqgan import VQGANRecipe
 from tests.unit.model_core.shipped.world.things_made_here import sprites
 
 UNSEEN = World(sprites=sprites(), held_out=True)

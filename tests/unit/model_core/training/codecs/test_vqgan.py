@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from model_core.training.vqgan import VQGANRecipe
 
 from model_core.codecs.vqgan import VQGANConfig
 from model_core.training import vqgan
 from model_core.training.loop import LoopConfig
-from model_core.training.vqgan import VQGANRecipe
 
 CONFIG = VQGANConfig(
     resolution=16,

@@ -127,7 +127,7 @@ def pixel_layers(
         capture_intermediates=lambda module, _: isinstance(module, Layer),
         mutable=["intermediates"],
     )
-    layers = kept["intermediates"]["vision_model"]["encoder"]["layers"]
+    layers: Any = kept["intermediates"]["vision_model"]["encoder"]["layers"]
     return [layers[str(i)]["__call__"][0] for i in range(config.vision_config.num_hidden_layers)]
 
 

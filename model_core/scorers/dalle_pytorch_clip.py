@@ -244,7 +244,7 @@ def pixel_layers(
         capture_intermediates=lambda module, _: isinstance(module, Half),
         mutable=["intermediates"],
     )
-    layers = kept["intermediates"]["visual_transformer"]
+    layers: Any = kept["intermediates"]["visual_transformer"]
     return [layers[f"think_{i}"]["__call__"][0] for i in range(config.visual_enc_depth)]
 
 

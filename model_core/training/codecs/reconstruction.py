@@ -1,6 +1,6 @@
 """What a step needs to know of a codec, whatever its kind."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
@@ -24,6 +24,7 @@ class Reconstruction(NamedTuple):
     chosen: tuple[Float[Array, "B rows columns E"], Int[Array, "B rows columns"]] | None = None
 
 
+@runtime_checkable
 class Kind(Protocol):
     """A module of functions of (config, recipe, params, arrays): how one kind of codec is trained.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float
 
@@ -43,7 +44,7 @@ def initial_state(config: CodecConfig, recipe: CodecRecipe, params: Params | Non
 
 def train_step(
     state: State,
-    pixels: Float[Array, "B h w 3"],
+    pixels: Float[Array | np.ndarray, "B h w 3"],
     key: Array,
     *,
     config: CodecConfig,
@@ -82,7 +83,7 @@ def _train_step(
     state, metrics, chosen = descend(
         state, reconstruct, pixels, optimizer(recipe), config, recipe, perceptual, listens=listens
     )
-    if chosen is not None:
+    if isinstance(recipe, VQGANRecipe) and chosen is not None:
         z, codes = (part.reshape(-1, *part.shape[3:]) for part in chosen)
         state = codebook.moved(state, recipe, z, codes, key)
         metrics["codes_used"] = jnp.mean(state["uses"] > recipe.restart_below)

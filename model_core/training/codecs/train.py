@@ -39,8 +39,9 @@ def train_codec(
     check(recipe, config.size[0], config.size[0] // config.grid.rows)
     loop = loop or LoopConfig(steps=recipe.steps, seed=recipe.seed)
     whole_from = round(recipe.steps * (1 - recipe.whole_fraction))
-    is_to_start = params is None and isinstance(recipe, VQGANRecipe)
-    quantise_from = round(recipe.steps * recipe.continuous_fraction) if is_to_start else 0
+    is_to_start, quantise_from = False, 0
+    if isinstance(recipe, VQGANRecipe) and params is None:
+        is_to_start, quantise_from = True, round(recipe.steps * recipe.continuous_fraction)
 
     def make_batch(rng: np.random.Generator, step: int) -> np.ndarray:
         if step >= whole_from:

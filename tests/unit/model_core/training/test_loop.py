@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_core.errors import CorruptCheckpoint, InvalidValue
-from model_core.training import clip, optimizers, vqgan
+from model_core.training import clip, optimizers
+from model_core.training.codecs import step as codec_step
+from model_core.training.codecs.recipes import VQGANRecipe
 from model_core.training.loop import batches_ahead, load_state, save_state
 from model_core.training.recipe import SequenceRecipe
 from tests.unit.model_core.training import loop_task
@@ -195,7 +197,7 @@ def test_a_reader_never_sees_half_of_a_state(tmp_path: Path):
     [
         lambda **values: clip.optimizer(clip.CLIPRecipe(**values)),
         lambda **values: optimizers.optimizer(SequenceRecipe(**values)),
-        lambda **values: vqgan.optimizer(vqgan.VQGANRecipe(**values)),
+        lambda **values: codec_step.optimizer(VQGANRecipe(**values)),
     ],
 )
 def test_a_warm_up_as_long_as_the_training_is_refused(optimizer):

@@ -29,12 +29,12 @@ def run(tmp_path: Path) -> TrainingRun:
 
 def test_pictures_of_another_size_are_refused(run: TrainingRun):
     with pytest.raises(InvalidValue, match="8 pixels wide; this model needs 16"):
-        run.train_vqgan()
+        run.train_codec()
 
 
 @pytest.mark.parametrize("step", ["train_decoder", "export"])
 def test_a_step_names_the_one_that_it_needs(run: TrainingRun, step: str):
-    with pytest.raises(InvalidValue, match=f"{'VQGAN' if step == 'train_decoder' else 'DalleBart'} yet: run"):
+    with pytest.raises(InvalidValue, match=f"{'codec' if step == 'train_decoder' else 'DalleBart'} yet: run"):
         getattr(run, step)()
 
 

@@ -1,6 +1,5 @@
 """A run that starts from a model: what is copied, which sizes it has, what is refused."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from model_core.errors import InvalidValue, ModelNotFound, UnsupportedConfig
 from model_core.training.data import Dataset, Item, write_index
 from model_core.training.presets import EMOJI, SMOKE
 from model_core.training.run import TrainingRun
-from model_core.training.start import require_trainable, start_from, start_of, with_sizes_of
+from model_core.training.start import start_from, start_of, with_sizes_of
 
 
 @pytest.fixture(scope="module")
@@ -65,18 +64,17 @@ def test_an_unknown_model_leaves_no_folder(tmp_path: Path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("changes", [{"lookup": "gumbel"}, {"signed_pixels": True}, {"wavelet": True}])
-def test_a_codec_that_is_not_trained_here_is_refused(changes: dict, tmp_path: Path):
-    require_trainable(EMOJI.vqgan, tmp_path)
-    with pytest.raises(UnsupportedConfig, match="a codec that is not trained here"):
-        require_trainable(replace(EMOJI.vqgan, **changes), tmp_path)
-
-
-def test_a_fresh_start_keeps_everything_but_the_samplers_weights(tmp_path: Path):
-    start_from("emoji", tmp_path / "run", fresh=True)
+@pytest.mark.parametrize("role", ["sampler", "codec"])
+def test_a_fresh_part_begins_without_weights_and_the_other_with_them(role: str, tmp_path: Path):
+    start_from("emoji", tmp_path / "run", fresh=role == "sampler", fresh_codec=role == "codec")
     data = tmp_path / "data"
     data.mkdir()
     write_index(data, [Item(image="", prompts=(("night", 1.0),), concept="night")])
     training = TrainingRun(tmp_path / "run", Dataset.open(data), SMOKE)
-    assert training._start_params("sampler") is None
-    assert training._start_params("codec") is not None
+    assert [each for each in ("sampler", "codec") if training._start_params(each) is None] == [role]
+
+
+def test_a_fresh_codec_of_a_kind_that_is_not_trained_is_refused_and_leaves_no_folder(fixtures: Path, tmp_path: Path):
+    with pytest.raises(UnsupportedConfig, match="VQGAN with lookup nearest_direction"):
+        start_from(str(fixtures / "janus-tiny"), tmp_path / "run", fresh_codec=True)
+    assert not (tmp_path / "run").exists()

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from model_core.training.vqgan import VQGANRecipe
 
 from model_core.codecs.vqgan import VQGANConfig
-from model_core.training import vqgan
+from model_core.training.codecs import codebook, step, train
+from model_core.training.codecs.losses import edge_loss
+from model_core.training.codecs.recipes import VQGANRecipe
 from model_core.training.loop import LoopConfig
 
 CONFIG = VQGANConfig(
@@ -24,7 +25,7 @@ CONFIG = VQGANConfig(
     norm_num_groups=4,
 )
 RECIPE = VQGANRecipe(steps=12, batch_size=1, crop=16, warm_up_steps=2)  # batches of one shape: few compilations
-START = vqgan.initial_state(CONFIG, RECIPE)
+START = step.initial_state(CONFIG, RECIPE)
 
 
 def initial_state() -> dict:
@@ -39,31 +40,31 @@ def pixels() -> np.ndarray:
     return np.repeat(np.repeat(colors[:, :, None], 8, axis=1), 16, axis=2)
 
 
-def codebook(state: dict) -> np.ndarray:
-    return np.asarray(state["params"]["quantize"]["embedding"]["embedding"])
+def vectors(state: dict) -> np.ndarray:
+    return np.asarray(codebook.table(state["params"]))
 
 
 def test_edge_loss_is_zero_for_equal_pictures_and_for_a_constant_difference():
     picture = jax.random.uniform(jax.random.key(0), (2, 16, 16, 3))
-    assert float(vqgan.edge_loss(picture, picture)) == 0
-    assert float(vqgan.edge_loss(picture + 0.25, picture)) == pytest.approx(0, abs=1e-6)
+    assert float(edge_loss(picture, picture)) == 0
+    assert float(edge_loss(picture + 0.25, picture)) == pytest.approx(0, abs=1e-6)
 
 
 def test_edge_loss_counts_an_edge_at_all_three_sizes():
     """A vertical edge of height 1 in the middle of 16 columns: one of 15, of 7 and of 3 steps; no horizontal ones."""
     edge = jnp.zeros((1, 16, 16, 3)).at[:, :, 8:].set(1.0)
-    assert float(vqgan.edge_loss(edge, jnp.zeros_like(edge))) == pytest.approx(1 / 15 + 1 / 7 + 1 / 3)
+    assert float(edge_loss(edge, jnp.zeros_like(edge))) == pytest.approx(1 / 15 + 1 / 7 + 1 / 3)
 
 
 def test_unused_codes_are_restarted_at_features_and_used_ones_move_towards_theirs():
     state = initial_state()
     recipe = VQGANRecipe(codebook_decay=0.5, restart_below=0.6)
     z = jnp.full((20, 4), 3.0)
-    moved = vqgan._move_codebook(state, recipe, z, jnp.zeros(20, jnp.int32), jax.random.key(1))
+    moved = codebook.moved(state, recipe, z, jnp.zeros(20, jnp.int32), jax.random.key(1))
     # Code 0 was chosen 20 times: uses 0.5 · 1 + 0.5 · 20, sum 0.5 · old + 0.5 · 60. The others fell to 0.5 uses: dead.
-    want = (0.5 * codebook(state)[0] + 0.5 * 60) / 10.5
-    np.testing.assert_allclose(codebook(moved)[0], want, rtol=1e-5)
-    np.testing.assert_array_equal(codebook(moved)[1:], 3.0)
+    want = (0.5 * vectors(state)[0] + 0.5 * 60) / 10.5
+    np.testing.assert_allclose(vectors(moved)[0], want, rtol=1e-5)
+    np.testing.assert_array_equal(vectors(moved)[1:], 3.0)
     assert moved["uses"].tolist() == [10.5] + [1.0] * 7
 
 
@@ -71,16 +72,16 @@ def test_rare_features_get_a_code_though_most_of_the_picture_is_empty():
     """Eight distinct features, one of them 4 000 times: the codes that start on its copies go to the others."""
     distinct = 10 * np.eye(8, 4, dtype=np.float32) - 10 * np.eye(8, 4, k=-4, dtype=np.float32)
     features = np.repeat(distinct, [4000, 50, 10, 5, 2, 1, 1, 1], axis=0)
-    state = vqgan.start_codebook(initial_state(), features, seed=0)
-    distances = np.linalg.norm(distinct[:, None] - codebook(state)[None], axis=-1)
+    state = codebook.started(initial_state(), features, seed=0)
+    distances = np.linalg.norm(distinct[:, None] - vectors(state)[None], axis=-1)
     np.testing.assert_array_equal(distances.min(axis=1), 0)
     assert state["uses"].tolist() == [1.0] * 8
-    np.testing.assert_array_equal(state["sums"], codebook(state))
+    np.testing.assert_array_equal(state["sums"], vectors(state))
 
 
 def test_a_codebook_cannot_start_from_fewer_features_than_codes():
     with pytest.raises(ValueError, match="a codebook of 8 cannot start from 7 features"):
-        vqgan.start_codebook(initial_state(), np.zeros((7, 4), np.float32), seed=0)
+        codebook.started(initial_state(), np.zeros((7, 4), np.float32), seed=0)
 
 
 @pytest.mark.parametrize("quantise", [False, True])
@@ -89,7 +90,7 @@ def test_steps_on_one_batch_lower_the_loss(pixels: np.ndarray, quantise: bool):
     batch = pixels[:1].astype(np.float32) / 255
     losses = []
     for i in range(8):
-        state, metrics = vqgan.train_step(
+        state, metrics = step.train_step(
             state, batch, jax.random.key(i), config=CONFIG, recipe=RECIPE, quantise=quantise
         )
         state["step"] = jnp.int32(i + 1)
@@ -100,18 +101,18 @@ def test_steps_on_one_batch_lower_the_loss(pixels: np.ndarray, quantise: bool):
 
 
 def test_training_passes_through_all_its_phases_and_resumes(tmp_path, pixels: np.ndarray):
-    whole = vqgan.train_vqgan(pixels, tmp_path / "whole", CONFIG, RECIPE)
+    whole = train.train_codec(pixels, tmp_path / "whole", CONFIG, RECIPE)
     for steps in (5, RECIPE.steps):
-        resumed = vqgan.train_vqgan(pixels, tmp_path / "parts", CONFIG, RECIPE, LoopConfig(steps=steps))
+        resumed = train.train_codec(pixels, tmp_path / "parts", CONFIG, RECIPE, LoopConfig(steps=steps))
     jax.tree.map(np.testing.assert_array_equal, whole, resumed)
     curves = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "parts")]
     assert curves[0] == curves[1]
 
 
 def test_parameters_given_are_trained_further_with_their_codebook(tmp_path, pixels: np.ndarray, monkeypatch):
-    monkeypatch.setattr(vqgan, "start_codebook", lambda *_: pytest.fail("the codebook was replaced"))
+    monkeypatch.setattr(codebook, "started", lambda *_: pytest.fail("the codebook was replaced"))
     still = VQGANRecipe(steps=12, batch_size=1, crop=16, warm_up_steps=2, learning_rate=1e-9, codebook_decay=1.0)
     params = initial_state()["params"]
     before = jax.tree.map(np.array, params)
-    trained = vqgan.train_vqgan(pixels, tmp_path, CONFIG, still, LoopConfig(steps=2), params)
+    trained = train.train_codec(pixels, tmp_path, CONFIG, still, LoopConfig(steps=2), params)
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), trained, before)

@@ -1,4 +1,4 @@
-"""What draws codes is trained in every family, from a model that is there, on a data set of codes."""
+"""What draws codes is trained in every family, from a model that is there, on a data set of codes; a codec, too."""
 
 import json
 from functools import partial
@@ -67,3 +67,32 @@ def test_a_family_learns_from_codes_and_draws(name: str, pictures: Path, tmp_pat
     if name in DRAWN:
         drawn = Pipeline.from_model(run / "model", batch_size=1).generate("a red ball", seed=3)
         assert drawn[0].image.dtype == np.uint8
+
+
+def test_a_codec_begins_afresh_and_spells_pictures_for_its_sampler(pictures: Path, tmp_path: Path):
+    """DALLE-pytorch's DiscreteVAE, with an adversary for its last steps."""
+    model = make_models(tmp_path, "dalle-pytorch")["dalle-pytorch"]
+    run, data = tmp_path / "run", tmp_path / "data"
+    dalle_serve("train", "data", "folder", pictures, data, "--size", 32)
+    dalle_serve("train", "start", model, "--run", run, "--fresh-codec")
+    given = (
+        "--data",
+        data,
+        "--run",
+        run,
+        "--preset",
+        "smoke",
+        "--set",
+        "adversary_width=8",
+        "--set",
+        "decoder_steps=8",
+    )
+    adversary = ("--set", "adversarial_weight=0.5", "--set", "adversarial_from=50", "--set", "adversary_layers=2")
+    dalle_serve("train", "codec", *given, *adversary)
+    lines = [json.loads(line) for line in (run / "vqgan" / "metrics.jsonl").read_text().splitlines()]
+    assert np.mean([line["loss"] for line in lines[-10:]]) < np.mean([line["loss"] for line in lines[:10]])
+    assert [line["step"] for line in lines if "adversary_loss" in line] == list(range(51, 61))
+    dalle_serve("train", "decoder", *given)
+    encode = ("train", "data", "encode", pictures, tmp_path / "codes", "--model", run / "model")
+    assert "4 pictures" in dalle_serve(*encode)
+    assert sorted(path.name for path in (run / "model" / "vqgan").iterdir()) == ["config.json", "flax_model.msgpack"]

@@ -79,7 +79,7 @@ def train_decoder(run: Path, world: World, num_shards: int, recipe: VQGANRecipe)
     looks = perceptual_of(recipe, _start(run).scorer)
     step = partial(decoder.decoder_step, fixed=fixed, config=config, recipe=recipe, perceptual=looks)
     loop = LoopConfig(steps=recipe.decoder_steps, seed=recipe.seed)
-    state = decoder.decoder_state(start, recipe)
+    state = decoder.decoder_state(start, config, recipe)
     trained = train(run / "vqgan_decoder", loop, state, make_batch, step, name="VQGAN decoder")
     _save(run, "codec", fixed | trained["params"])
 

@@ -14,6 +14,7 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from model_core.errors import InvalidValue
 from model_core.training.codecs.recipes import CodecRecipe
 from model_core.training.loop import State
 
@@ -39,12 +40,29 @@ class Discriminator(nn.Module):
         return conv(1, name="conv_out")(x)[..., 0]
 
 
-def begin(recipe: CodecRecipe) -> State:
-    """What a state holds of an adversary: `adversary`; nothing where the recipe has none."""
+def begin(recipe: CodecRecipe, side: int) -> State:
+    """What a state holds of an adversary, `adversary`; nothing where the recipe has none.
+
+    Args:
+      side: of the smallest pictures that it will judge, in pixels.
+
+    Raises:
+      InvalidValue: the recipe's weight is below 0, or its layers leave nothing of such a picture.
+    """
+    if recipe.adversarial_weight < 0:
+        raise InvalidValue(
+            f"adversarial_weight must be 0 or more; got {recipe.adversarial_weight}.", "adversarial_weight"
+        )
     if not recipe.adversarial_weight:
         return {}
-    pixels, key = jnp.zeros((1, recipe.crop, recipe.crop, 3)), jax.random.key(recipe.seed)
-    params = jax.jit(_network(recipe).init)(key, pixels)["params"]
+    layers = recipe.adversary_layers
+    if layers < 1 or side < 3 * 2**layers:
+        raise InvalidValue(
+            f"adversary_layers is {layers}; it must be at least 1, and 3 · 2 ** layers at most the {side} pixels of "
+            "the pictures that are judged, or no patch of them is left.",
+            "adversary_layers",
+        )
+    params = jax.jit(_network(recipe).init)(jax.random.key(recipe.seed), jnp.zeros((1, side, side, 3)))["params"]
     return {"adversary": {"params": params, "optimizer": _optimizer(recipe).init(params)}}
 
 

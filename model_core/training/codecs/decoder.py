@@ -49,16 +49,15 @@ def train_decoder(
 
     step = partial(decoder_step, fixed=fixed, config=config, recipe=recipe, perceptual=perceptual)
     loop = LoopConfig(steps=recipe.decoder_steps, seed=recipe.seed)
-    state = decoder_state(decoder, recipe)
+    state = decoder_state(decoder, config, recipe)
     return fixed | train(folder, loop, state, make_batch, step, name="decoder")["params"]
 
 
-def decoder_state(decoder: Params, recipe: CodecRecipe) -> State:
+def decoder_state(decoder: Params, config: CodecConfig, recipe: CodecRecipe) -> State:
     """The decoder's parameters with a fresh optimizer, and a fresh adversary where there is one."""
     params = jax.tree.map(jnp.array, decoder)
-    return {"step": jnp.int32(0), "params": params, "optimizer": _optimizer(recipe).init(params)} | adversary.begin(
-        recipe
-    )
+    state = {"step": jnp.int32(0), "params": params, "optimizer": _optimizer(recipe).init(params)}
+    return state | adversary.begin(recipe, config.size[0])
 
 
 @partial(jax.jit, static_argnames=("config", "recipe"), donate_argnames="state")

@@ -47,9 +47,11 @@ def perceptual_of(recipe: CodecRecipe, own: Path | None) -> Perceptual | None:
       own: the folder of the run's own scorer, if it has one.
 
     Raises:
-      InvalidValue: the recipe names no scorer, and the run has none.
+      InvalidValue: the recipe's weight is below 0, or it names no scorer and the run has none.
       ModelNotFound, CorruptCheckpoint, UnsupportedConfig: as `bundles.resolve`, of the one that it names.
     """
+    if recipe.perceptual_weight < 0:
+        raise InvalidValue(f"perceptual_weight must be 0 or more; got {recipe.perceptual_weight}.", "perceptual_weight")
     if not recipe.perceptual_weight:
         return None
     folder = bundles.scorer_of(recipe.perceptual_scorer) if recipe.perceptual_scorer else own

@@ -39,7 +39,7 @@ def initial_state(config: CodecConfig, recipe: CodecRecipe, params: Params | Non
     state: State = {"step": jnp.int32(0), "params": start, "optimizer": optimizer(recipe).init(start)}
     if isinstance(recipe, VQGANRecipe):
         state |= codebook.unmoved(start)
-    return state | adversary.begin(recipe)
+    return state | adversary.begin(recipe, recipe.crop)
 
 
 def train_step(

@@ -70,5 +70,7 @@ def test_nothing_looks_where_the_weight_is_nothing_and_a_named_scorer_before_the
     assert named.scorer is scorers.of_folder(fixtures / "clip-tiny")
     with pytest.raises(InvalidValue, match=r"the run has none: train one first.*--set perceptual_scorer=emoji"):
         perceptual_of(RECIPE, None)
+    with pytest.raises(InvalidValue, match=r"perceptual_weight must be 0 or more; got -1\.0"):
+        perceptual_of(replace(RECIPE, perceptual_weight=-1.0), fixtures / "clip-tiny")
     with pytest.raises(ModelNotFound):
         perceptual_of(replace(RECIPE, perceptual_scorer="nowhere"), None)

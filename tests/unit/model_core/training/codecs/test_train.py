@@ -2,9 +2,11 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from model_core.codecs import discrete_vae
 from model_core.pictures.images import to_pixels
 from model_core.training.codecs.decoder import split, train_decoder
 from model_core.training.codecs.perceptual import perceptual_of
+from model_core.training.codecs.step import _train_step, initial_state, train_step
 from model_core.training.codecs.train import train_codec
 from model_core.training.loop import LoopConfig
 from model_core.weights import checkpoint
@@ -27,16 +30,56 @@ STORED = {  # as config.json has them
 }  # fmt: skip
 
 
+ADVERSARIAL = replace(RECIPES["discrete_vae"], steps=24, adversarial_weight=0.1, adversarial_from=1)
+
+
 def losses(folder: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("name", ["discrete_vae", "openai_dvae", "gumbel"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_step_of_every_kind_reports_what_it_does_and_keeps_its_shapes(name: str, fixtures: Path):
+    """With everything switched on; traced, and not run."""
+    recipe = replace(RECIPES[name], adversarial_weight=0.5, perceptual_weight=0.5)
+    looks = perceptual_of(recipe, fixtures / "clip-tiny")
+    options = {"config": CONFIGS[name], "recipe": recipe, "quantise": True, "listens": True}
+    state = jax.eval_shape(lambda: initial_state(CONFIGS[name], recipe))
+    batch = jax.ShapeDtypeStruct((2, 16, 16, 3), jnp.float32)
+    after, told = jax.eval_shape(partial(_train_step, **options), state, batch, jax.random.key(0), looks)
+    assert jax.tree.map(lambda leaf: leaf.shape, after) == jax.tree.map(lambda leaf: leaf.shape, state)
+    common = {"loss", "psnr", "perceptual", "adversary_loss", "adversary_weight", "codes_used"}
+    assert told.keys() == (common if name == "vqgan" else common | {"kl", "temperature"})
+
+
+def equal(some: dict, others: dict) -> bool:
+    return all(jax.tree.leaves(jax.tree.map(np.array_equal, some, others)))
+
+
+def test_before_it_begins_a_step_is_that_of_a_run_without_one_and_then_it_weighs():
+    config, batch, key = CONFIGS["discrete_vae"], jnp.asarray(pictures(2), jnp.float32) / 255, jax.random.key(3)
+    runs = {"off": replace(RECIPES["discrete_vae"], steps=24), "on": ADVERSARIAL}
+    states = {name: initial_state(config, recipe) for name, recipe in runs.items()}
+    assert states["off"].keys() == {"step", "params", "optimizer"}
+    judge = jax.tree.map(np.array, states["on"]["adversary"])
+    told = {}
+    for number in range(2):
+        for name, recipe in runs.items():
+            states[name], told[name] = train_step(states[name], batch, key, config=config, recipe=recipe)
+            states[name]["step"] = jnp.int32(number + 1)
+        assert equal(states["off"], {part: states["on"][part] for part in states["off"]}) == (number == 0)
+        assert equal(judge, states["on"]["adversary"]) == (number == 0)
+    assert told["on"].keys() - told["off"].keys() == {"adversary_loss", "adversary_weight"}
+    assert float(told["on"]["loss"]) == pytest.approx(float(told["off"]["loss"]))  # that of the same parameters
+    assert float(told["on"]["adversary_weight"]) > 0
+
+
+@pytest.mark.parametrize(
+    "name", ["discrete_vae", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("openai_dvae", "gumbel"))]
+)
 def test_a_codec_learns_resumes_and_is_read_back(name: str, tmp_path: Path):
     """The DiscreteVAE with an adversary, which is part of the state."""
-    config, recipe, pixels = CONFIGS[name], replace(RECIPES[name], steps=24), pictures()
-    if name == "discrete_vae":
-        recipe = replace(recipe, adversarial_weight=0.1, adversarial_from=0)
+    config, pixels = CONFIGS[name], pictures()
+    recipe = ADVERSARIAL if name == "discrete_vae" else replace(RECIPES[name], steps=24)
     whole = train_codec(pixels, tmp_path / "whole", config, recipe)
     for steps in (5, recipe.steps):
         resumed = train_codec(pixels, tmp_path / "parts", config, recipe, LoopConfig(steps=steps))

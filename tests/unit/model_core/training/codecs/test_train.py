@@ -29,15 +29,16 @@ STORED = {  # as config.json has them
                     "decoder": {"n_hid": 4, "n_init": 4, "n_blk_per_group": 1, "vocab_size": 8}},
 }  # fmt: skip
 
-
-ADVERSARIAL = replace(RECIPES["discrete_vae"], steps=24, adversarial_weight=0.1, adversarial_from=1)
+# Two recipes for all of this file: few compilations.
+OFF = replace(RECIPES["discrete_vae"], steps=24, decoder_steps=40, decoder_learning_rate=0.01)
+ADVERSARIAL = replace(OFF, adversarial_weight=0.1, adversarial_from=1)
 
 
 def losses(folder: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", ["vqgan", "gumbel", "openai_dvae"])  # the fourth is run below
 def test_a_step_of_every_kind_reports_what_it_does_and_keeps_its_shapes(name: str, fixtures: Path):
     """With everything switched on; traced, and not run."""
     recipe = replace(RECIPES[name], adversarial_weight=0.5, perceptual_weight=0.5)
@@ -57,7 +58,7 @@ def equal(some: dict, others: dict) -> bool:
 
 def test_before_it_begins_a_step_is_that_of_a_run_without_one_and_then_it_weighs():
     config, batch, key = CONFIGS["discrete_vae"], jnp.asarray(pictures(2), jnp.float32) / 255, jax.random.key(3)
-    runs = {"off": replace(RECIPES["discrete_vae"], steps=24), "on": ADVERSARIAL}
+    runs = {"off": OFF, "on": ADVERSARIAL}
     states = {name: initial_state(config, recipe) for name, recipe in runs.items()}
     assert states["off"].keys() == {"step", "params", "optimizer"}
     judge = jax.tree.map(np.array, states["on"]["adversary"])
@@ -98,17 +99,16 @@ def test_a_codec_learns_resumes_and_is_read_back(name: str, tmp_path: Path):
 
 
 def test_a_decoder_learns_by_itself_and_codes_stay(tmp_path: Path):
-    config, recipe, pixels = CONFIGS["discrete_vae"], replace(RECIPES["discrete_vae"], decoder_steps=12), pictures()
-    start = train_codec(pixels, tmp_path / "codec", config, recipe, LoopConfig(steps=1))
-    before = jax.tree.map(np.array, start)
+    config, pixels = CONFIGS["discrete_vae"], pictures()
+    before = jax.tree.map(np.array, initial_state(config, OFF)["params"])
     codes = np.asarray(discrete_vae.encode(config, before, to_pixels(pixels)))
-    trained = train_decoder(before, codes, codes, pixels, tmp_path / "decoder", config, recipe)
+    trained = train_decoder(before, codes, codes, pixels, tmp_path / "decoder", config, OFF)
     (decoder, fixed), (old_decoder, old_fixed) = (split(config, params) for params in (trained, before))
     assert fixed.keys() == {"encoder"}
     jax.tree.map(np.testing.assert_array_equal, fixed, old_fixed)
     assert not np.array_equal(decoder["codebook"]["embedding"], old_decoder["codebook"]["embedding"])
     curve = losses(tmp_path / "decoder")
-    assert np.mean(curve[-3:]) < np.mean(curve[:3])
+    assert np.mean(curve[-6:]) < np.mean(curve[:6])
 
 
 @pytest.mark.exhaustive

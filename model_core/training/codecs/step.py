@@ -108,6 +108,10 @@ def descend(
     """
     kind = kind_of(config)
 
+    def there_and_back(params: Params) -> tuple[tuple[Array, Array], tuple[Metrics, Any]]:
+        made = reconstruct(params)
+        return (made.out, made.side), (made.metrics, made.chosen)
+
     def compared(out: Array) -> tuple[Array, Metrics]:
         loss, metrics = kind.loss(recipe, out, pixels), {}
         if perceptual is not None:
@@ -115,36 +119,24 @@ def descend(
             loss += recipe.perceptual_weight * metrics["perceptual"]
         return loss, metrics
 
-    def fooled(out: Array) -> Array:
-        return adversary.fooled(recipe, state["adversary"]["params"], kind.picture(out))
-
-    def balance() -> Array:
-        """How much the adversary weighs; XLA computes what comes back once, here and below."""
-        place = kind.last_layer(config)
-        kernel = reduce(lambda tree, name: tree[name], place, state["params"])
-        out, pull = jax.vjp(lambda kernel: reconstruct(_replaced(state["params"], place, kernel)).out, kernel)
-        of_loss, of_fooled = (jax.grad(of)(out) for of in (lambda out: compared(out)[0], fooled))
-        return recipe.adversarial_weight * adversary.balance(*pull(of_loss), *pull(of_fooled))
-
-    def minimised(params: Params) -> tuple[Array, tuple[Metrics, Array, Any]]:
-        made = reconstruct(params)
-        loss, seen = compared(made.out)
-        loss += made.side
-        psnr = -10 * jnp.log10(jnp.mean((kind.picture(made.out) - pixels) ** 2))
-        told = (metrics | made.metrics | seen | {"loss": loss, "psnr": psnr}, made.out, made.chosen)
-        return loss + metrics["adversary_weight"] * fooled(made.out) if listens else loss, told
-
-    metrics = {"adversary_weight": balance()} if listens else {}
-    (_, (metrics, out, chosen)), grads = jax.value_and_grad(minimised, has_aux=True)(state["params"])
+    (out, side), pull, (metrics, chosen) = jax.vjp(there_and_back, state["params"], has_aux=True)
+    (loss, seen), of_out = jax.value_and_grad(compared, has_aux=True)(out)
+    picture = kind.picture(out)
+    metrics = metrics | seen | {"loss": loss + side, "psnr": -10 * jnp.log10(jnp.mean((picture - pixels) ** 2))}
     if listens:
-        judge, metrics["adversary_loss"] = adversary.learned(recipe, state["adversary"], kind.picture(out), pixels)
+        judge = state["adversary"]
+        of_fooled = jax.grad(lambda out: adversary.fooled(recipe, judge["params"], kind.picture(out)))(out)
+
+        def at_last_layer(of_out: Array) -> Array:
+            (grads,) = pull((of_out, jnp.zeros_like(side)))  # XLA leaves out what nothing asks for
+            return reduce(lambda tree, name: tree[name], kind.last_layer(config), grads)
+
+        weight = recipe.adversarial_weight * adversary.balance(at_last_layer(of_out), at_last_layer(of_fooled))
+        of_out += weight * of_fooled
+        judge, metrics["adversary_loss"] = adversary.learned(recipe, judge, picture, pixels)
+        metrics["adversary_weight"] = weight
         state = {**state, "adversary": judge}
+    (grads,) = pull((of_out, jnp.ones_like(side)))
     updates, optimizer_state = follow.update(grads, state["optimizer"], state["params"])
     params = optax.apply_updates(state["params"], updates)
     return {**state, "params": params, "optimizer": optimizer_state}, metrics, chosen
-
-
-def _replaced(params: Params, place: tuple[str, ...], leaf: Array) -> Params:
-    """The same tree with another leaf at a place."""
-    first, *rest = place
-    return {**params, first: _replaced(params[first], tuple(rest), leaf) if rest else leaf}

@@ -7,7 +7,6 @@ import pytest
 
 from loadtest.bulk import Bulk
 
-
 ANSWERS = {
     "/v1/files": {"id": "file-1"},
     "/v1/batches": {"id": "batch_1"},

@@ -112,8 +112,8 @@ def start(
 def train_codec(data: DataFolder, run: RunFolder, preset: PresetName = "emoji", settings: Settings = None) -> None:
     """Learn to spell pictures with image codes: a VQGAN, or the VQGAN or dVAE that the run starts from.
 
-    With --set adversarial_weight=0.8 a VQGAN's pictures must fool a discriminator as well, with --set
-    perceptual_weight=1 they must look alike to a CLIP.
+    With --set adversarial_weight=0.8 its pictures must fool a discriminator as well; with --set perceptual_weight=1
+    they must look like the real ones to a CLIP.
     """
     _open(data, run, preset, "codec", settings).train_codec()
 

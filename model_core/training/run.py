@@ -245,7 +245,8 @@ class TrainingRun:
     def _perceptual(self) -> Perceptual | None:
         """What the codec's recipe looks with, if anything; the scorer as it is now, where no other is named."""
         own = self.model / FOLDERS["scorer"]
-        return perceptual_of(self.preset.codec_recipe, own if (own / "config.json").exists() else None)
+        has_own = any((own / name).exists() for name in ALL_WEIGHTS)
+        return perceptual_of(self.preset.codec_recipe, own if has_own else None)
 
     def _codec(self) -> ImageDecoder:
         """As it is now."""

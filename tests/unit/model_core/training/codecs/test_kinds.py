@@ -14,7 +14,7 @@ from model_core.training.codecs import discrete_vae as discrete_vae_training
 from model_core.training.codecs import openai_dvae as openai_dvae_training
 from model_core.training.codecs.kinds import KINDS, kind_of, name_of
 from model_core.training.codecs.recipes import DiscreteVAERecipe, RelaxedRecipe
-from tests.unit.model_core.training.codecs.tiny import CONFIGS, pictures
+from tests.unit.model_core.training.codecs.tiny import CONFIGS
 
 CODECS: dict[str, Any] = {"vqgan": vqgan, "gumbel": vqgan, "discrete_vae": discrete_vae, "openai_dvae": openai_dvae}
 
@@ -92,7 +92,3 @@ def test_a_discrete_vaes_losses_are_of_pixels_in_minus_one_to_one():
     assert float(discrete_vae_training.loss(DiscreteVAERecipe(loss="smooth_l1"), got, want)) == pytest.approx(0.5)
     with pytest.raises(InvalidValue, match="loss is 'l3'; there are mse, smooth_l1"):
         discrete_vae_training.loss(DiscreteVAERecipe(loss="l3"), got, want)
-
-
-def test_pictures_for_the_tests_are_of_the_codecs_size():
-    assert all(config.size == pictures(1).shape[1:3] for config in CONFIGS.values())

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from model_core.allocator import keep_memory
+
 app = typer.Typer(no_args_is_help=True)
 data_app = typer.Typer(no_args_is_help=True, help="Build a data set.")
 app.add_typer(data_app, name="data")
@@ -21,6 +23,7 @@ def prepare(
     process: Annotated[int, typer.Option(min=0, help="Which of them this is.")] = 0,
 ) -> None:
     """Train the models: data, then vqgan, decoder, sampler, clip, then export."""
+    keep_memory()  # before anything heavy is imported
     if coordinator:
         from model_core.training.devices import connect
 

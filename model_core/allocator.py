@@ -5,6 +5,7 @@ they are freed, and takes them as fresh pages, each of which the kernel must fin
 pages cost nothing of that; the price is that a process stays as large as it ever was.
 
 All of it must be in one arena, the only one that grows without an end, and none of it in maps of its own: mallopt(3).
+Huge pages, which make fresh ones cheap instead, can be asked for by the environment alone, before a process starts.
 """
 
 import ctypes

@@ -2,7 +2,8 @@
 
     python -m loadtest.autoscale --start cluster/scaling.yaml --shape step --peak 2 --time 120 --ways json
 
-One picture over time: requests sent and images received, images that wait, replicas of each stage, latency.
+One picture over time: requests sent and images received, images that wait, replicas of each stage, latency. With
+`--batch` there is work besides for which nobody waits, and the picture shows where it is drawn.
 Speaks HTTP only: to the service, and to the metrics that its cluster exports.
 """
 
@@ -23,6 +24,7 @@ from locust import events
 from locust.env import Environment
 
 from loadtest import metrics
+from loadtest.bulk import Bulk
 from loadtest.local import running
 from loadtest.locustfile import DEFAULT_WAYS, FIRST_PREVIEW, PROMPTS_FILE, REFUSED, WAYS, Arrivals, Drawer, read_prompts
 from loadtest.shapes import SHAPES, Shape
@@ -56,9 +58,14 @@ class Visitors(Arrivals):
 
 
 class Diary:
-    """What was seen, a row a second; and every answer with its latency."""
+    """What was seen, a row a second; and every answer with its latency.
 
-    def __init__(self) -> None:
+    Args:
+      bulk: batch work that is drawn besides.
+    """
+
+    def __init__(self, bulk: Bulk | None = None) -> None:
+        self.bulk = bulk
         self.began = time.monotonic()
         self.rows: list[dict[str, Any]] = []
         self.answers: list[tuple[float, float, str]] = []
@@ -79,6 +86,10 @@ class Diary:
         row: dict[str, Any] = {"seconds": round(time.monotonic() - self.began, 1), "arrived": Visitors.arrived}
         row |= {"answered": self.answered, "pending": snapshot.pending_images}
         row |= {"active": snapshot.active_slots, "waiting": snapshot.waiting_images, "codes": snapshot.codes_drawn}
+        row |= {
+            "batch active": snapshot.batch_slots,
+            "batch answered": 0 if self.bulk is None else self.bulk.answered(),
+        }
         row |= {f"replicas {name}": count for name, count in snapshot.replicas.items()}
         self.rows.append(row | {f"wanted {name}": count for name, count in snapshot.targets.items()})
 
@@ -107,7 +118,8 @@ def run(url: str, asked: argparse.Namespace) -> Diary:
     Visitors.shape = staticmethod(SHAPES[asked.shape])
     environment = Environment(user_classes=[Visitors], events=events, host=url, parsed_options=asked)
     runner = environment.create_local_runner()
-    diary, watcher = Diary(), metrics.Watcher()
+    bulk = Bulk(url, Drawer.prompts, asked.batch) if asked.batch else None
+    diary, watcher = Diary(bulk), metrics.Watcher()
     Visitors.began, Visitors.seconds = diary.began, asked.time
     runner.start(1, spawn_rate=1)
     while time.monotonic() < diary.began + asked.time + asked.after:
@@ -115,6 +127,8 @@ def run(url: str, asked: argparse.Namespace) -> Diary:
             diary.write_row(watcher.look(metrics.targets(asked.discovery)))
         gevent.sleep(PERIOD_S)
     runner.quit()
+    if bulk:
+        bulk.cancel()
     return diary
 
 
@@ -129,6 +143,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=DEFAULT_WAYS, help="how images are asked for")
     parser.add_argument("--images", type=int, default=1)
     parser.add_argument("--best-of", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=0, help="requests of a batch that is drawn besides")
     parser.add_argument("--keep", type=float, default=0.9, help="share of a picture that variation leaves as it is")
     parser.add_argument("--discovery", type=Path, default=metrics.DISCOVERY_FILE, help="file of the nodes to ask")
     parser.add_argument("--out", type=Path, default=Path("out/loadtest"))

@@ -11,8 +11,8 @@ def draw(rows: list[dict[str, Any]], answers: list[tuple[float, float, str]], pa
     """Writes the picture.
 
     Args:
-      rows: seconds, arrived and answered so far, pending, active, waiting, `replicas NAME` and `wanted NAME`; a row for
-        each moment.
+      rows: seconds, arrived and answered so far, pending, active, waiting, `batch answered` and `batch active`,
+        `replicas NAME` and `wanted NAME`; a row for each moment.
       answers: when, after how many seconds, of what kind.
     """
     import matplotlib as mpl
@@ -25,10 +25,14 @@ def draw(rows: list[dict[str, Any]], answers: list[tuple[float, float, str]], pa
     seconds = [row["seconds"] for row in rows]
     load.plot(seconds, rates(rows, "arrived"), label="requests sent /s")
     load.plot(seconds, rates(rows, "answered"), label="answered /s")
+    if has_batch := any(row["batch answered"] for row in rows):
+        load.plot(seconds, rates(rows, "batch answered"), label="of a batch answered /s")
     load.set_ylabel("load")
     queue.plot(seconds, [row["pending"] for row in rows], label="images pending")
     queue.plot(seconds, [row["waiting"] for row in rows], label="of them waiting for a slot")
     queue.plot(seconds, [row["active"] for row in rows], label="of them in a slot")
+    if has_batch:
+        queue.fill_between(seconds, [row["batch active"] for row in rows], alpha=0.4, label="of a batch in a slot")
     queue.set_ylabel("queue")
     names = sorted({name.partition(" ")[2] for row in rows for name in row if name.startswith("replicas ")})
     for place, name in enumerate(names):

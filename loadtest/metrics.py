@@ -31,6 +31,7 @@ class Snapshot:
       targets: those that autoscaling aims at.
       pending_images: asked for and not drawn yet.
       active_slots: of the samplers, in which an image is drawn.
+      batch_slots: of them those in which it is batch work.
       waiting_images: in the samplers, for a slot.
       codes_drawn: by the samplers since they started.
     """
@@ -39,6 +40,7 @@ class Snapshot:
     targets: dict[str, int] = field(default_factory=dict)
     pending_images: float = 0.0
     active_slots: float = 0.0
+    batch_slots: float = 0.0
     waiting_images: float = 0.0
     codes_drawn: float = 0.0
 
@@ -77,6 +79,7 @@ class Watcher:
             targets={name: round(count) for name, count in sorted(targets.items())},
             pending_images=sums[PENDING],
             active_slots=sums[f"{SAMPLER}active_slots"],
+            batch_slots=sums[f"{SAMPLER}batch_slots"],
             waiting_images=sums[f"{SAMPLER}waiting_images"],
             codes_drawn=sums[f"{SAMPLER}codes_total"],
         )

@@ -14,7 +14,7 @@ with warnings.catch_warnings():  # here once, so that the tests may import it wi
     warnings.simplefilter("ignore", PydanticDeprecatedSince20)  # Ray's settings use a keyword that pydantic gave up
     import ray.serve  # noqa: F401 - for what its import does
 
-from deployments.config import AppConfig, GatewayConfig, ModelConfig, RefinerConfig
+from deployments.config import AppConfig, GatewayConfig, ModelConfig, RefinerConfig, TokenSamplerConfig
 from tests.browser.chromium import PATIENCE_MS, chromium
 from tests.browser.studio import ROWS, Studio
 
@@ -40,7 +40,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def running_studio() -> Iterator[Studio]:
-    models = [ModelConfig(refiner=RefinerConfig())]
+    may_be_away = TokenSamplerConfig(min_replicas=0)
+    models = [ModelConfig(refiner=RefinerConfig(), token_sampler=may_be_away)]
     with Studio(AppConfig(models=models, gateway=GatewayConfig(images_in_flight=16))) as studio:
         yield studio
 
@@ -49,7 +50,8 @@ def running_studio() -> Iterator[Studio]:
 def studio(running_studio: Studio) -> Iterator[Studio]:
     """The service, drawing at once unless the test says otherwise."""
     yield running_studio
-    running_studio.sampler.rows_allowed, running_studio.sampler.alike = ROWS, 1
+    sampler = running_studio.sampler
+    sampler.rows_allowed, sampler.alike, sampler.is_away = ROWS, 1, False
     for stage in (running_studio.encoder, running_studio.sampler):
         stage.errors.clear()
         stage.row_errors.clear()

@@ -8,6 +8,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class Sampler(FakeStage):
 
     Attributes:
       alike: so many seeds in a row draw the same picture, the first one's.
+      is_away: it is not loaded, and whoever asks for it waits until it is.
       drawing: pictures that are being drawn just now: the slots in use.
     """
 
@@ -40,6 +42,13 @@ class Sampler(FakeStage):
         self.rows_allowed = ROWS
         self.drawing = 0
         self.alike = 1
+        self.is_away = False
+
+    @asynccontextmanager
+    async def choose_replica(self) -> AsyncIterator[None]:
+        while self.is_away:
+            await asyncio.sleep(0.01)
+        yield
 
     def _codes(self, seed: int) -> np.ndarray:
         return np.full(ROWS * ROWS, seed // self.alike * self.alike % PICTURES, np.int32)

@@ -45,6 +45,15 @@ def test_it_goes_on_by_itself_when_the_service_is_back(page: Page, look: Look):
     expect(finished(page)).to_have_count(9)
 
 
+def test_it_says_that_the_model_is_being_loaded(page: Page, studio: Studio, look: Look):
+    studio.sampler.is_away = True
+    draw(page)
+    expect(page.locator("#status")).to_have_text("The model is being loaded. Still to come: token sampler.")
+    look(page, "loading")
+    studio.sampler.is_away = False
+    expect(finished(page)).to_have_count(9)
+
+
 def test_the_past_is_kept_in_the_browser(page: Page, studio: Studio, look: Look):
     expect(page.locator("#history-none")).to_contain_text("in this browser alone")
     for prompt in ("an avocado", "a red apple"):

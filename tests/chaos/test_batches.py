@@ -1,5 +1,6 @@
 """Batches while what draws them, what keeps them, or all of it is killed: nothing is lost, and nothing comes twice."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -63,6 +64,13 @@ def until(client: openai.OpenAI, batch_id: str, happened: Callable[[Any], bool])
     return batch
 
 
+def on_cores(pid: int, cores: set[int]) -> None:
+    """Where all threads of a process may run from now on; what they start comes to be there too."""
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it has ended
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), cores)
+
+
 def drawn(count: int) -> Callable[[Any], bool]:
     return lambda batch: batch.request_counts is not None and batch.request_counts.completed >= count
 
@@ -91,8 +99,16 @@ def test_a_gateway_that_dies_loses_nothing_of_a_batch(
 
 
 def test_requests_beside_a_batch(service: LocalService, note: Callable[..., None]):
-    """Latencies of single requests, in turns: nothing else, beside a batch, nothing else again."""
+    """Latencies of single requests, in turns: nothing else, beside a batch, nothing else again.
+
+    With CHAOS_APART=1 the sampler has a core of its own, as a device of its own would be.
+    """
     count = int(os.environ.get("CHAOS_REQUESTS", "10"))
+    is_apart = os.environ.get("CHAOS_APART") == "1"
+    if is_apart:
+        sampler = living("token_sampler")
+        for pid in descendants(os.getpid()):
+            on_cores(pid, {0} if pid == sampler else set(range(1, os.cpu_count() or 1)))
 
     def latencies(http: httpx.Client) -> list[float]:
         found = []
@@ -117,6 +133,7 @@ def test_requests_beside_a_batch(service: LocalService, note: Callable[..., None
         idle += latencies(http)
     note(
         model=MODEL or "tiny",
+        sampler_apart=is_apart,
         idle_median_s=round(median(idle), 3),
         idle_p95_s=round(quantiles(idle, n=20)[-1], 3),
         beside_median_s=round(median(beside), 3),

@@ -59,7 +59,14 @@ export class Drawing {
       say(seconds > 0 ? `${trouble} Trying again in ${seconds} s.` : `Drawing ${count(this.seeds.length)} …`, message);
     };
     const request = { kind, fields, files: files?.sent };
-    for await (const { preview, picture, warning, again } of draw(request, { signal: this.#stop.signal, onWait })) {
+    for await (const event of draw(request, { signal: this.#stop.signal, onWait })) {
+      const { preview, picture, warning, again, loading } = event;
+      if (loading) {
+        const parts = loading.map((part) => part.replaceAll("_", " ")).join(", ");
+        say(`The model is being loaded. Still to come: ${parts}.`);
+        queue.isPaused = true; // nobody is before it: it waits for the model
+        continue;
+      }
       if (again) pictures = [];
       else queue.stop();
       if (picture) pictures.push(picture);

@@ -46,7 +46,8 @@ export async function readiness() {
 
 /**
  * Draws `{kind, fields, files}`, and yields `{preview: {seed, src, progress}}` as rows appear, then
- * `{picture: {seed, src, score, words}}`, best first, and `{warning}`. A service that is busy, or away, is asked again:
+ * `{picture: {seed, src, score, words}}`, best first, and `{warning}`; before them, `{loading}`, the parts of the model
+ * that are not there yet, where it has to wait for some. A service that is busy, or away, is asked again:
  * `onWait(seconds, error)` counts down to 0, and what comes then is the whole drawing again, after `{again: true}`.
  *
  * @param files by field, such as `image` and `mask`, for an edit or variations.
@@ -90,7 +91,9 @@ async function* results(reply) {
   try {
     for await (const event of readEvents(reply.body)) {
       if (event.error) throw new ServiceError(event.error.message, event.error);
-      if (event.type.endsWith(".partial_image")) {
+      if (event.type.endsWith(".loading")) {
+        yield { loading: event.stages };
+      } else if (event.type.endsWith(".partial_image")) {
         const progress = event.progress ?? (event.partial_image_index + 1) / (PREVIEWS + 1);
         yield { preview: { seed: event.seed, progress, src: source(event.b64_json, event.output_format) } };
       } else if (event.type.endsWith(".completed")) {

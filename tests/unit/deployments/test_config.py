@@ -57,6 +57,7 @@ def test_an_unknown_key_is_named(path: tuple[str | int, ...]):
         ({"gateway": {"min_replicas": 3, "max_replicas": 2}}, "min_replicas 3 is more than max_replicas 2"),
         ({"models": [{"image_decoder": {"batch_size": 64}}]}, "no batch could ever fill"),
         ({"models": [{"token_sampler": {"slots": 64}}]}, "could never all be used"),
+        ({"models": [{"on_demand": True, "refiner": {}}]}, "cannot be there on demand"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(settings: dict[str, Any], message: str):

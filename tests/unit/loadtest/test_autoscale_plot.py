@@ -12,6 +12,8 @@ ROWS = [
         "pending": 1,
         "active": 1,
         "waiting": 0,
+        "batch answered": 3 * second,
+        "batch active": 2,
         "replicas a": 1,
     }
     for second in range(12)

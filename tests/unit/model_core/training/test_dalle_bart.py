@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from model_core.errors import InvalidValue
 from model_core.families.dalle_bart.dropout import _PLACES
-from model_core.families.dalle_bart.family import DalleBartConfig
+from model_core.families.dalle_bart.family import DalleBartConfig, param_shapes
 from model_core.families.dalle_bart.network import DalleBart
 from model_core.tokenizer import Tokenizer
 from model_core.training import dalle_bart, sequences
@@ -139,13 +139,13 @@ def test_dropout_reaches_all_its_places_and_follows_its_key():
         met.add((type(context.module.parent), str(context.module.name)))
         return call(*args, **kwargs)
 
-    tokens, codes = jnp.ones((2, 6), jnp.int32), some_codes(2)
-    params = dalle_bart.initial_state(CONFIG, DalleBartRecipe())["params"]
+    tokens, codes, rng = jnp.ones((2, 6), jnp.int32), some_codes(2), np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype), param_shapes(CONFIG))
     with nn.intercept_methods(meet):
         jax.eval_shape(DalleBart(CONFIG).apply, {"params": params}, tokens, tokens == 1, codes)
     assert _PLACES.keys() <= met
 
-    recipe = DalleBartRecipe(dropout=0.3, activation_dropout=0.3, remat=True)
+    recipe = DalleBartRecipe(dropout=0.3, activation_dropout=0.3)
     rows = {"codes": codes, "text_tokens": tokens, "text_mask": tokens}
 
     @jax.jit
@@ -153,8 +153,7 @@ def test_dropout_reaches_all_its_places_and_follows_its_key():
         return dalle_bart.loss(CONFIG, params, rows | sequences.noise_of_rows(recipe, key, 2), recipe=recipe)
 
     first, again, other = (float(loss(jax.random.key(seed))) for seed in (1, 1, 2))
-    assert first == again
-    assert len({first, other, float(dalle_bart.loss(CONFIG, params, rows))}) == 3
+    assert first == again != other
 
 
 @pytest.mark.parametrize("name", ["dropout", "activation_dropout"])

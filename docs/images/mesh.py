@@ -73,9 +73,7 @@ def plot(losses: dict[str, list[float]], file: Path) -> None:
     above.plot(steps, together, color="C3", linewidth=1.2, label=many)
     above.set(ylabel="loss (nats a code)")
     above.legend()
-    below.semilogy(
-        steps, np.where(apart > 0, apart, np.nan), ".", color="C3", markersize=3
-    )  # none where they are equal
+    below.semilogy(steps, np.where(apart > 0, apart, np.nan), ".", color="C3", markersize=3)
     below.set(xlabel="step", ylabel="difference\nby the loss", ylim=(1e-8, 1e-5))
     figure.savefig(file, dpi=90)
     Image.open(file).convert("RGB").quantize(64).save(file, optimize=True)

@@ -16,6 +16,8 @@ import ray.train
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.jax import JaxTrainer
 
+from model_core.allocator import environment
+
 
 def train(settings: dict[str, Any]) -> None:
     """One worker's share; Ray Train has made the workers' JAX one."""
@@ -65,6 +67,7 @@ def main() -> None:
             name=options.name,
             storage_path=options.storage,
             failure_config=FailureConfig(max_failures=options.retries),
+            worker_runtime_env={"env_vars": environment()},
         ),
     ).fit()
     print(f"last measured: {result.metrics}")

@@ -64,6 +64,12 @@ def measure(dtype: str) -> Machine:
     )
 
 
+def device_name() -> str:
+    """What computes here: the accelerators, such as "2 x NVIDIA H100", else the processor as the system names it."""
+    device = jax.devices()[0]
+    return _processor() if device.platform == "cpu" else f"{jax.device_count()} x {device.device_kind}"
+
+
 def peak_memory_bytes() -> int:
     """The most memory used so far: of the accelerator where there is one, else of this process."""
     return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use") or peak_bytes()

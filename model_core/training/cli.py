@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from model_core.allocator import keep_memory
+
 app = typer.Typer(no_args_is_help=True)
 data_app = typer.Typer(no_args_is_help=True, help="Build a data set.")
 app.add_typer(data_app, name="data")
@@ -21,6 +23,7 @@ def prepare(
     process: Annotated[int, typer.Option(min=0, help="Which of them this is.")] = 0,
 ) -> None:
     """Train the models: data, then codec, decoder, sampler, clip, then export."""
+    keep_memory()  # before anything heavy is imported
     if coordinator:
         from model_core.training.devices import connect
 
@@ -155,11 +158,19 @@ def export(
     name: Annotated[str | None, typer.Option("--id", help="The model's name in requests. Else the run's.")] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of the weights. Else unknown.")] = None,
     description: Annotated[str | None, typer.Option(help="What it draws, for `models` and the page.")] = None,
+    emissions: Annotated[
+        float | None,
+        typer.Option(min=0, help="Grams of CO2 equivalent a kWh where it was trained: say what it emitted."),
+    ] = None,
+    watts: Annotated[
+        float | None,
+        typer.Option(min=0, help="What all its devices take together, for hours in which nothing measured it."),
+    ] = None,
 ) -> None:
-    """Write the model's folder, as far as training has come."""
+    """Write the model's folder, as far as training has come, and what it took in model.json."""
     card = {"id": name, "licence": licence, "description": description}
     given = {key: value for key, value in card.items() if value is not None}
-    console.print(f"model in {_open(data, run, preset).export(given)}")
+    _tell(_open(data, run, preset).export(given, watts=watts, grams_per_kwh=emissions))
 
 
 @app.command("all")
@@ -168,7 +179,7 @@ def train_all(data: DataFolder, run: RunFolder, preset: PresetName = "emoji") ->
     training = _open(data, run, preset)
     for train in (training.train_codec, training.train_decoder, training.train_sampler, training.train_clip):
         train()
-    console.print(f"model in {training.export()}")
+    _tell(training.export())
 
 
 def open_data(folder: Path):
@@ -177,6 +188,16 @@ def open_data(folder: Path):
     from model_core.training.encoded import EncodedDataset, is_encoded
 
     return EncodedDataset(folder) if is_encoded(folder) else Dataset.open(folder)
+
+
+def _tell(model: Path) -> None:
+    """Says where the model is, and what training it took."""
+    from model_core.training.footprint import in_words
+    from model_core.weights.json_files import read_json
+
+    console.print(f"model in {model}")
+    if took := read_json(model, "model.json").get("training"):
+        console.print(f"trained {in_words(took)}", soft_wrap=True)
 
 
 def _open(data: Path, run: Path, preset: str, part: str = "", settings: list[str] | None = None):

@@ -31,7 +31,6 @@ class DalleBartRecipe(SequenceRecipe):
     heavy_share: float = 0.5  # of the sequences lose 40–100 % of their input codes …
     light_corruption: float = 0.1  # … the others this share
     clean_fraction: float = 0.15  # of the steps, at the end, over which corruption fades to nothing
-    remat: bool = False  # compute the activations of each layer again rather than keep them
 
 
 def initial_state(config: DalleBartConfig, recipe: DalleBartRecipe, params: Params | None = None) -> State:
@@ -70,14 +69,22 @@ def train_step(
     shares = corruption_shares(recipe, len(codes), state["step"], shares_key)
     shown = corrupt(codes, config.decoder_start_token_id, shares, corrupt_key)
     rows = {name: batch[name] for name in ("text_tokens", "text_mask")} | {"shown": shown, "codes": codes}
-    return sequences.update(state, rows, partial(loss, config, remat=recipe.remat), recipe)
+    rows |= sequences.noise_of_rows(recipe, key, len(codes))
+    return sequences.update(state, rows, partial(loss, config, recipe=recipe), recipe)
 
 
-def loss(config: DalleBartConfig, params: Params, rows: Rows, *, remat: bool = False) -> Float[Array, ""]:
-    """Mean cross-entropy of `codes`, each given the text and the codes before it, or those `shown` in their place."""
+def loss(
+    config: DalleBartConfig, params: Params, rows: Rows, *, recipe: DalleBartRecipe | None = None
+) -> Float[Array, ""]:
+    """Mean cross-entropy of `codes`, each given the text and the codes before it, or those `shown` in their place.
+
+    Args:
+      recipe: says what the layers drop, and what of them is kept; None drops nothing.
+    """
+    asked = sequences.asked_of_layers(recipe, rows) if recipe else {}
     shown = jnp.asarray(rows.get("shown", rows["codes"]))
     fed = jnp.pad(shown[:, :-1], ((0, 0), (1, 0)), constant_values=config.decoder_start_token_id)
-    logits = dalle_bart.forward(config, params, rows["text_tokens"], rows["text_mask"], fed, remat=remat)
+    logits = dalle_bart.forward(config, params, rows["text_tokens"], rows["text_mask"], fed, **asked)
     return optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), rows["codes"]).mean()
 
 

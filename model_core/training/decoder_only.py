@@ -23,6 +23,7 @@ from model_core.errors import InvalidValue
 from model_core.families.dalle_gpt import family as dalle_gpt
 from model_core.families.dalle_gpt.network import head
 from model_core.families.dalle_gpt.sizes import DalleGptConfig
+from model_core.families.in_training import asked_of
 from model_core.families.protocol import Text
 from model_core.training import sequences
 from model_core.training.loop import Metrics, State
@@ -43,12 +44,21 @@ def train_step(
     state: State, batch: Rows, key: Array, *, family: Any, config: Any, recipe: DecoderRecipe
 ) -> tuple[State, Metrics]:
     """One gradient step on a batch of `codes` [B, N] and the conditions `values` and `mask`, as the family has them."""
-    del key  # nothing is drawn
-    return sequences.update(state, batch, partial(loss, family, config, text_weight=recipe.text_weight), recipe)
+    batch = batch | sequences.noise_of_rows(recipe, key, len(batch["codes"]))
+    return sequences.update(state, batch, partial(loss, family, config, recipe=recipe), recipe)
 
 
-def loss(family: Any, config: Any, params: Params, rows: Rows, *, text_weight: float = 0.0) -> Float[Array, ""]:
-    """Mean cross-entropy of codes, and of text tokens by `text_weight` where the family scores them."""
+def loss(
+    family: Any, config: Any, params: Params, rows: Rows, *, recipe: DecoderRecipe | None = None
+) -> Float[Array, ""]:
+    """Mean cross-entropy of codes, and of text tokens by `text_weight` where the family scores them.
+
+    Args:
+      recipe: says that, what the layers drop, and what of them is kept; None measures codes alone and drops nothing.
+    """
+    if recipe:
+        params = asked_of(params, **sequences.asked_of_layers(recipe, rows))
+    text_weight = recipe.text_weight if recipe else 0.0
     codes, values = jnp.asarray(rows["codes"], jnp.int32), jnp.asarray(rows["values"])
     if not isinstance(config, DalleGptConfig):
         return _of(family.logits(config, params, values, rows["mask"], codes[:, :-1]), codes)

@@ -7,6 +7,8 @@ their rows, so the curve is that of one device with the same batch. Processes sh
 them writes.
 """
 
+import socket
+import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
@@ -51,6 +53,20 @@ def agree(*flags: bool) -> tuple[bool, ...]:
     if jax.process_count() == 1:
         return flags
     return tuple(multihost_utils.process_allgather(np.array(flags)).any(axis=0).tolist())
+
+
+def summed_over_machines(value: float | None) -> float | None:
+    """The sum of what the machines say of themselves, each once however many processes it has; all must ask.
+
+    None where any of them says nothing.
+    """
+    if jax.process_count() == 1:
+        return value
+    machine = np.int32(zlib.crc32(socket.gethostname().encode()) & 0x7FFFFFFF)
+    said = np.float32(np.nan if value is None else value)
+    machines, values = multihost_utils.process_allgather((machine, said))
+    total = sum(dict(zip(machines.tolist(), values.tolist(), strict=True)).values())
+    return None if np.isnan(total) else total
 
 
 @cache

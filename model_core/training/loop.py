@@ -173,9 +173,8 @@ def train(
             is_time_to_save = stop or is_due
             if (i + 1) % config.log_every == 0 or is_last or is_to_validate or is_time_to_save:
                 lines, kept = as_numbers(kept), []
-                means = means_of(lines)
+                means = means_of(lines) | speed.look(i + 1)
                 if curves:
-                    means |= speed.look(i + 1)
                     curves.write(lines, means)
                     progress.update(bar, metrics=shown(means))
                 for listener in LISTENERS:

@@ -26,7 +26,10 @@ class SequenceRecipe:
     ema_decay: float = 0.998  # of the averaged parameters; 0: they are the last ones
     pictures_per_prompt: int = 1  # so many that a prompt describes are in a batch together, where it describes so many
     prompt_dropout: float = 0.1  # of the prompts become empty
+    dropout: float = 0.0  # of what attention and feed-forward add
+    activation_dropout: float = 0.0  # of what is inside of a feed-forward, in front of its last product
     accumulation: int = 1  # pieces that a batch is cut into, one after another
+    remat: bool = False  # compute the activations of each layer again rather than keep them
     model_parallel: int = 1  # devices that each copy of the model lies on; all others take rows of the batch
     validate_every: int = 0  # steps between validations; 0: none
     save_every_s: float = 300.0  # seconds between states

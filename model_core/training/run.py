@@ -26,7 +26,7 @@ from model_core.families.dalle_bart.text import open_tokenizer
 from model_core.files import write_atomically
 from model_core.scorers import clip as clip_scorer
 from model_core.stages import ImageDecoder
-from model_core.training import clip, devices, sequences, tokenizer
+from model_core.training import clip, devices, footprint, sequences, tokenizer
 from model_core.training.canonical_codes import canonical_codes
 from model_core.training.codecs.decoder import train_decoder
 from model_core.training.codecs.perceptual import Perceptual, perceptual_of
@@ -200,11 +200,15 @@ class TrainingRun:
         )
         self._save("scorer", params)
 
-    def export(self, card: Mapping[str, str] | None = None) -> Path:
+    def export(
+        self, card: Mapping[str, str] | None = None, *, watts: float | None = None, grams_per_kwh: float | None = None
+    ) -> Path:
         """Writes the DalleBart as it is now, finished or not, and `model.json`; gives the model's folder.
 
         Args:
-          card: values of `id`, `licence` and `description`; those that are missing stay what an earlier export wrote.
+          card: values of `id`, `licence` and `description`; those that are missing stay what an earlier export wrote,
+            as do the two others.
+          watts, grams_per_kwh: of the electricity that training took, as `Footprint.told` has them.
 
         Raises:
           InvalidValue: the DalleBart has not been trained yet.
@@ -219,9 +223,8 @@ class TrainingRun:
             "licence": "unknown",
             "description": f"Learned from {len(self.items)} captioned pictures of {side} × {side} pixels.",
         }
-        if (self.model / "model.json").exists():
-            before = read_json(self.model, "model.json")
-            told |= {key: before[key] for key in (*told, "window", "plain_ground") if key in before}
+        before = read_json(self.model, "model.json") if (self.model / "model.json").exists() else {}
+        told |= {key: before[key] for key in (*told, "window", "plain_ground") if key in before}
         measured = {
             "size": side,
             "sampling": self.preset.sampling,
@@ -229,6 +232,11 @@ class TrainingRun:
         }
         if self.start:
             measured["parts"] = parts_of(self.start)
+        if (took := footprint.of_run(self.folder)).seconds:
+            stated = before.get("training", {})
+            watts = stated.get("watts") if watts is None else watts
+            grams_per_kwh = stated.get("grams_co2_per_kwh") if grams_per_kwh is None else grams_per_kwh
+            measured["training"] = took.told(watts, grams_per_kwh)
         _write_json(self.model / "model.json", told | dict(card or {}) | measured)
         return self.model
 

@@ -22,6 +22,9 @@ from model_core.training.loop import Metrics, State
 from model_core.training.optimizers import optimizer, rate_in
 from model_core.training.recipe import SequenceRecipe
 
+NOISE = "noise"
+_OF_DROPOUT = 7  # tells its noise from that of the corruption of the input
+
 Params = dict[str, Any]
 Rows = dict[str, Array | np.ndarray]
 
@@ -51,6 +54,23 @@ def update(
     rate = rate_in(recipe, state["optimizer"], state["step"])
     metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads), "learning_rate": rate}
     return {**state, "params": params, "ema": ema, "optimizer": optimizer_state}, metrics
+
+
+def noise_of_rows(recipe: SequenceRecipe, key: Array, count: int) -> Rows:
+    """A key of dropout for each of `count` rows, of which each piece of a batch takes its first; nothing without."""
+    if not (recipe.dropout or recipe.activation_dropout):
+        return {}
+    return {NOISE: jax.random.split(jax.random.fold_in(key, _OF_DROPOUT), count)}
+
+
+def asked_of_layers(recipe: SequenceRecipe, rows: Rows) -> dict[str, Any]:
+    """What a recipe asks of the layers of a network, by the names that `in_training` and `dalle_bart.forward` have."""
+    return {
+        "key": rows[NOISE][0] if NOISE in rows else None,
+        "dropout": recipe.dropout,
+        "activation_dropout": recipe.activation_dropout,
+        "remat": recipe.remat,
+    }
 
 
 def pictures_of_prompts(items: Sequence[Item]) -> dict[str, list[int]]:
@@ -91,8 +111,11 @@ def draw_rows(
 
 
 def check(recipe: SequenceRecipe) -> None:
-    """Raises InvalidValue where `pictures_per_prompt` is less than one."""
+    """Raises InvalidValue where `pictures_per_prompt` is less than one, or a dropout is no share."""
     if recipe.pictures_per_prompt < 1:
         raise InvalidValue(
             f"pictures_per_prompt must be at least 1; got {recipe.pictures_per_prompt}.", "pictures_per_prompt"
         )
+    for name in ("dropout", "activation_dropout"):
+        if not 0 <= (share := getattr(recipe, name)) < 1:
+            raise InvalidValue(f"{name} must be a share, from 0 to below 1; got {share}.", name)

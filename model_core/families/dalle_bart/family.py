@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 from model_core.errors import InvalidValue
 from model_core.families.conditions import Role
 from model_core.families.dalle_bart.config import DalleBartConfig, read_config
+from model_core.families.dalle_bart.dropout import RNG, dropping
 from model_core.families.dalle_bart.layout import layout
 from model_core.families.dalle_bart.network import DalleBart
 from model_core.families.dalle_bart.sharding import CUT_AXES
@@ -71,32 +72,20 @@ def role_of(name: str) -> Role:
     return "text" if name.startswith("model/encoder/") else "sampler"
 
 
-@partial(jax.jit, static_argnums=0, static_argnames="remat")
+@partial(jax.jit, static_argnums=0)
 def encode(
-    config: DalleBartConfig, params: Params, text_tokens: TextTokens, text_mask: TextMask, *, remat: bool = False
+    config: DalleBartConfig, params: Params, text_tokens: TextTokens, text_mask: TextMask
 ) -> Float[Array, "B T D"]:
     """Turns text tokens into encoder states. Padded positions get states too; nothing attends to them.
 
     Args:
       text_tokens: T at most `config.max_text_length`.
       text_mask: 1 = real token, 0 = padding.
-      remat: trade compute for memory in the backward pass.
 
     Raises:
       InvalidValue: the text is too long, or mask and tokens differ in shape.
     """
-    if text_tokens.shape[1] > config.max_text_length:
-        raise InvalidValue(
-            f"text_tokens has {text_tokens.shape[1]} positions; this model reads {config.max_text_length}.",
-            "text_tokens",
-        )
-    if text_tokens.shape != text_mask.shape:
-        raise InvalidValue(
-            f"text_mask has the shape {text_mask.shape}; text_tokens {text_tokens.shape}. They must agree.", "text_mask"
-        )
-    return (
-        DalleBart(config, remat).bind({"params": params}).encode(jnp.asarray(text_tokens), jnp.asarray(text_mask, bool))
-    )
+    return _encode(DalleBart(config).bind({"params": params}), text_tokens, text_mask)
 
 
 def logits(
@@ -111,34 +100,26 @@ def logits(
     return decoder_logits(config, params, fed, values, mask)[..., : config.image_vocab_size]
 
 
-@partial(jax.jit, static_argnums=0, static_argnames="remat")
+@partial(jax.jit, static_argnums=0)
 def decoder_logits(
     config: DalleBartConfig,
     params: Params,
     decoder_codes: Int[AnyArray, "B L"],
     states: Float[AnyArray, "B T D"],
     text_mask: TextMask,
-    *,
-    remat: bool = False,
 ) -> Float[Array, "B L V"]:
     """The same as the network has it: over all V ids, for a start token and the codes behind it.
 
     Args:
       decoder_codes: L at most `config.image_length`.
-      remat: trade compute for memory in the backward pass.
 
     Raises:
       InvalidValue: more codes than an image has.
     """
-    if decoder_codes.shape[1] > config.image_length:
-        raise InvalidValue(
-            f"There are {decoder_codes.shape[1]} positions to score; an image of this model has {config.image_length}.",
-            "codes",
-        )
-    network = DalleBart(config, remat).bind({"params": params})
-    return network.logits(jnp.asarray(decoder_codes), jnp.asarray(states), jnp.asarray(text_mask, bool))
+    return _decoder_logits(DalleBart(config).bind({"params": params}), decoder_codes, states, text_mask)
 
 
+@partial(jax.jit, static_argnums=0, static_argnames=("remat", "dropout", "activation_dropout"))
 def forward(
     config: DalleBartConfig,
     params: Params,
@@ -146,8 +127,40 @@ def forward(
     text_mask: TextMask,
     decoder_codes: Int[AnyArray, "B L"],
     *,
+    key: Array | None = None,
     remat: bool = False,
+    dropout: float = 0.0,
+    activation_dropout: float = 0.0,
 ) -> Float[Array, "B L V"]:
-    """`encode`, then `decoder_logits`: what training differentiates."""
-    states = encode(config, params, text_tokens, text_mask, remat=remat)
-    return decoder_logits(config, params, decoder_codes, states, text_mask, remat=remat)
+    """`encode`, then `decoder_logits`: what training differentiates.
+
+    Args:
+      key: of the noise of dropout; needed where there is any.
+      remat: trade compute for memory in the backward pass.
+      dropout, activation_dropout: shares that are dropped, where `dalle_bart.dropout` says.
+    """
+    rngs = {} if key is None else {RNG: key}
+    network = DalleBart(config, remat).bind({"params": params}, rngs=rngs)
+    with dropping(dropout, activation_dropout):
+        states = _encode(network, text_tokens, text_mask)
+        return _decoder_logits(network, decoder_codes, states, text_mask)
+
+
+def _encode(network: DalleBart, text_tokens: TextTokens, text_mask: TextMask) -> Float[Array, "B T D"]:
+    if text_tokens.shape[1] > (most := network.config.max_text_length):
+        raise InvalidValue(f"text_tokens has {text_tokens.shape[1]} positions; this model reads {most}.", "text_tokens")
+    if text_tokens.shape != text_mask.shape:
+        raise InvalidValue(
+            f"text_mask has the shape {text_mask.shape}; text_tokens {text_tokens.shape}. They must agree.", "text_mask"
+        )
+    return network.encode(jnp.asarray(text_tokens), jnp.asarray(text_mask, bool))
+
+
+def _decoder_logits(
+    network: DalleBart, decoder_codes: Int[AnyArray, "B L"], states: Float[AnyArray, "B T D"], text_mask: TextMask
+) -> Float[Array, "B L V"]:
+    if decoder_codes.shape[1] > (most := network.config.image_length):
+        raise InvalidValue(
+            f"There are {decoder_codes.shape[1]} positions to score; an image of this model has {most}.", "codes"
+        )
+    return network.logits(jnp.asarray(decoder_codes), jnp.asarray(states), jnp.asarray(text_mask, bool))

@@ -34,7 +34,7 @@ class LayerStack(nn.Module):
         scanned = nn.scan(
             layer,
             variable_axes={"params": 0},
-            split_rngs={"params": True},
+            split_rngs={"params": True, "dropout": True},
             in_axes=nn.broadcast,  # pyright: ignore[reportArgumentType]  (flax's own annotation leaves it out)
             length=self.num_layers,
         )

@@ -8,21 +8,30 @@ After DALLE-pytorch 1.6.6, rudalle 1.1.3 and minDALL-E (e548007), whose hidden s
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from model_core.families.dalle_gpt.sizes import DalleGptConfig
+from model_core.families.in_training import as_asked, dropped
 from model_core.families.linear import product
 
 Params = dict[str, Any]
-Attend = Callable[[int, Array, Array, Array], Array]  # (layer, query, key, value), [R, H, L, K] each → [R, L, H·K]
-Shift = Callable[[int, Array], Array]  # (place among the sub-layers, [R, L, D]) → the same
+# (layer, query, key, value), [R, H, L, K] each → what they saw [R, L, H·K], and something to keep
+Attend = Callable[[int, Array, Array, Array], tuple[Array, Any]]
+Shift = Callable[[int, Array], tuple[Array, Any]]  # (place among the sub-layers, [R, L, D]) → the same, and to keep
 Watch = Callable[[Array], None]
 
 _FLOAT16_RANGE = 65504.0
+
+
+class Kept(NamedTuple):
+    """What the drivers of one layer keep: of its attention, and of the shifts in front of both halves."""
+
+    attention: Any
+    shifts: tuple[Any, Any]
 
 
 def param_shapes(config: DalleGptConfig) -> Params:
@@ -110,28 +119,41 @@ def run_layers(
     attend: Attend,
     shift: Shift,
     watch: Watch = lambda x: None,
-) -> Float[Array, "R L D"]:
-    """All layers over a piece of the stream.
+) -> tuple[Float[Array, "R L D"], list[Kept]]:
+    """All layers over a piece of the stream; gives what comes out, and what was to be kept of each.
 
     Args:
       watch: is shown what goes into each attention and each feed-forward, and what comes out at the end.
     """
     layers = [weights["layers"][str(i)] for i in range(config.layers)]
     first, second = x, x  # one stream, unless it is reversible
+    kept = []
     for i, layer in enumerate(layers):
         watch(second)
-        attention = partial(_attention, config, layers[config.attention_of[i]]["attention"], partial(attend, i))
-        first += _within(config, layer["attention"], attention, partial(shift, 2 * i), second)
-        watch(first)
-        feed_forward = partial(_feed_forward, config, layers[config.feed_forward_of[i]]["feed_forward"])
-        added = _within(config, layer["feed_forward"], feed_forward, partial(shift, 2 * i + 1), first)
-        if config.is_reversible:
-            second += added
-        else:
-            first = second = first + added
+        used = layers[config.attention_of[i]]["attention"], layers[config.feed_forward_of[i]]["feed_forward"]
+        drivers = partial(attend, i), partial(shift, 2 * i), partial(shift, 2 * i + 1)
+        run = as_asked(layer, partial(_layer, config, *drivers))
+        middle, second, of_layer = run(layer, *used, first, second)
+        first = middle if config.is_reversible else second
+        watch(middle)
+        kept.append(of_layer)
     x = (first + second) / 2 if config.is_reversible else first
     watch(x)
-    return x
+    return x, kept
+
+
+def _layer(config, attend, shift, shift_again, layer, attention, feed_forward, first, second):
+    """What is between attention and feed-forward, what comes out, and what is to be kept.
+
+    Norms and scales are the layer's own, the rest may be another's.
+    """
+    x, of_shift = shift(layer_norm(layer["attention"]["norm"], second))
+    x, of_attention = _attention(config, attention, attend, x)
+    middle = first + _behind(layer["attention"], dropped(layer, "dropout", 0, x))
+    x, of_other = shift_again(layer_norm(layer["feed_forward"]["norm"], middle))
+    x = _feed_forward(config, feed_forward, partial(dropped, layer, "activation_dropout", 1), x)
+    added = _behind(layer["feed_forward"], dropped(layer, "dropout", 2, x))
+    return middle, (second if config.is_reversible else middle) + added, Kept(of_attention, (of_shift, of_other))
 
 
 def head(
@@ -152,9 +174,8 @@ def layer_norm(params: Params, x: Float[Array, "... D"]) -> Float[Array, "... D"
     return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5) * scale + bias
 
 
-def _within(config, params, inner, shift, x):
-    """What a sub-layer adds: norms before and behind, the shift, the scale."""
-    x = inner(shift(layer_norm(params["norm"], x)))
+def _behind(params, x):
+    """What is behind attention and feed-forward, in front of the sum: a norm, a scale."""
     if "norm_out" in params:
         x = layer_norm(params["norm_out"], x)
     return x * params["scale"].astype(jnp.float32) if "scale" in params else x
@@ -162,11 +183,12 @@ def _within(config, params, inner, shift, x):
 
 def _attention(config, params, attend, x):
     mixed = _dense(params["query_key_value"], x).reshape(*x.shape[:2], 3, config.heads, config.head_size)
-    x = _dense(params["out"], attend(*jnp.moveaxis(mixed, (2, 3), (0, 2))))
-    return jnp.clip(x, -_FLOAT16_RANGE, _FLOAT16_RANGE) if config.is_clamped else x
+    seen, kept = attend(*jnp.moveaxis(mixed, (2, 3), (0, 2)))
+    x = _dense(params["out"], seen)
+    return (jnp.clip(x, -_FLOAT16_RANGE, _FLOAT16_RANGE) if config.is_clamped else x), kept
 
 
-def _feed_forward(config, params, x):
+def _feed_forward(config, params, drop, x):
     x = _dense(params["in"], x)
     match config.activation:
         case "geglu":
@@ -176,7 +198,7 @@ def _feed_forward(config, params, x):
             x *= jax.nn.sigmoid(1.702 * x)
         case kind:
             x = jax.nn.gelu(x, approximate=kind == "gelu_tanh")
-    return _dense(params["out"], x)
+    return _dense(params["out"], drop(x))
 
 
 def _dense(params: Params, x: Float[Array, "R L D"]) -> Float[Array, "R L E"]:

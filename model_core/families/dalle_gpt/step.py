@@ -71,22 +71,21 @@ def read_text(
     watch: Watch = lambda x: None,
 ) -> Text:
     """Runs token ids through all layers. The mask does not matter: pads are tokens, and codes look at them."""
-    kept: list[KeysValues] = []
     turn = _turning(config, jnp.arange(config.stream_text)[None], weights)
 
-    def attend_text(layer, query, key, value):
+    def attend_text(_, query, key, value):
         query, key, value = map(turn, (query, key, value))
-        kept.append(KeysValues(keys=key, values=value))
-        return attend_causally(query, kept[-1])
+        own = KeysValues(keys=key, values=value)
+        return attend_causally(query, own), own
 
     def shift_text(_, x):
         size = -(-config.width // 2)
         before = jnp.pad(x, ((0, 0), (1, 0), (0, 0)))[:, :-1]
-        return jnp.concatenate([before[..., :size], x[..., size:]], axis=-1) if config.shifts else x
+        return (jnp.concatenate([before[..., :size], x[..., size:]], axis=-1) if config.shifts else x), None
 
     x = embed_text(config, weights, jnp.asarray(values))
-    x = run_layers(config, weights, x, attend_text, shift_text, watch)
-    return Text(keys_values=tuple(kept), first=head(config, weights, x[:, -1:])[:, 0])
+    x, kept = run_layers(config, weights, x, attend_text, shift_text, watch)
+    return Text(keys_values=tuple(layer.attention for layer in kept), first=head(config, weights, x[:, -1:])[:, 0])
 
 
 def empty(config: DalleGptConfig, weights: Params, rows: int, parts: int = 1) -> State:
@@ -146,7 +145,6 @@ def feed(
 
     Where a place is outside of the grid, nothing is written, and what comes out is finite.
     """
-    cache, shifted = list(state.cache), list(state.shifted)
     places = place[:, None] + jnp.arange(codes.shape[1])  # [R, L]
     inside = jnp.clip(places, 0, config.grid.num_codes - 1)
     turn = _turning(config, config.stream_text + inside, weights)
@@ -155,29 +153,30 @@ def feed(
     def attend_codes(layer, query, key, value):
         query, key, value = map(turn, (query, key, value))
         new = KeysValues(keys=key, values=value)
-        starts = np.cumsum([0, *(part.keys.shape[2] for part in cache[layer])])
-        cache[layer] = tuple(
+        starts = np.cumsum([0, *(part.keys.shape[2] for part in state.cache[layer])])
+        cache = tuple(
             part.write(new, place - start) if start < reach else part
-            for part, start in zip(cache[layer], starts, strict=False)
+            for part, start in zip(state.cache[layer], starts, strict=False)
         )
         kind = config.attention[layer]
-        return attend(query, state.text.keys_values[layer], cache[layer], seen[kind], inside, reach)
+        return attend(query, state.text.keys_values[layer], cache, seen[kind], inside, reach), cache
 
     def shift_codes(which, x):
         if not config.shifts:
-            return x
+            return x, None
         size, rows = _quarter(config), jnp.arange(len(place))[:, None]
         targets = jnp.where(places < 0, config.grid.num_codes, places)
-        kept = shifted[which].at[rows, targets].set(x[..., : 2 * size].astype(shifted[which].dtype), mode="drop")
-        shifted[which] = kept
+        before = state.shifted[which]
+        kept = before.at[rows, targets].set(x[..., : 2 * size].astype(before.dtype), mode="drop")
         row, column = jnp.divmod(inside, config.side)
         above = jnp.where((row > 0)[..., None], kept[rows, inside - config.side, :size], 0)
         left = jnp.where((column > 0)[..., None], kept[rows, inside - 1, size:], 0)
-        return jnp.concatenate([above, left, x[..., 2 * size :]], axis=-1)
+        return jnp.concatenate([above, left, x[..., 2 * size :]], axis=-1), kept
 
     x = embed_codes(config, weights, jnp.clip(codes, 0, config.codebook - 1), inside)
-    x = run_layers(config, weights, x, attend_codes, shift_codes, watch)
-    return x, replace(state, cache=tuple(cache), shifted=tuple(shifted))
+    x, kept = run_layers(config, weights, x, attend_codes, shift_codes, watch)
+    shifted = tuple(shift for layer in kept for shift in layer.shifts) if config.shifts else ()
+    return x, replace(state, cache=tuple(layer.attention for layer in kept), shifted=shifted)
 
 
 def _turning(config: DalleGptConfig, positions: Int[Array, "R L"], weights: Params) -> Callable[[Array], Array]:

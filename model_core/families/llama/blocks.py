@@ -10,12 +10,14 @@ After LLaMA (arXiv:2302.13971) as transformers computes it: RMS norm (arXiv:1910
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from model_core.families.in_training import as_asked, dropped
 from model_core.families.keys_values import KeysValues
 from model_core.families.linear import product
 from model_core.families.llama.sizes import BlockSizes
@@ -108,7 +110,7 @@ def block(
     look: Callable[[Float[Array, "R KV G*L K"], KeysValues], tuple[Float[Array, "R G*L KV*K"], Any]],
     activation: Callable[[Array], Array] = jax.nn.silu,
 ) -> tuple[Float[Array, "R L D"], Any]:
-    """Runs one block.
+    """Runs one block, as training asks for it where it does.
 
     Args:
       rotary: None rotates nothing.
@@ -119,6 +121,11 @@ def block(
     Returns:
       What comes out, and what `look` wants to keep.
     """
+    run = as_asked(params, partial(_block, sizes, rotary=rotary, look=look, activation=activation))
+    return run(params, x)
+
+
+def _block(sizes, params, x, *, rotary, look, activation):
     rows, length = x.shape[:2]
     per_group = sizes.heads // sizes.kv_heads
     made = linear(rms_norm(x, params["attention_norm"], sizes.eps), params["qkv"])
@@ -129,8 +136,9 @@ def block(
     keys, values = rotate(made[..., per_group, :], rotary).swapaxes(1, 2), made[..., per_group + 1, :].swapaxes(1, 2)
     seen, kept = look(queries, KeysValues(keys=keys, values=values))
     seen = seen.reshape(rows, per_group, length, sizes.kv_heads, -1).transpose(0, 2, 3, 1, 4)
-    x = x + linear(seen.reshape(rows, length, -1), params["out"])
+    x = x + dropped(params, "dropout", 0, linear(seen.reshape(rows, length, -1), params["out"]))
     gates = linear(rms_norm(x, params["mlp_norm"], sizes.eps), params["gate_up"])
     gates = gates.reshape(rows, length, *params["gate_up"].shape[:3])
-    gated = activation(gates[..., 0, :]) * gates[..., 1, :]
-    return x + linear(gated.reshape(rows, length, -1), params["down"]), kept
+    gated = (activation(gates[..., 0, :]) * gates[..., 1, :]).reshape(rows, length, -1)
+    gated = dropped(params, "activation_dropout", 1, gated)
+    return x + dropped(params, "dropout", 2, linear(gated, params["down"])), kept

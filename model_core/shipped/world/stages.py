@@ -22,7 +22,7 @@ from model_core.shipped.world.batches import clip_batch, crop_batch, dalle_bart_
 from model_core.shipped.world.captions import plain_caption
 from model_core.shipped.world.codes import read_codes, write_codes
 from model_core.shipped.world.scenes import World
-from model_core.training import clip, dalle_bart
+from model_core.training import clip, dalle_bart, footprint
 from model_core.training.clip import CLIPRecipe
 from model_core.training.codecs import decoder
 from model_core.training.codecs.perceptual import perceptual_of
@@ -146,6 +146,8 @@ def export(run: Path, unseen: World) -> Path:
         "sampling": SAMPLING,
         "example_prompts": [plain_caption(unseen.describe(index)) for index in range(24)],
     }
+    if (took := footprint.of_run(run)).seconds:
+        card["training"] = took.told()
     text = json.dumps(card, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     (run / "model" / "model.json").write_text(text, encoding="utf-8")
     return run / "model"

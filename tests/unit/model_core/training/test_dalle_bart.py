@@ -4,12 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_core.families.dalle_bart.family import DalleBartConfig
+from model_core.errors import InvalidValue
+from model_core.families.dalle_bart.dropout import _PLACES
+from model_core.families.dalle_bart.family import DalleBartConfig, param_shapes
+from model_core.families.dalle_bart.network import DalleBart
 from model_core.tokenizer import Tokenizer
-from model_core.training import dalle_bart
+from model_core.training import dalle_bart, sequences
 from model_core.training.dalle_bart import DalleBartRecipe
 
 CODES, LENGTH = 16, 9
@@ -126,3 +130,33 @@ def test_steps_on_one_batch_lower_the_loss():
     moved = jax.tree.map(lambda old, new: bool((old != np.asarray(new)).any()), start, state["params"])
     assert any(jax.tree.leaves(moved))
     jax.tree.map(lambda average, now: np.testing.assert_equal(average.shape, now.shape), state["ema"], state["params"])
+
+
+def test_dropout_reaches_all_its_places_and_follows_its_key():
+    met = set()
+
+    def meet(call, args, kwargs, context):
+        met.add((type(context.module.parent), str(context.module.name)))
+        return call(*args, **kwargs)
+
+    tokens, codes, rng = jnp.ones((2, 6), jnp.int32), some_codes(2), np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype), param_shapes(CONFIG))
+    with nn.intercept_methods(meet):
+        jax.eval_shape(DalleBart(CONFIG).apply, {"params": params}, tokens, tokens == 1, codes)
+    assert _PLACES.keys() <= met
+
+    recipe = DalleBartRecipe(dropout=0.3, activation_dropout=0.3)
+    rows = {"codes": codes, "text_tokens": tokens, "text_mask": tokens}
+
+    @jax.jit
+    def loss(key: jax.Array) -> jax.Array:
+        return dalle_bart.loss(CONFIG, params, rows | sequences.noise_of_rows(recipe, key, 2), recipe=recipe)
+
+    first, again, other = (float(loss(jax.random.key(seed))) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+@pytest.mark.parametrize("name", ["dropout", "activation_dropout"])
+def test_a_dropout_that_is_no_share_is_refused(name: str):
+    with pytest.raises(InvalidValue, match=f"{name} must be a share, from 0 to below 1; got 1.0"):
+        sequences.check(DalleBartRecipe(**{name: 1.0}))

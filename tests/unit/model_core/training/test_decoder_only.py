@@ -1,5 +1,7 @@
 """The loss of decoders: of codes as the family scores them, of text tokens where it does."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -9,10 +11,13 @@ import pytest
 
 from model_core import families
 from model_core.errors import InvalidValue
-from model_core.training import decoder_only
+from model_core.training import decoder_only, sequences
 from model_core.training.decoder_only import DecoderRecipe
 from model_core.weights import checkpoint
 from model_core.weights.safetensors_writer import save_arrays
+
+FAMILIES = ("mindalle", "llamagen-tiny/gpt", "dp-rotary", "rudalle", "janus-tiny")
+MOST = [FAMILIES[0], *(pytest.param(name, marks=pytest.mark.exhaustive) for name in FAMILIES[1:])]
 
 
 def rows_of(config, rng: np.random.Generator) -> dict:
@@ -53,8 +58,10 @@ def test_codes_are_scored_as_the_family_scores_them(fixtures: Path, name: str):
 def test_text_has_its_share_and_is_given_what_stands_before_it(fixtures: Path, name: str):
     family, config, params = families.load(fixtures / name)
     rows = rows_of(config, np.random.default_rng(1))
-    codes, text = (float(decoder_only.loss(family, config, params, rows, text_weight=w)) for w in (0.0, 1.0))
-    mixed = float(decoder_only.loss(family, config, params, rows, text_weight=0.125))
+    codes, text, mixed = (
+        float(decoder_only.loss(family, config, params, rows, recipe=DecoderRecipe(text_weight=weight)))
+        for weight in (0.0, 1.0, 0.125)
+    )
     assert mixed == pytest.approx(0.125 * text + 0.875 * codes, rel=1e-4)
     last = family.hidden_states(config, params, rows["values"], rows["codes"][:, :-1])[-1]
     scores = family.text_logits(config, params, last)
@@ -62,6 +69,51 @@ def test_text_has_its_share_and_is_given_what_stands_before_it(fixtures: Path, n
     before = config.begin_id is not None  # then the first token is scored, too
     wanted = ids if before else ids[:, 1:]
     assert text == pytest.approx(nll(scores[:, : wanted.shape[1]], wanted), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", MOST)
+def test_remat_keeps_little_of_each_layer_for_its_gradient(fixtures: Path, name: str):
+    family, config, params = families.load(fixtures / name)
+    rows = {key: np.repeat(leaf, 32, axis=0) for key, leaf in rows_of(config, np.random.default_rng(0)).items()}
+
+    def kept_bytes(recipe: DecoderRecipe) -> int:
+        loss = partial(decoder_only.loss, family, config, rows=rows, recipe=recipe)
+        pullback = jax.eval_shape(lambda params: jax.vjp(loss, params)[1], params)
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(pullback))
+
+    assert kept_bytes(DecoderRecipe(remat=True)) < kept_bytes(DecoderRecipe()) / 3
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", FAMILIES)
+def test_gradients_are_the_same_with_and_without_remat(fixtures: Path, name: str):
+    family, config, params = families.load(fixtures / name)
+    rows = rows_of(config, np.random.default_rng(0))
+
+    def gradient(recipe: DecoderRecipe):
+        noisy = rows | sequences.noise_of_rows(recipe, jax.random.key(3), 2)
+        return jax.jit(jax.value_and_grad(partial(decoder_only.loss, family, config, rows=noisy, recipe=recipe)))(
+            params
+        )
+
+    recipe = DecoderRecipe(dropout=0.3, activation_dropout=0.2)
+    plain, cheap = gradient(recipe), gradient(replace(recipe, remat=True))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), cheap, plain)
+    assert any(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(plain[1]))
+
+
+@pytest.mark.parametrize("name", MOST)
+def test_dropout_is_of_its_key(fixtures: Path, name: str):
+    family, config, params = families.load(fixtures / name)
+    rows, recipe = rows_of(config, np.random.default_rng(0)), DecoderRecipe(dropout=0.3, text_weight=0.0)
+
+    @jax.jit
+    def loss(key: jax.Array) -> jax.Array:
+        noisy = rows | sequences.noise_of_rows(recipe, key, 2)
+        return decoder_only.loss(family, config, params, noisy, recipe=recipe)
+
+    first, again, other = (float(loss(jax.random.key(seed))) for seed in (1, 1, 2))
+    assert first == again != other
 
 
 def test_pads_are_text_with_ids_of_their_own(fixtures: Path):

@@ -43,6 +43,7 @@ def test_a_model_is_called_as_its_run_until_told_otherwise_and_then_keeps_that(r
     monkeypatch.setattr("model_core.weights.checkpoint.save_params", lambda *_: None)
     (run.folder / "dalle_bart").mkdir(parents=True)
     (run.folder / "dalle_bart" / "state.msgpack").touch()
+    (run.folder / "dalle_bart" / "speed.jsonl").write_text('{"step": 1, "device": "a CPU", "seconds": 7200.0}\n')
     run.model.mkdir()
 
     def export(**card: str) -> tuple[str, str, str]:
@@ -52,7 +53,17 @@ def test_a_model_is_called_as_its_run_until_told_otherwise_and_then_keeps_that(r
     first = ("mine", "unknown", "Learned from 1 captioned pictures of 16 × 16 pixels.")
     assert export() == first
     assert export(id="nights", licence="CC0-1.0") == ("nights", "CC0-1.0", first[2])
+    run.export(watts=50.0, grams_per_kwh=300.0)
     assert export(description="Draws nights.") == ("nights", "CC0-1.0", "Draws nights.")
+    assert json.loads((run.model / "model.json").read_text())["training"] == {
+        "devices": ["a CPU"],
+        "hours": 2.0,
+        "energy": "estimated at 50 W",
+        "watts": 50.0,
+        "kwh": 0.1,
+        "grams_co2_per_kwh": 300.0,
+        "kg_co2": 0.03,
+    }
 
 
 def test_every_change_of_a_recipe_is_noted_with_its_step(run: TrainingRun):

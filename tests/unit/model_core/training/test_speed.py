@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model_core.energy import Meter
 from model_core.families.conditions import StepNumbers
 from model_core.training import speed
+from model_core.training.footprint import of_part
 from model_core.training.speed import Speed, row_flops
 
 
@@ -28,10 +30,29 @@ def test_a_look_counts_the_rows_since_the_last_one(tmp_path: Path, monkeypatch: 
     assert [(line["step"], line["seconds"]) for line in lines] == [(3, 2.0), (4, 1.0)]
 
 
+def test_energy_adds_up_over_attempts_where_it_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    readings = iter([5.0, 7.0, 11.0])
+
+    def joules() -> float:
+        if (reading := next(readings, None)) is None:
+            raise OSError("the device is away")
+        return reading
+
+    monkeypatch.setattr(speed, "find_meter", lambda: Meter("a meter", joules))
+    first = Speed(tmp_path, 0.0)
+    assert [first.look(step)["total_joules"] for step in (1, 2)] == [5.0, 12.0]
+    again = Speed(tmp_path, 0.0)
+    assert again.look(3)["total_joules"] == 23.0
+    assert "total_joules" not in again.look(4)  # and training goes on
+    took = of_part(tmp_path)
+    assert took.joules == 23.0
+    assert 0 < took.measured_s < took.seconds
+
+
 def test_without_a_peak_there_is_no_mfu(tmp_path: Path):
     measured = Speed(tmp_path, row_flops=50.0)
     measured.count(np.zeros((2, 1)))
-    assert measured.look(1).keys() == {"rows_per_s"}
+    assert measured.look(1).keys() - {"total_joules"} == {"rows_per_s"}
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ def test_equal_pictures_are_no_distance_apart_and_others_are_the_further_the_les
     assert float(distances[1][1]) > 0
 
 
+@pytest.mark.exhaustive
 def test_the_layers_end_in_what_is_scored(looks: Perceptual):
     """The last one's class token, normalised and projected."""
     pixels = jax.random.uniform(jax.random.key(0), (2, *looks.config.size, 3))

@@ -29,12 +29,11 @@ def test_without_noise_the_coldest_draw_is_the_code_that_a_picture_is_spelled_wi
     np.testing.assert_array_equal(cold.argmax(axis=-1), LOGITS.argmax(axis=-1))
 
 
-@pytest.mark.parametrize("degree", [0.1, 1.0])
-def test_straight_through_decodes_the_code_drawn_and_has_the_mixtures_gradient(degree: float):
+def test_straight_through_decodes_the_code_drawn_and_has_the_mixtures_gradient():
     weigh = jax.random.normal(jax.random.key(2), LOGITS.shape)
 
     def total(logits: jax.Array, straight_through: bool) -> tuple[jax.Array, jax.Array]:
-        weights = relaxation.relaxed(logits, KEY, degree, straight_through=straight_through)
+        weights = relaxation.relaxed(logits, KEY, 0.5, straight_through=straight_through)
         return jnp.sum(weights * weigh), weights
 
     (soft, hard) = (jax.grad(total, has_aux=True)(LOGITS, straight_through) for straight_through in (False, True))

@@ -153,23 +153,33 @@ def _tune(sweep: Sweep, out: Path, name: str, space: dict[str, Any], config: dic
 
 
 def run_trial(sweep: Sweep, out: Path, rate: float, steps: int, report: Callable[[int, float], None]) -> None:
-    """Trains one trial to so many steps, or on to them, and reports its losses as they come."""
+    """Trains one trial to so many steps, or on to them; reports the losses that it has, then others as they come."""
     from model_core.training import curves
     from model_core.training.cli import app
 
     folder = folder_of(out, rate)
     begin(sweep.run, folder)
     (folder / "rate.json").write_text(json.dumps(rate), encoding="utf-8")
+    told = 0
+
+    def tell(step: int, loss: float) -> None:
+        nonlocal told
+        if step <= told:  # trained again from a state before it
+            return
+        told = step
+        report(step, loss if math.isfinite(loss) else WORST)
+        if not math.isfinite(loss):
+            raise Diverged
 
     def listen(_folder: Path, step: int, means: dict[str, float]) -> None:
         if sweep.metric in means:
-            loss = means[sweep.metric]
-            report(step, loss if math.isfinite(loss) else WORST)
-            if not math.isfinite(loss):
-                raise Diverged
+            tell(step, means[sweep.metric])
 
     curves.LISTENERS[:] = [listen]
     with suppress(Diverged):
+        for step, loss in _curve(folder, sweep.metric):
+            if step <= steps:
+                tell(step, loss)
         app(["sampler", *arguments(sweep, folder, rate, steps)], standalone_mode=False)
 
 
@@ -219,14 +229,15 @@ def read_trials(sweep: Sweep, out: Path) -> list[Trial]:
         Trial(
             rate=json.loads((folder / "rate.json").read_text(encoding="utf-8")),
             folder=folder,
-            curve=_curve(folder / "dalle_bart" / "metrics.jsonl", sweep.metric),
+            curve=_curve(folder, sweep.metric),
         )
         for folder in sorted((out / "trials").iterdir())
         if (folder / "rate.json").is_file()
     ]
 
 
-def _curve(path: Path, metric: str) -> tuple[tuple[int, float], ...]:
+def _curve(trial: Path, metric: str) -> tuple[tuple[int, float], ...]:
+    path = trial / "dalle_bart" / "metrics.jsonl"
     lines = map(json.loads, path.read_text(encoding="utf-8").splitlines()) if path.exists() else ()
     found = ((line["step"], line[metric]) for line in lines if metric in line)
     return tuple((step, loss if math.isfinite(loss) else math.inf) for step, loss in found)

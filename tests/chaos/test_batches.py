@@ -43,12 +43,12 @@ def client_of(url: str) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=20, timeout=PATIENCE_S)
 
 
-def begin(client: openai.OpenAI) -> str:
-    """A batch with a line for each of the seeds, again and again."""
+def begin(client: openai.OpenAI, count: int = LINES) -> str:
+    """A batch of so many lines, one for each of the seeds, again and again."""
     lines = [
         {"custom_id": f"line-{number}", "method": "POST", "url": GENERATIONS}
         | {"body": fields_of(SEEDS[number % len(SEEDS)])}
-        for number in range(LINES)
+        for number in range(count)
     ]
     data = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
     file = client.files.create(file=("lines.jsonl", data), purpose="batch")
@@ -124,7 +124,7 @@ def test_requests_beside_a_batch(service: LocalService, note: Callable[..., None
     ):
         latencies(http)
         idle = latencies(http)
-        batch = begin(client)
+        batch = begin(client, 30 * count)  # so many that it is not done before the requests are
         until(client, batch, drawn(1))
         beside = latencies(http)
         was_full = client.batches.retrieve(batch).status == "in_progress"

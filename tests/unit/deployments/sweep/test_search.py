@@ -79,6 +79,25 @@ def test_losses_are_reported_as_they_come_and_one_that_is_not_finite_ends_the_tr
     assert told == [(10, 3.0), (20, 2.0), (30, WORST)]
 
 
+def test_a_trial_that_goes_on_reports_first_what_it_has(sweep: Sweep, tmp_path: Path, monkeypatch):
+    """Tune has forgotten it, and takes a trial that reports nothing for a broken one."""
+    folder = folder_of(tmp_path, 3e-4) / "dalle_bart"
+    folder.mkdir(parents=True)
+    lines = [{"step": step, sweep.metric: 5.0 - step / 10} for step in (10, 20, 30)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    told: list[tuple[int, float]] = []
+
+    def train(_arguments: list[str], standalone_mode: bool) -> None:
+        for step in (20, 30, 40):  # its last state was before the end of its curve
+            for listener in curves.LISTENERS:
+                listener(tmp_path, step, {sweep.metric: 1.0})
+
+    monkeypatch.setattr(cli, "app", train)
+    search.run_trial(sweep, tmp_path, 3e-4, 80, lambda step, loss: told.append((step, loss)))
+    curves.LISTENERS.clear()
+    assert told == [(10, 4.0), (20, 3.0), (30, 2.0), (40, 1.0)]
+
+
 def test_trials_are_read_from_their_folders(sweep: Sweep, tmp_path: Path):
     folder = folder_of(tmp_path, 3e-4) / "dalle_bart"
     folder.mkdir(parents=True)

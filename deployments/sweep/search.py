@@ -21,6 +21,7 @@ from model_core.errors import InvalidValue
 WORST = 1e9  # in place of a loss that is not finite
 LOOKS = 8  # measurements of a trial
 HALVING = 4  # of so many trials that came to a rung, one goes on
+WARM_UP = "warm_up_steps="
 CONSTANT = ("schedule=constant", "schedule_from=0")
 
 
@@ -63,6 +64,21 @@ class Sweep:
         """What the curve calls the loss that counts."""
         return f"loss_{self.validate[0].resolve().name}" if self.validate else "loss"
 
+    @property
+    def first_look(self) -> int:
+        """The step at which trials are measured, and compared, for the first time."""
+        return max(1, self.steps // LOOKS)
+
+    @property
+    def recipe(self) -> tuple[str, ...]:
+        """The `--set` values of all trials; where none says how long the rate rises, half of the first look."""
+        return (f"{WARM_UP}{self.first_look // 2}", *self.settings)
+
+    @property
+    def warm_up(self) -> int:
+        """Steps over which a trial's rate rises."""
+        return int([value for value in self.recipe if value.startswith(WARM_UP)][-1].removeprefix(WARM_UP))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
@@ -93,6 +109,12 @@ def check(sweep: Sweep) -> None:
             f"{sweep.run} holds no model yet: `dalle-serve train start MODEL --run {sweep.run}`, or `train codec`.",
             "run",
         )
+    if not sweep.warm_up < sweep.first_look:
+        raise InvalidValue(
+            f"trials are compared after {sweep.first_look} steps for the first time, when their rates still rise, for "
+            f"{sweep.warm_up}: ask for more steps, or for fewer by --set warm_up_steps=….",
+            "warm_up_steps",
+        )
 
 
 def search(sweep: Sweep, out: Path, told: Callable[[str], Any]) -> list[Trial]:
@@ -116,7 +138,7 @@ def search(sweep: Sweep, out: Path, told: Callable[[str], Any]) -> list[Trial]:
         metric="loss",
         mode="min",
         max_t=sweep.steps,
-        grace_period=max(1, sweep.steps // LOOKS),
+        grace_period=sweep.first_look,
         reduction_factor=HALVING,
         stop_last_trials=False,  # they end by themselves, and save their state to be trained on
     )
@@ -185,8 +207,8 @@ def run_trial(sweep: Sweep, out: Path, rate: float, steps: int, report: Callable
 
 def arguments(sweep: Sweep, folder: Path, rate: float, steps: int) -> list[str]:
     """Of `dalle-serve train sampler` for a trial."""
-    looks = f"validate_every={max(1, sweep.steps // LOOKS)}"
-    chosen = [*sweep.settings, *CONSTANT, looks, f"learning_rate={rate!r}", f"steps={steps}"]
+    looks = f"validate_every={sweep.first_look}"
+    chosen = [*sweep.recipe, *CONSTANT, looks, f"learning_rate={rate!r}", f"steps={steps}"]
     told = ["--data", str(sweep.data), "--run", str(folder), "--preset", sweep.preset]
     return [
         *told,
@@ -197,7 +219,7 @@ def arguments(sweep: Sweep, folder: Path, rate: float, steps: int) -> list[str]:
 
 def winning_line(sweep: Sweep, trial: Trial) -> str:
     """The settings to train with."""
-    chosen = [*sweep.settings, CONSTANT[0], f"learning_rate={trial.rate:.4g}"]
+    chosen = [*sweep.recipe, CONSTANT[0], f"learning_rate={trial.rate:.4g}"]
     return " ".join(f"--set {value}" for value in chosen)
 
 

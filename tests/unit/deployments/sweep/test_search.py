@@ -41,6 +41,7 @@ def test_a_trial_is_a_run_of_its_own_at_a_constant_rate(sweep: Sweep, tmp_path: 
     told = arguments(sweep, tmp_path / "trial", 3e-4, 320)
     values = {value for name, value in pairwise(told) if name == "--set"}
     assert values == {
+        "warm_up_steps=5",
         "batch_size=8",
         "schedule=constant",
         "schedule_from=0",
@@ -129,7 +130,7 @@ def test_a_report_is_two_plots_and_the_winners_line(sweep: Sweep, tmp_path: Path
         trial(8e-3),
     ]
     line = write_report(sweep, trials, tmp_path)
-    assert line == "--set batch_size=8 --set schedule=constant --set learning_rate=0.001234"
+    assert line == "--set warm_up_steps=5 --set batch_size=8 --set schedule=constant --set learning_rate=0.001234"
     content = json.loads((tmp_path / "sweep.json").read_text())
     assert (content["winner"], content["metric"]) == (line, "loss_held-out")
     assert [told["loss"] for told in content["trials"]] == [1.0, 2.5, 3.2, None, None]
@@ -144,6 +145,7 @@ def test_a_report_is_two_plots_and_the_winners_line(sweep: Sweep, tmp_path: Path
         ({"lowest": 1e-2}, "must be 0 < LOWEST < HIGHEST"),
         ({"trials": 0}, "must be at least 1"),
         ({"run": Path("nowhere")}, "nowhere holds no model yet"),
+        ({"settings": ("warm_up_steps=10",)}, "after 10 steps for the first time, when their rates still rise"),
     ],
 )
 def test_a_sweep_that_makes_no_sense_is_refused(sweep: Sweep, changes: dict, message: str):

@@ -6,8 +6,6 @@ that was killed and resumed sees the same batches, and draws the same curve, as 
 
 import contextlib
 import os
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -25,6 +23,7 @@ from model_core.errors import CorruptCheckpoint
 from model_core.files import write_atomically
 from model_core.training import devices
 from model_core.training.curves import LISTENERS, Curves, Metrics, as_numbers, means_of, shown
+from model_core.training.signals import signals_kept
 from model_core.training.speed import Speed
 from model_core.weights.sharding import CutAxes
 
@@ -147,7 +146,7 @@ def train(
         return make_batch(batch_rng(config.seed, i), i)
 
     with (
-        _signals_kept() as interrupted,
+        signals_kept() as interrupted,
         contextlib.closing(batches_ahead(batch, first, config.steps)) as batches,
         contextlib.closing(Curves(folder, first)) if devices.is_first() else contextlib.nullcontext() as curves,
         _saving(path) as save,
@@ -209,26 +208,3 @@ def _saving(path: Path) -> Iterator[Callable[..., None]]:
                 devices.wait_for_all()
 
         yield save
-
-
-@contextlib.contextmanager
-def _signals_kept() -> Iterator[Callable[[], bool]]:
-    """Turns SIGTERM and SIGINT into a question; a second one is obeyed at once.
-
-    They are left as they are outside the main thread, which alone may take signals (Ray Train runs its workers so).
-    """
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-
-    def handle(number: int, _frame: Any) -> None:
-        received.append(number)
-        signal.signal(number, before[number])
-
-    before: dict[int, Any] = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

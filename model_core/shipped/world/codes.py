@@ -22,6 +22,7 @@ from model_core.shipped.world.color import parse_hex
 from model_core.shipped.world.grounds import SIDE, flat_color
 from model_core.shipped.world.scenes import World
 from model_core.shipped.world.sprites import FLAT_GROUNDS
+from model_core.training.signals import signals_kept
 
 SHARD = 2048  # scenes
 BATCH = 32  # pictures at a time
@@ -34,6 +35,7 @@ def write_codes(folder: Path, world: World, config: VQGANConfig, params: Params,
 
     Raises:
       InvalidValue: the folder holds codes of another VQGAN or of other scenes.
+      KeyboardInterrupt: stopped by a signal, between two shards.
     """
     folder.mkdir(parents=True, exist_ok=True)
     digest, made_by = _digest(world, params), folder / MADE_BY
@@ -43,13 +45,16 @@ def write_codes(folder: Path, world: World, config: VQGANConfig, params: Params,
         )
     made_by.write_text(digest, encoding="utf-8")
     alone = _codes_of_flat_grounds(config, params)
-    for number in range(num_shards):
-        path = folder / f"{number:05d}.npy"
-        if not path.exists():
-            codes = encode_shard(world, config, params, number, alone)
-            with replacing(path) as file:
-                np.save(file, codes)
-            print(f"codes: {number + 1} of {num_shards} shards", flush=True)
+    with signals_kept() as interrupted:
+        for number in range(num_shards):
+            path = folder / f"{number:05d}.npy"
+            if not path.exists():
+                codes = encode_shard(world, config, params, number, alone)
+                with replacing(path) as file:
+                    np.save(file, codes)
+                print(f"codes: {number + 1} of {num_shards} shards", flush=True)
+            if interrupted():
+                raise KeyboardInterrupt
 
 
 def read_codes(folder: Path, num_shards: int) -> UInt16[np.ndarray, "M 2 N"]:

@@ -23,6 +23,7 @@ from model_core.training.clip import CLIPRecipe
 from model_core.training.codecs.recipes import VQGANRecipe
 from model_core.training.dalle_bart import DalleBartRecipe
 from model_core.training.settings import with_settings
+from model_core.training.signals import signals_kept
 from model_core.training.start import start_from
 
 START = "emoji"
@@ -69,25 +70,23 @@ def run_chunk(run: Path, sprites: Sprites, recipe: Recipe, minutes: float) -> bo
     """Trains for so many minutes, or to the end if that is near or `minutes` is 0; whether all is done."""
     if not run.exists():
         start_from(START, run)
-    # A loop of training keeps the signal, and saves before it stops.
-    stop = signal.signal(signal.SIGTERM, signal.default_int_handler)
     world, unseen = (World(sprites=sprites, seed=SEED, held_out=held_out) for held_out in (False, True))
     clock = threading.Timer(60 * minutes, os.kill, (os.getpid(), signal.SIGTERM))
     clock.daemon = True
-    if minutes:
-        clock.start()
-    try:
-        stages.train_vqgan(run, world, recipe.vqgan)
-        stages.encode(run, world, recipe.num_shards)
-        stages.train_decoder(run, world, recipe.num_shards, recipe.vqgan)
-        stages.train_dalle_bart(run, world, recipe.num_shards, recipe.dalle_bart, unseen)
-        stages.train_clip(run, world, recipe.clip)
-        stages.export(run, unseen)
-    except KeyboardInterrupt:
-        return False
-    finally:
-        clock.cancel()
-        signal.signal(signal.SIGTERM, stop)
+    with signals_kept():  # each stage asks, and keeps what it has before it stops
+        if minutes:
+            clock.start()
+        try:
+            stages.train_vqgan(run, world, recipe.vqgan)
+            stages.encode(run, world, recipe.num_shards)
+            stages.train_decoder(run, world, recipe.num_shards, recipe.vqgan)
+            stages.train_dalle_bart(run, world, recipe.num_shards, recipe.dalle_bart, unseen)
+            stages.train_clip(run, world, recipe.clip)
+            stages.export(run, unseen)
+        except KeyboardInterrupt:
+            return False
+        finally:
+            clock.cancel()
     return True
 
 

@@ -12,6 +12,7 @@ from deployments.config import RefinerConfig
 from deployments.errors import DeadlineExceeded, no_scorer
 from deployments.stages.health import Health
 from deployments.telemetry import energy
+from deployments.telemetry.metrics import RefinerMetrics
 from model_core.refine.values import Refined, Refinement, State
 
 
@@ -21,6 +22,7 @@ class RefinerDeployment:
     def __init__(self, model: str, config: RefinerConfig):
         self._every = config.steps_per_advance
         self._health = Health()
+        self._metrics = RefinerMetrics()
         # What makes the threads that compute is this one, so that they stand back too.
         self._thread = ThreadPoolExecutor(1, "refiner", lambda: os.nice(config.niceness))
         self._refine: Callable[..., Any] = self._thread.submit(_load, model, config).result()
@@ -52,15 +54,19 @@ class RefinerDeployment:
         until = None if timeout_s is None else loop.time() + timeout_s
         pictures = self._refine(refinement, image, state, self._every)
         take = self._health.watched(lambda: next(pictures, None))
-        while True:
-            try:
-                async with asyncio.timeout_at(until):  # what is being computed is computed to its end
-                    refined = await loop.run_in_executor(self._thread, take)
-            except TimeoutError as error:
-                raise DeadlineExceeded("The picture took longer than it may, and was given up.") from error
-            if refined is None:
-                return
-            yield refined
+        made = 0 if state is None else state.step
+        with self._metrics.picture() as stepped:
+            while True:
+                try:
+                    async with asyncio.timeout_at(until):  # what is being computed is computed to its end
+                        refined = await loop.run_in_executor(self._thread, take)
+                except TimeoutError as error:
+                    raise DeadlineExceeded("The picture took longer than it may, and was given up.") from error
+                if refined is None:
+                    return
+                stepped(refined.step - made)
+                made = refined.step
+                yield refined
 
     def check_health(self) -> None:
         """Called by Serve, which replaces the replica where this raises `NotFinite`."""

@@ -250,16 +250,29 @@ class SamplerMetrics:
         Gives a function to call when the first row of codes is there; where it is never called, no such time is noted.
         """
         started = self._clock()
-        outcome = "ok"
-        try:
+        with _measured(self._images, self._seconds, self._clock):
             yield lambda: _record(self._row_seconds.observe, self._clock() - started)
-        except BaseException as error:
-            outcome = outcome_of(error)
-            raise
-        finally:
-            _record(self._images.inc, 1, {"outcome": outcome})
-            if outcome == "ok":
-                _record(self._seconds.observe, self._clock() - started)
+
+
+class RefinerMetrics:
+    """What one replica of the refiner measures."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self._steps = Counter(f"{PREFIX}refiner_steps", "Steps of pictures, those given up too.")
+        self._pictures = Counter(f"{PREFIX}refiner_pictures", "Pictures that have ended, by how.", ("outcome",))
+        self._seconds = Histogram(
+            f"{PREFIX}refiner_picture_seconds", "Time of a picture, the turns of others included.", SECONDS
+        )
+
+    @contextmanager
+    def picture(self) -> Iterator[Callable[[int], None]]:
+        """Measures one picture from here to the end of the block, and counts how it ends.
+
+        Gives a function to call with the number of steps that have been made since it was called last.
+        """
+        with _measured(self._pictures, self._seconds, self._clock):
+            yield lambda steps: _add(self._steps, steps)
 
 
 class EnergyMetrics:
@@ -272,6 +285,22 @@ class EnergyMetrics:
     def consumed(self, joules: float) -> None:
         """Counts joules."""
         _add(self._joules, joules, self._source)
+
+
+@contextmanager
+def _measured(ended: Counter, seconds: Histogram, clock: Callable[[], float]) -> Iterator[None]:
+    """Counts how the block ends, and how long it took if that was well."""
+    started = clock()
+    outcome = "ok"
+    try:
+        yield
+    except BaseException as error:
+        outcome = outcome_of(error)
+        raise
+    finally:
+        _record(ended.inc, 1, {"outcome": outcome})
+        if outcome == "ok":
+            _record(seconds.observe, clock() - started)
 
 
 def _add(counter: Counter, amount: float, labels: dict[str, str] | None = None) -> None:

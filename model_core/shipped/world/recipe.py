@@ -52,14 +52,23 @@ CPU = Recipe(  # a night and more on two cores
         seed=SEED,
     ),
     dalle_bart=DalleBartRecipe(
-        steps=40_000, batch_size=8, learning_rate=1.2e-3, warm_up_steps=200, ema_decay=0.999, clean_fraction=0.25
+        steps=25_000,
+        batch_size=16,
+        accumulation=2,
+        optimizer="muon",
+        learning_rate=1e-3,
+        warm_up_steps=200,
+        ema_decay=0.999,
+        clean_fraction=0.25,
+        heavy_share=0.1,  # corrupted as much as emoji were, things stay blobs however long
+        light_corruption=0.05,
     ),
     clip=CLIPRecipe(steps=6000, batch_size=64, learning_rate=5e-4, warm_up_steps=200),
     num_shards=48,  # some 98 000 scenes
 )
 ACCELERATOR = Recipe(  # an hour; untried
     vqgan=replace(CPU.vqgan, steps=30_000, batch_size=64, decoder_steps=10_000, decoder_batch_size=32),
-    dalle_bart=replace(CPU.dalle_bart, steps=15_000, batch_size=128, learning_rate=2e-3, warm_up_steps=500),
+    dalle_bart=replace(CPU.dalle_bart, steps=15_000, batch_size=128, accumulation=1, warm_up_steps=500),
     clip=replace(CPU.clip, steps=15_000, batch_size=256, learning_rate=1e-3),
     num_shards=512,  # a million scenes
 )

@@ -15,7 +15,14 @@ from ray.serve.schema import ServeDeploySchema
 
 from cluster.check_image import copied_by, installs_of, targets_of
 from deployments.config import AppConfig, DeploymentConfig, TextEncoderConfig, TokenSamplerConfig
-from deployments.telemetry.metrics import PREFIX, EnergyMetrics, PipelineMetrics, RequestMetrics, SamplerMetrics
+from deployments.telemetry.metrics import (
+    PREFIX,
+    EnergyMetrics,
+    PipelineMetrics,
+    RefinerMetrics,
+    RequestMetrics,
+    SamplerMetrics,
+)
 from model_core.bench.models import SIZES
 from model_core.families.llama.sizes import BlockSizes
 from model_core.families.llama.t5 import family as t5
@@ -41,7 +48,7 @@ def ray_service(kind: str) -> dict[str, Any]:
 def exported_names() -> set[str]:
     """The names of our metrics, as Ray exports them."""
     names = set()
-    for owner in (RequestMetrics(), PipelineMetrics("x"), SamplerMetrics(), EnergyMetrics("x")):
+    for owner in (RequestMetrics(), PipelineMetrics("x"), SamplerMetrics(), RefinerMetrics(), EnergyMetrics("x")):
         metrics = [value for value in vars(owner).values() if hasattr(value, "info")]
         names |= {f"ray_{m.info['name']}" + "_total" * (type(m).__name__ == "Counter") for m in metrics}
     return names

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from deployments.config import RefinerConfig
 from deployments.errors import DeadlineExceeded
 from deployments.stages import refiner as module
 from deployments.stages.refiner import RefinerDeployment
+from deployments.telemetry import metrics as telemetry
 from model_core.errors import NotFinite
-from model_core.refine.values import Refinement
+from model_core.refine.values import Refinement, State
 
 ASKED = Refinement(texts=(("one", 1.0),), seed=0, size=(2, 2))
 
@@ -31,17 +33,24 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Callable[..., RefinerDeployment]:
     return make
 
 
-async def all_of(stage: RefinerDeployment, **options: Any) -> list[Any]:
+@dataclass
+class Shown:
+    """A picture after so many steps."""
+
+    step: int
+
+
+async def all_of(stage: RefinerDeployment, **options: Any) -> list[int]:
     async with aclosing(stage.refine(ASKED, **options)) as pictures:
-        return [each async for each in pictures]
+        return [each.step async for each in pictures]
 
 
 def test_it_yields_what_comes_and_passes_on_what_is_given(stage: Callable[..., RefinerDeployment]):
     given: list[Any] = []
 
-    def refine(*args: Any) -> Iterator[int]:
+    def refine(*args: Any) -> Iterator[Shown]:
         given.extend(args)
-        yield from (1, 2)
+        yield from (Shown(1), Shown(2))
 
     image = np.zeros((2, 2, 3), np.uint8)
     made = stage(refine)
@@ -53,14 +62,14 @@ def test_it_yields_what_comes_and_passes_on_what_is_given(stage: Callable[..., R
 def test_one_is_computed_at_a_time_and_all_get_their_turns(stage: Callable[..., RefinerDeployment]):
     running, order = [0], []
 
-    def refine(*_: Any) -> Iterator[int]:
+    def refine(*_: Any) -> Iterator[Shown]:
         for turn in range(3):
             assert running[0] == 0 and threading.current_thread().name.startswith("refiner")
             running[0] += 1
             time.sleep(0.005)  # what a step takes
             running[0] -= 1
             order.append(turn)
-            yield turn
+            yield Shown(turn)
 
     made = stage(refine)
 
@@ -74,11 +83,11 @@ def test_one_is_computed_at_a_time_and_all_get_their_turns(stage: Callable[..., 
 def test_time_that_is_up_ends_it_between_two_turns(stage: Callable[..., RefinerDeployment]):
     turns = []
 
-    def refine(*_: Any) -> Iterator[int]:
+    def refine(*_: Any) -> Iterator[Shown]:
         while True:
             time.sleep(0.01)  # what a step takes
             turns.append(1)
-            yield 1
+            yield Shown(1)
 
     with pytest.raises(DeadlineExceeded):
         asyncio.run(all_of(stage(refine), timeout_s=0.05))
@@ -88,8 +97,8 @@ def test_time_that_is_up_ends_it_between_two_turns(stage: Callable[..., RefinerD
 
 
 def test_numbers_that_are_not_finite_make_it_unwell(stage: Callable[..., RefinerDeployment]):
-    def refine(*_: Any) -> Iterator[int]:
-        yield 1
+    def refine(*_: Any) -> Iterator[Shown]:
+        yield Shown(1)
         raise NotFinite("pixels that are not finite")
 
     made = stage(refine)
@@ -97,3 +106,16 @@ def test_numbers_that_are_not_finite_make_it_unwell(stage: Callable[..., Refiner
         asyncio.run(all_of(made))
     with pytest.raises(NotFinite):
         made.check_health()
+
+
+def test_steps_are_counted_once_whoever_made_them(
+    stage: Callable[..., RefinerDeployment], monkeypatch: pytest.MonkeyPatch
+):
+    """Those that another replica had made were counted there."""
+    counted: list[float] = []
+    monkeypatch.setattr(telemetry, "_add", lambda counter, amount, labels=None: counted.append(amount))
+    nothing = np.zeros((1, 1, 1), np.float32)
+    state = State(step=6, vectors=nothing, mean=nothing, square=nothing, start=nothing)
+    asyncio.run(all_of(stage(lambda *_: iter([Shown(9), Shown(10)])), state=state))
+    asyncio.run(all_of(stage(lambda *_: iter([Shown(0), Shown(3)]))))
+    assert counted == [3, 1, 0, 3]

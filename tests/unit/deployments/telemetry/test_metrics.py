@@ -7,7 +7,7 @@ import pytest
 
 from deployments.errors import DeadlineExceeded, Overloaded, StageUnavailable, UnknownParameter
 from deployments.telemetry import metrics as telemetry
-from deployments.telemetry.metrics import PipelineMetrics, RequestMetrics, SamplerMetrics, SlotCounts
+from deployments.telemetry.metrics import PipelineMetrics, RefinerMetrics, RequestMetrics, SamplerMetrics, SlotCounts
 
 Recorded = dict[str, list[tuple[float, dict[str, str]]]]
 
@@ -132,4 +132,21 @@ def test_a_samplers_image_leaves_its_times(recorded: Recorded):
         "sampler_first_row_seconds": [(0.5, {})],
         "sampler_image_seconds": [(4.0, {})],
         "sampler_images": [(1, {"outcome": "ok"}), (1, {"outcome": "cancelled"})],
+    }
+
+
+def test_a_refiners_picture_leaves_its_steps_its_time_and_its_end(recorded: Recorded):
+    clock = Clock()
+    metrics = RefinerMetrics(clock)
+    with metrics.picture() as stepped:
+        for steps in (0, 4, 2):
+            stepped(steps)
+        clock.now = 4.0
+    with pytest.raises(DeadlineExceeded), metrics.picture() as stepped:
+        stepped(3)
+        raise DeadlineExceeded("too long")
+    assert recorded == {
+        "refiner_steps": [(4, {}), (2, {}), (3, {})],
+        "refiner_picture_seconds": [(4.0, {})],
+        "refiner_pictures": [(1, {"outcome": "ok"}), (1, {"outcome": "timeout"})],
     }

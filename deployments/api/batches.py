@@ -25,6 +25,7 @@ from deployments.errors import MissingParameter, UnknownParameter
 from deployments.gateway.caller import Caller
 from deployments.gateway.gateway import Gateway
 from deployments.requests.parsing import checked, plain, shown
+from deployments.requests.pictures import Stored
 from deployments.requests.schemas import BatchRequest, ExpiresAfter
 from model_core.cache import cache_folder
 from model_core.errors import InvalidValue
@@ -65,6 +66,10 @@ class Batches:
         """All batches; raises `InvalidValue` where none are kept."""
         return self._parts()[1]
 
+    def pictures(self, owner: str) -> Stored:
+        """Reads the files of an owner; raises `InvalidValue` where none are kept, once one is asked for."""
+        return lambda file_id, max_bytes: self.files.read(owner, file_id, max_bytes)
+
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Works on batches in the background."""
@@ -90,7 +95,7 @@ class Batches:
 
 def _bulk(service: Gateway) -> Draw:
     """Draws lines of batches, of which nothing is kept: keys share nothing, and what others asked for stays kept."""
-    return lambda request: service.draw(request, None, Caller(cache_control="no-store"))
+    return lambda request, upload: service.draw(request, upload, Caller(cache_control="no-store"))
 
 
 def batch_routes(service: Gateway, keys: Keys, batches: Batches) -> APIRouter:
@@ -101,16 +106,17 @@ def batch_routes(service: Gateway, keys: Keys, batches: Batches) -> APIRouter:
     async def upload_file(http: Request, caller: Annotated[Caller, Depends(keys)]) -> JSONResponse:
         files, max_bytes = batches.files, service.config.batches.max_file_bytes
         async with parts_of(http, max_bytes + FORM_BYTES, 1, FORM_BYTES) as parts:
-            file, seconds = _upload(parts, service.config.limits)
+            file, purpose, seconds = _upload(parts, service.config.limits)
             if (file.size or 0) > max_bytes:
                 raise InvalidValue(f"The file must have at most {max_bytes} bytes, got {file.size}.", "file")
-            return JSONResponse(await asyncio.to_thread(files.add, caller.scope, _name_of(file), file.file, seconds))
+            kept = (caller.scope, _name_of(file), file.file, seconds)
+            return JSONResponse(await asyncio.to_thread(lambda: files.add(*kept, purpose=purpose)))
 
     @router.get("/v1/files")
     async def list_files(http: Request, caller: Annotated[Caller, Depends(keys)]) -> JSONResponse:
         query = http.query_params
         asked = {
-            "purpose": _one_of(query.get("purpose", ""), "purpose", ("", UPLOADED, RESULTS)),
+            "purpose": _one_of(query.get("purpose", ""), "purpose", ("", *UPLOADED, RESULTS)),
             "limit": _limit(query.get("limit"), MAX_FILES_LISTED, MAX_FILES_LISTED),
             "after": query.get("after", ""),
             "newest_first": _one_of(query.get("order", "desc"), "order", ("asc", "desc")) == "desc",
@@ -178,8 +184,8 @@ def _refusal(error: Exception) -> tuple[int, dict[str, Any]]:
     return answer.status, answer.envelope
 
 
-def _upload(parts: list[tuple[str, UploadFile | str]], limits: Limits) -> tuple[UploadFile, int | None]:
-    """The file of a form, and how many seconds it is to be kept."""
+def _upload(parts: list[tuple[str, UploadFile | str]], limits: Limits) -> tuple[UploadFile, str, int | None]:
+    """The file of a form, what it is for, and how many seconds it is to be kept."""
     texts = {name: part for name, part in parts if isinstance(part, str)}
     file = next((part for name, part in parts if name == "file" and not isinstance(part, str)), None)
     if unknown := [
@@ -191,9 +197,9 @@ def _upload(parts: list[tuple[str, UploadFile | str]], limits: Limits) -> tuple[
         raise MissingParameter("Missing required parameter: 'file', the bytes of a file.", "file")
     if "purpose" not in texts:
         raise MissingParameter("Missing required parameter: 'purpose'.", "purpose")
-    _one_of(texts["purpose"], "purpose", (UPLOADED,))
+    purpose = _one_of(texts["purpose"], "purpose", UPLOADED)
     asked = {name[:-1].partition("[")[2]: text for name, text in texts.items() if name.startswith("expires_after[")}
-    return file, checked(ExpiresAfter, asked, limits, as_text=True).seconds if asked else None
+    return file, purpose, checked(ExpiresAfter, asked, limits, as_text=True).seconds if asked else None
 
 
 def _name_of(file: UploadFile) -> str:

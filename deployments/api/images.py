@@ -9,8 +9,8 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
+from deployments.api.batches import Batches
 from deployments.api.body import check_media_type, read_json_object
-from deployments.api.data_urls import take_pictures
 from deployments.api.errors import late_error
 from deployments.api.events import event_stream
 from deployments.api.keys import Caller, Keys
@@ -19,6 +19,7 @@ from deployments.gateway.gateway import Gateway
 from deployments.gateway.image_store import SUFFIXES
 from deployments.gateway.replies import Event, Publish, wire_event, wire_reply
 from deployments.requests.parsing import parse
+from deployments.requests.pictures import take_pictures
 from deployments.requests.schemas import (
     DrawingRequest,
     EditRequest,
@@ -33,7 +34,7 @@ JSON = "application/json"
 FILES = "/images"  # short-lived and open: the name is the key
 
 
-def image_routes(service: Gateway, keys: Keys) -> APIRouter:
+def image_routes(service: Gateway, keys: Keys, batches: Batches) -> APIRouter:
     """Makes the routes."""
     router = APIRouter()
 
@@ -49,7 +50,9 @@ def image_routes(service: Gateway, keys: Keys) -> APIRouter:
         limits = service.config.limits
         if check_media_type(http, "multipart/form-data", JSON) == JSON:
             fields = await read_json_object(http, limits.max_upload_bytes)
-            request, upload = take_pictures(parse(JsonEditRequest, fields, limits))
+            asked = parse(JsonEditRequest, fields, limits)
+            stored = batches.pictures(caller.scope)
+            request, upload = await asyncio.to_thread(take_pictures, asked, stored, limits.max_upload_bytes)
         else:
             texts, upload = await read_form(http, limits, may_mask=True)
             request = parse(EditRequest, texts, limits, as_text=True)

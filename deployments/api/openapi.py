@@ -28,6 +28,7 @@ from deployments.api.reply_schemas import (
     PartialImage,
     Readiness,
 )
+from deployments.batches.files import RESULTS, UPLOADED
 from deployments.config import Limits
 from deployments.requests.schemas import (
     BatchRequest,
@@ -150,14 +151,14 @@ def _batch_paths() -> Json:
     reading, keeping = (400, 401, 403, 404, 500, 503), (400, 401, 403, 404, 413, 415, 429, 500, 503)
     file, batch = ([_in_path(name)] for name in ("file_id", "batch_id"))
     after, limit = _in_query("after", {"type": "string"}), _in_query("limit", {"type": "integer", "minimum": 1})
-    purpose = _in_query("purpose", {"enum": ["", "batch", "batch_output"]})
+    purpose = _in_query("purpose", {"enum": ["", *UPLOADED, RESULTS]})
     order = _in_query("order", {"enum": ["asc", "desc"]})
     seconds = {"type": "integer", "minimum": 3600, "maximum": 2592000}
     upload = {
         "type": "object",
         "properties": {
-            "file": FILE | {"description": "JSONL: a line for each request."},
-            "purpose": {"const": "batch"},
+            "file": FILE | {"description": "JSONL, a line for each request; or a picture to draw on."},
+            "purpose": {"enum": [*UPLOADED]},
             "expires_after[anchor]": {"const": "created_at"},
             "expires_after[seconds]": seconds,
         },
@@ -167,7 +168,7 @@ def _batch_paths() -> Json:
     bytes_of_it = {"application/octet-stream": {"schema": FILE}}
     return {
         "/v1/files": {
-            "post": _operation("Upload requests for a batch", _json(_ref(File)), keeping, body=_form(upload)),
+            "post": _operation("Upload requests, or a picture", _json(_ref(File)), keeping, body=_form(upload)),
             "get": _operation("List files", _json(_ref(FileList)), reading, parameters=[limit, after, purpose, order]),
         },
         "/v1/files/{file_id}": {

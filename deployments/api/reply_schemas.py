@@ -233,7 +233,7 @@ class File(Exact):
     created_at: int
     expires_at: int
     filename: str
-    purpose: Literal["batch", "batch_output"]
+    purpose: Literal["batch", "vision", "user_data", "batch_output"]
     status: Literal["processed"]
 
 

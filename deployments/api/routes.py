@@ -47,9 +47,10 @@ def build_api(service: Gateway) -> FastAPI:
             CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=shown
         )
     errors.install(api)
-    for make_routes in (image_routes, demo_routes, _model_routes, _state_routes):
+    for make_routes in (demo_routes, _model_routes, _state_routes):
         api.include_router(make_routes(service, keys))
-    api.include_router(batch_routes(service, keys, batches))
+    for make_routes in (image_routes, batch_routes):
+        api.include_router(make_routes(service, keys, batches))
     mount_page(api)
     return api
 

@@ -16,7 +16,8 @@ from model_core.errors import InvalidValue
 
 CHUNK_BYTES = 2**20
 LINES_AT_A_TIME = 32  # each may hold ten pictures
-UPLOADED, RESULTS = "batch", "batch_output"  # the purposes of files
+REQUESTS, RESULTS = "batch", "batch_output"  # the purposes of files
+UPLOADED = (REQUESTS, "vision", "user_data")  # a picture has either of the last two
 
 Json = dict[str, Any]
 
@@ -28,7 +29,9 @@ class Files:
         self._database = database
         self._config = config
 
-    def add(self, owner: str, filename: str, source: BinaryIO, seconds: float | None = None) -> Json:
+    def add(
+        self, owner: str, filename: str, source: BinaryIO, seconds: float | None = None, *, purpose: str = REQUESTS
+    ) -> Json:
         """Keeps an upload.
 
         Args:
@@ -42,10 +45,10 @@ class Files:
         size = source.tell()
         source.seek(0)
         if not size:
-            raise InvalidValue("The file is empty: a batch has a line for each request.", "file")
+            raise InvalidValue("The file is empty.", "file")
         with self._database.writing() as connection:
             self.check_room(connection, owner, size)
-            row = self._row(owner, filename, UPLOADED, size, seconds)
+            row = self._row(owner, filename, purpose, size, seconds)
             connection.execute(insert(files).values(row))
             number = 0
             while data := source.read(CHUNK_BYTES):
@@ -111,6 +114,18 @@ class Files:
         with self._database.reading() as connection:
             row = self.find(connection, owner, file_id)
         return _shown(row), (self._lines(row) if row.batch_id else self._chunks(row.id))
+
+    def read(self, owner: str, file_id: str, max_bytes: int) -> bytes:
+        """All of a file.
+
+        Raises:
+          NotFound: there is none, or it is not theirs.
+          InvalidValue: it is longer.
+        """
+        about, pieces = self.content(owner, file_id)
+        if about["bytes"] > max_bytes:
+            raise InvalidValue(f"the file has {about['bytes']} bytes, where {max_bytes} may be read.")
+        return b"".join(pieces)
 
     def sweep(self) -> None:
         """Removes what has expired."""

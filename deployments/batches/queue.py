@@ -36,6 +36,7 @@ class Item(NamedTuple):
     """A request of a batch, to be drawn now.
 
     Attributes:
+      owner: whose batch it is, and whose files it may name.
       attempts: this one included.
     """
 
@@ -44,6 +45,8 @@ class Item(NamedTuple):
     custom_id: str
     body: dict[str, Any]
     attempts: int
+    endpoint: str
+    owner: str
 
     @property
     def place(self) -> Place:
@@ -112,9 +115,10 @@ class Queue:
         waiting = items.c.state == "waiting"
         has_work = exists().where(items.c.batch_id == batches.c.id, or_(waiting, lost))
         is_open = and_(batches.c.status == "in_progress", batches.c.expires > now)
-        order = select(batches.c.id).where(is_open, has_work).order_by(batches.c.served, batches.c.id).limit(count)
+        found = select(batches.c.id, batches.c.endpoint, batches.c.owner).where(is_open, has_work)
         with self._database.reading() as connection:
-            open_batches = connection.scalars(order).all()
+            order = found.order_by(batches.c.served, batches.c.id).limit(count)
+            open_batches = {row.id: row for row in connection.execute(order)}
         if not open_batches:
             return []
         taken: list[Row] = []
@@ -123,17 +127,12 @@ class Queue:
             for batch_id in open_batches:
                 for which in (lost, waiting):  # apart, so that each is found by its index
                     room = min(share, count - len(taken))
-                    found = self._lease(connection, and_(items.c.batch_id == batch_id, which), room, now)
-                    taken += found
+                    taken += self._lease(connection, and_(items.c.batch_id == batch_id, which), room, now)
             served = sorted({row.batch_id for row in taken})
             connection.execute(update(batches).where(batches.c.id.in_(served)).values(served=now))
             dying = [row for row in taken if row.attempts > MAX_ATTEMPTS]
             self._fail(connection, dying, "dying")
-        return [
-            Item(row.batch_id, row.line, row.custom_id, json.loads(row.body), row.attempts)
-            for row in taken
-            if row not in dying
-        ]
+        return [_item(row, open_batches[row.batch_id]) for row in taken if row not in dying]
 
     def renew(self) -> set[Place]:
         """Says that this runner still draws what it took; gives what of it is still wanted from it."""
@@ -261,6 +260,10 @@ class Queue:
             )
             ended = {"state": "failed", "output": line, "runner": None, "lease_until": None}
             connection.execute(update(items).where(here).values(ended))
+
+
+def _item(row: Row, batch: Row) -> Item:
+    return Item(row.batch_id, row.line, row.custom_id, json.loads(row.body), row.attempts, batch.endpoint, batch.owner)
 
 
 def request_id(batch_id: str, line: int) -> str:

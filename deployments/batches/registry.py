@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
 from deployments.batches.database import ID, Database, batches, items
-from deployments.batches.files import UPLOADED, Files, behind
+from deployments.batches.files import REQUESTS, Files, behind
 from deployments.config import BatchesConfig
 from deployments.errors import NotFound, Overloaded
 from model_core.errors import InvalidValue
@@ -45,14 +45,17 @@ class Registry:
 
         Raises:
           NotFound: there is no such file.
-          InvalidValue: it is no upload, or too much is kept for this owner already.
+          InvalidValue: it has another purpose, or too much is kept for this owner already.
           Overloaded: so many batches of this owner are open.
         """
         now = self._database.clock()
         with self._database.writing() as connection:
             file = self._files.find(connection, owner, input_file_id)
-            if file.purpose != UPLOADED:
-                raise InvalidValue(f"{input_file_id} is the answer of a batch, no input of one.", "input_file_id")
+            if file.purpose != REQUESTS:
+                raise InvalidValue(
+                    f"{input_file_id} has the purpose {file.purpose}; the requests of a batch have {REQUESTS}.",
+                    "input_file_id",
+                )
             self._files.check_room(connection, owner)
             unfinished = and_(batches.c.owner == owner, batches.c.status.in_(OPEN))
             open_batches = connection.scalar(select(func.count()).select_from(batches).where(unfinished)) or 0

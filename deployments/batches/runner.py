@@ -21,7 +21,7 @@ from deployments.batches.webhooks import Webhooks
 from deployments.config import AppConfig
 from deployments.errors import BatchesUnavailable, NotFound, Overloaded, ShuttingDown, StageUnavailable
 from deployments.gateway.replies import wire_reply
-from deployments.requests.schemas import DrawingRequest
+from deployments.requests.schemas import DrawingRequest, Upload
 from deployments.telemetry.metrics import BatchMetrics
 from model_core.errors import DalleServeError, InvalidValue, ModelNotFound
 
@@ -33,7 +33,7 @@ SWEEP_S = 600.0
 PAUSE_S = 5.0  # after a service that cannot draw just now
 CALLERS_FAULT = (InvalidValue, ModelNotFound)  # drawn again, it would be the same
 
-Draw = Callable[[DrawingRequest], Awaitable[dict[str, Any]]]
+Draw = Callable[[DrawingRequest, Upload | None], Awaitable[dict[str, Any]]]
 Refusal = Callable[[Exception], tuple[int, dict[str, Any]]]  # an error becomes a status and a body
 
 
@@ -141,8 +141,8 @@ class Runner:
                 pieces = self._files.content(batch.owner, batch.input_file_id)[1]
             except NotFound:  # deleted meanwhile
                 pieces = iter(())
-            most, largest = self._settings.max_lines, self._config().limits.max_body_bytes
-            lines, problems = read_lines(pieces, batch.endpoint, max_lines=most, max_line_bytes=largest)
+            most, limits = self._settings.max_lines, self._config().limits
+            lines, problems = read_lines(pieces, [batch.endpoint], max_lines=most, limits=limits)
             if problems:
                 self._queue.refuse(batch, problems)
             else:
@@ -178,7 +178,9 @@ class Runner:
             self._metrics.ended("completed" if completed else "failed")
 
     async def _drawn(self, item: Item) -> dict[str, Any]:
-        reply = await self._draw(request_of(item.body, self._config().limits))
+        limits, stored = self._config().limits, partial(self._files.read, item.owner)
+        request, upload = await asyncio.to_thread(request_of, item.endpoint, item.body, limits, stored)
+        reply = await self._draw(request, upload)
         body = await asyncio.to_thread(wire_reply, reply, "b64_json", None)
         return {"status_code": 200, "request_id": item.id, "body": body}
 

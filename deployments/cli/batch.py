@@ -43,7 +43,7 @@ def batch(
     config = _config(settings, model, window)
     with file.open("rb") as opened:
         pieces = iter(lambda: opened.read(READ_BYTES), b"")
-        lines, problems = read_lines(pieces, ENDPOINTS[0], max_lines=10**9, max_line_bytes=config.limits.max_body_bytes)
+        lines, problems = read_lines(pieces, ENDPOINTS, max_lines=10**9, limits=config.limits)
     if problems:
         for problem in problems[:SHOWN_PROBLEMS]:
             errors.print(f"[red]{file}:[/]", problem.message, markup=True, soft_wrap=True)

@@ -17,6 +17,7 @@ from deployments.batches.lines import Line, request_of
 from deployments.config import AppConfig, DeploymentConfig
 from deployments.offline.in_process import InProcess
 from deployments.offline.results import Results
+from deployments.requests.pictures import no_files
 from model_core.errors import DalleServeError, InvalidValue
 
 ROWS_A_BLOCK = 128  # each is a task of one worker, which draws several of its rows at a time
@@ -39,10 +40,11 @@ class Drawer:
         self._results = Results(folder)
 
     async def __call__(self, row: Row) -> Row:
-        """Draws a row with `line`, `custom_id` and `body`; gives its line, and whether it was drawn."""
+        """Draws a row with `line`, `custom_id`, `endpoint` and `body`; gives its line, and whether it was drawn."""
         line, custom_id, answer_id = row["line"], row["custom_id"], f"batch_req_{row['line']}"
         try:
-            reply = await self._here.gateway.draw(request_of(json.loads(row["body"]), self._limits))
+            request, upload = request_of(row["endpoint"], json.loads(row["body"]), self._limits, no_files)
+            reply = await self._here.gateway.draw(request, upload)
         except Exception as error:
             if not isinstance(error, InvalidValue):
                 self._here.check_health()  # a worker that is not well ends the run, and does not fail line after line
@@ -73,7 +75,10 @@ def draw_lines(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     per_block = min(ROWS_A_BLOCK, math.ceil(len(lines) / (BLOCKS_A_WORKER * workers)))
-    rows = [{"line": line.number, "custom_id": line.custom_id, "body": json.dumps(line.body)} for line in lines]
+    rows = [
+        {"line": line.number, "custom_id": line.custom_id, "endpoint": line.endpoint, "body": json.dumps(line.body)}
+        for line in lines
+    ]
     drawn = ray.data.from_items(rows, override_num_blocks=math.ceil(len(rows) / per_block)).map(
         Drawer,  # type: ignore[arg-type]  Ray's annotation knows functions only
         fn_constructor_kwargs={"config": config, "folder": folder},

@@ -167,7 +167,9 @@ class PictureReference(BaseModel):
     image_url: str | None = Field(
         default=None, description="`data:image/png;base64,…`: PNG, JPEG or WebP. No other URL is taken."
     )
-    file_id: str | None = Field(default=None, description="Refused: uploaded files cannot be drawn on.")
+    file_id: Name | None = Field(
+        default=None, description="A picture uploaded to `/v1/files`, with purpose `vision` or `user_data`."
+    )
 
 
 class JsonEditRequest(EditRequest):
@@ -206,7 +208,9 @@ class BatchRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     input_file_id: str = Field(description="A file of requests, uploaded with purpose `batch`.")
-    endpoint: Literal["/v1/images/generations"] = Field(description="Where each of them would go by itself.")
+    endpoint: Literal["/v1/images/generations", "/v1/images/edits"] = Field(
+        description="Where each of them would go by itself."
+    )
     completion_window: Literal["24h"] = Field(description="What is not drawn by then is an error.")
     metadata: dict[MetadataName, Name] | None = Field(
         default=None, max_length=16, description="Texts of your own, which come back."

@@ -57,7 +57,7 @@ def test_ray_data_draws_the_same_files(
 
     stages = {name: {"num_cpus": 0.05} for name in ("text_encoder", "token_sampler", "image_decoder", "clip_scorer")}
     config = AppConfig.model_validate({"models": [{"id": "tiny", "source": str(tiny_model)} | stages]})
-    lines, _ = read_lines([jsonl(*BODIES)], ENDPOINT, max_lines=10, max_line_bytes=1000)
+    lines, _ = read_lines([jsonl(*BODIES)], [ENDPOINT], max_lines=10, limits=config.limits)
     seen: list[int] = []
     with Results(tmp_path).claimed({}):
         draw_lines(lines, config, tmp_path, workers=1, on_progress=seen.append)

@@ -14,9 +14,10 @@ import pytest
 from deployments.api.keys import KEYS_VARIABLE
 from deployments.api.reply_schemas import Batch, BatchList, File, FileList
 from deployments.batches import runner
-from deployments.config import AppConfig, BatchesConfig, GatewayConfig
+from deployments.config import AppConfig, BatchesConfig, GatewayConfig, Limits
+from deployments.requests.schemas import Upload
 from model_core.errors import InvalidValue
-from tests.unit.deployments.api.fake_service import FakeService, ask, assert_envelope, png
+from tests.unit.deployments.api.fake_service import EDITS, FakeService, ask, assert_envelope, png
 from tests.unit.deployments.batches.conftest import ENDPOINT, jsonl
 
 ONE, TWO = "the-key-of-somebody", "the-key-of-another"
@@ -90,6 +91,53 @@ def test_openais_client_uploads_draws_and_fetches():
     as_client(FakeService(), story)
 
 
+def test_pictures_are_uploaded_once_and_drawn_on_by_their_ids():
+    service, picture, mask = FakeService(), png(4, 4), png(mode="RGBA", colour=0)
+
+    async def story(client_of: Any) -> None:
+        client = client_of("none")
+        files = [await client.files.create(file=("a.png", each), purpose="vision") for each in (picture, mask)]
+        File.model_validate(files[0].model_dump(exclude={"status_details"}))
+        assert [each.id async for each in client.files.list(purpose="vision", order="asc")] == [f.id for f in files]
+        body = {"prompt": "a hat", "images": [{"file_id": files[0].id}], "mask": {"file_id": files[1].id}, "seed": 3}
+        await client.post("/images/edits", body=body, cast_to=object)
+        assert service.upload == Upload(images=[picture], mask=mask)
+        lines = jsonl(body, body | {"images": [{"file_id": "file-gone"}]}, url=EDITS)
+        requests = await client.files.create(file=lines, purpose="batch")
+        with pytest.raises(openai.BadRequestError, match="has the purpose vision; the requests of a batch have batch"):
+            await client.batches.create(input_file_id=files[0].id, endpoint=EDITS, completion_window="24h")
+        service.upload = None
+        begun = await client.batches.create(input_file_id=requests.id, endpoint=EDITS, completion_window="24h")
+        batch = await finished(client, begun.id)
+        assert (batch.request_counts.completed, batch.request_counts.failed) == (1, 1)
+        assert service.upload == Upload(images=[picture], mask=mask)
+        (line,) = (await client.files.content(batch.error_file_id)).text.splitlines()
+        assert json.loads(line)["response"]["body"]["error"]["param"] == "images[0].file_id"
+
+    as_client(service, story)
+
+
+def test_files_of_others_are_no_pictures_and_nor_is_what_is_too_large(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(KEYS_VARIABLE, f"{ONE},{TWO}")
+    service = FakeService(AppConfig(limits=Limits(max_upload_bytes=1500)))
+
+    async def story(client_of: Any) -> None:
+        one, two = client_of(ONE), client_of(TWO)
+        file = await one.files.create(file=("a.png", bytes(1000)), purpose="user_data")
+        named = {"file_id": file.id}
+        for client, images, param, said in (
+            (two, [named], "images[0].file_id", "There is no file"),
+            (one, [named, named], "images[1].file_id", "the file has 1000 bytes, where 500 may be read"),
+            (one, [named | {"image_url": "data:image/png;base64,YWJj"}], "images[0].file_id", "give one of them"),
+        ):
+            with pytest.raises(openai.BadRequestError, match=said) as refused:
+                await client.post("/images/edits", body={"prompt": "a", "images": images}, cast_to=object)
+            assert refused.value.param == param
+        await one.post("/images/edits", body={"prompt": "a", "images": [named]}, cast_to=object)
+
+    as_client(service, story)
+
+
 def test_a_batch_is_cancelled():
     async def story(client_of: Any) -> None:
         client = client_of("none")
@@ -131,7 +179,7 @@ def test_what_is_another_keys_is_not_there(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("fields", "param", "said"),
     [
-        ({"endpoint": "/v1/embeddings"}, "endpoint", "must be '/v1/images/generations', got '/v1/embeddings'"),
+        ({"endpoint": "/v1/embeddings"}, "endpoint", "must be '/v1/images/generations' or '/v1/images/edits', got"),
         ({"completion_window": "1h"}, "completion_window", "must be '24h'"),
         ({"input_file_id": None}, "input_file_id", "Missing required parameter"),
         ({"metadata": {"a": 1}}, "metadata.a", "string"),
@@ -151,7 +199,7 @@ def test_a_wrong_batch_is_refused_in_words(fields: dict[str, Any], param: str, s
 @pytest.mark.parametrize(
     ("form", "file", "said"),
     [
-        ({"purpose": "fine-tune"}, b"{}", "purpose must be batch, got 'fine-tune'"),
+        ({"purpose": "fine-tune"}, b"{}", "purpose must be batch or vision or user_data, got 'fine-tune'"),
         ({}, b"{}", "Missing required parameter: 'purpose'"),
         ({"purpose": "batch"}, None, "Missing required parameter: 'file'"),
         ({"purpose": "batch"}, b"", "The file is empty"),

@@ -49,10 +49,10 @@ def database(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> It
             tables.drop_all(connection)
 
 
-def jsonl(*bodies: dict[str, Any] | str, first: int = 1) -> bytes:
+def jsonl(*bodies: dict[str, Any] | str, first: int = 1, url: str = ENDPOINT) -> bytes:
     """A line for each body, or prompt, with the custom ids `one-1`, `one-2` and so on."""
     lines = [
-        {"custom_id": f"one-{number}", "method": "POST", "url": ENDPOINT}
+        {"custom_id": f"one-{number}", "method": "POST", "url": url}
         | {"body": {"prompt": body} if isinstance(body, str) else body}
         for number, body in enumerate(bodies, first)
     ]

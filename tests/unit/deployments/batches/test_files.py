@@ -45,6 +45,16 @@ def test_files_are_their_owners_only(files: Files):
         files.get("me", mine)
 
 
+def test_a_file_is_read_whole_where_it_may_be(files: Files):
+    data = bytes(range(200))
+    picture = files.add("me", "a.png", io.BytesIO(data), purpose="vision")
+    assert picture["purpose"] == "vision" and files.read("me", picture["id"], 200) == data
+    with pytest.raises(InvalidValue, match="200 bytes, where 199 may be read"):
+        files.read("me", picture["id"], 199)
+    with pytest.raises(NotFound):
+        files.read("you", picture["id"], 200)
+
+
 def test_pages(files: Files, clock: Clock):
     ids = []
     for number in range(5):

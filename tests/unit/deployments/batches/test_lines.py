@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 
-from deployments.batches.lines import Line, read_lines, request_of
+from deployments.batches.lines import EDITS, ENDPOINTS, Line, read_lines, request_of
 from deployments.config import Limits
+from deployments.requests.pictures import no_files
 from model_core.errors import InvalidValue
 from tests.unit.deployments.batches.conftest import ENDPOINT, jsonl
 
@@ -13,14 +14,18 @@ GOOD: dict[str, Any] = {"custom_id": "a", "method": "POST", "url": ENDPOINT, "bo
 
 def read(data: bytes, *, max_lines: int = 10, piece: int = 7, max_line_bytes: int = 200) -> Any:
     pieces = [data[start : start + piece] for start in range(0, len(data), piece)]
-    return read_lines(pieces, ENDPOINT, max_lines=max_lines, max_line_bytes=max_line_bytes)
+    limits = Limits().model_copy(update={"max_body_bytes": max_line_bytes})
+    return read_lines(pieces, [ENDPOINT], max_lines=max_lines, limits=limits)
 
 
 def test_lines_are_read_whatever_pieces_they_come_in():
     data = b"\xef\xbb\xbf" + jsonl("an avocado") + b"\r\n\n" + jsonl("ein Schöner", first=2).rstrip()
     lines, problems = read(data)
     assert not problems
-    assert lines == [Line(1, "one-1", {"prompt": "an avocado"}), Line(4, "one-2", {"prompt": "ein Schöner"})]
+    assert lines == [
+        Line(1, "one-1", {"prompt": "an avocado"}, ENDPOINT),
+        Line(4, "one-2", {"prompt": "ein Schöner"}, ENDPOINT),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -61,13 +66,39 @@ def test_a_long_line_is_not_kept_in_memory_whole():
             yield b"x" * 1000
         yield b"\n"
 
-    _, (problem,) = read_lines(pieces(), ENDPOINT, max_lines=3, max_line_bytes=2000)
+    _, (problem,) = read_lines(pieces(), [ENDPOINT], max_lines=3, limits=Limits(max_body_bytes=2000))
     assert "at most 2000 bytes" in problem.message
 
 
+def test_a_batch_has_one_endpoint_and_a_file_of_its_own_any():
+    data = json.dumps(GOOD | {"url": EDITS}).encode() + b"\n" + jsonl("a cat")
+    for endpoints, urls in (([ENDPOINT], [ENDPOINT]), ([EDITS], [EDITS]), (ENDPOINTS, [EDITS, ENDPOINT])):
+        lines, problems = read_lines([data], endpoints, max_lines=9, limits=Limits())
+        assert [line.endpoint for line in lines] == urls and len(problems) == 2 - len(urls)
+
+
+def test_lines_with_pictures_may_be_as_long_as_uploads():
+    data = json.dumps(GOOD | {"url": EDITS, "body": {"prompt": "x" * 3000}}).encode()
+    limits = Limits(max_body_bytes=1024, max_upload_bytes=4000)
+    assert not read_lines([data], [EDITS], max_lines=9, limits=limits)[1]
+    assert read_lines([data + b" " * 1000], [EDITS], max_lines=9, limits=limits)[1]
+
+
+def checked(endpoint: str, **body: Any) -> Any:
+    return request_of(endpoint, {"prompt": "a cat"} | body, Limits(), no_files)
+
+
 def test_a_body_is_checked_as_over_http_and_yields_to_others():
-    assert request_of({"prompt": "a cat", "n": 2}, Limits()).priority == "batch"  # type: ignore[attr-defined]  whether there are classes or not
-    wrong = [{"prompt": ""}, {"prompt": "a", "passes": 1}, {"prompt": "a", "stream": True}]
-    for body in [*wrong, {"prompt": "a", "response_format": "url"}]:
+    request, upload = checked(ENDPOINT, n=2)
+    assert (request.priority, request.n, upload) == ("batch", 2, None)
+    for wrong in ({"prompt": ""}, {"passes": 1}, {"stream": True}, {"response_format": "url"}, {"images": []}):
         with pytest.raises(InvalidValue):
-            request_of(body, Limits())
+            checked(ENDPOINT, **wrong)
+
+
+def test_an_edit_has_its_pictures():
+    request, upload = checked(EDITS, images=[{"image_url": "data:image/png;base64,YWJj"}], keep=0.25)
+    assert (request.priority, request.keep, upload.images) == ("batch", 0.25, [b"abc"])
+    for wrong in ({}, {"images": [{"file_id": "file-1"}]}, {"images": [{"image_url": "https://a/b.png"}]}):
+        with pytest.raises(InvalidValue):
+            checked(EDITS, **wrong)

@@ -33,7 +33,7 @@ class Service:
         batch = self.registry.create(owner, file, ENDPOINT, **options)
         row = self.one.new()
         assert row and row.id == batch["id"] and batch["status"] == "validating"
-        self.one.begin(row, [Line(number, f"id-{number}", {"prompt": "a"}) for number in range(1, lines + 1)])
+        self.one.begin(row, [Line(number, f"id-{number}", {"prompt": "a"}, ENDPOINT) for number in range(1, lines + 1)])
         return batch["id"]
 
     def lines(self, file_id: str, owner: str = "me") -> list[dict[str, Any]]:
@@ -55,6 +55,7 @@ def test_a_batch_from_beginning_to_end(service: Service, clock: Clock):
     assert service.registry.get("me", batch)["request_counts"] == {"total": 3, "completed": 0, "failed": 0}
     first, second = service.one.take(2)
     assert (first.line, first.custom_id, first.body, first.attempts) == (1, "id-1", {"prompt": "a"}, 1)
+    assert (first.endpoint, first.owner) == (ENDPOINT, "me")
     (third,) = service.two.take(2)
     assert third.line == 3 and not service.one.take(9)
     clock.now += 5
@@ -158,7 +159,7 @@ def test_a_batch_that_is_not_begun_can_be_cancelled(service: Service):
     row = service.one.new()
     service.registry.cancel("me", batch)
     assert row
-    service.one.begin(row, [Line(1, "a", {})])
+    service.one.begin(row, [Line(1, "a", {}, ENDPOINT)])
     service.one.settle()
     found = service.registry.get("me", batch)
     assert found["status"] == "cancelled" and found["output_file_id"] is found["error_file_id"] is None
@@ -212,7 +213,7 @@ def test_an_answer_is_no_input(service: Service):
     answer(service.one, *service.one.take(1))
     service.one.settle()
     output = service.registry.get("me", batch)["output_file_id"]
-    with pytest.raises(InvalidValue, match="is the answer of a batch"):
+    with pytest.raises(InvalidValue, match="has the purpose batch_output"):
         service.registry.create("me", output, ENDPOINT)
 
 

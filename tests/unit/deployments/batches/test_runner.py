@@ -18,7 +18,7 @@ from deployments.batches.runner import Runner
 from deployments.batches.webhooks import Webhooks
 from deployments.config import AppConfig, BatchesConfig
 from deployments.errors import BatchesUnavailable, Overloaded, ShuttingDown, StageFailed, StageUnavailable
-from deployments.requests.schemas import DrawingRequest
+from deployments.requests.schemas import DrawingRequest, Upload
 from model_core.errors import ModelNotFound
 from tests.unit.deployments.batches.conftest import ENDPOINT, jsonl
 
@@ -45,7 +45,7 @@ class Rig:
         self.seconds = 0.0
         self.errors: list[Exception] = []
 
-    async def draw(self, request: DrawingRequest) -> dict[str, Any]:
+    async def draw(self, request: DrawingRequest, upload: Upload | None = None) -> dict[str, Any]:
         """Raises the first of the errors there are; else draws `image of <prompt>`."""
         assert request.priority == "batch"  # type: ignore[attr-defined]  whether there are classes or not
         self.drawn.append(request.prompt)
@@ -161,7 +161,7 @@ def test_what_fails_is_tried_again_a_few_times(rig: Rig):
 def test_so_many_are_drawn_at_a_time(rig: Rig):
     most = running = 0
 
-    async def draw(request: DrawingRequest) -> dict[str, Any]:
+    async def draw(request: DrawingRequest, _: Upload | None) -> dict[str, Any]:
         nonlocal most, running
         running += 1
         most = max(most, running)

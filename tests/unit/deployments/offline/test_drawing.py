@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from deployments.batches.lines import EDITS, GENERATIONS
 from deployments.config import AppConfig, ImageDecoderConfig, ModelConfig, TokenSamplerConfig
 from deployments.errors import StageFailed
 from deployments.gateway.gateway import Gateway
@@ -37,7 +38,11 @@ def drawer(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def draw(drawer: Drawer, *bodies: dict[str, Any]) -> list[dict[str, Any]]:
-    rows = [{"line": number, "custom_id": "a", "body": json.dumps(body)} for number, body in enumerate(bodies, 1)]
+    rows = [
+        {"line": number, "custom_id": "a", "endpoint": EDITS if "images" in body else GENERATIONS}
+        | {"body": json.dumps(body)}
+        for number, body in enumerate(bodies, 1)
+    ]
 
     async def all_rows() -> list[dict[str, Any]]:
         return await asyncio.gather(*(drawer(row) for row in rows))

@@ -48,7 +48,7 @@ def test_base64_may_be_escaped_as_urls_are():
         ({"images": [IMAGE] * 17}, "invalid_value", "images", "at most 16"),
         ({"images": "data:,"}, "invalid_value", "images", "list"),
         ({"images": [{}]}, "missing_required_parameter", "images[0].image_url", "images[0].image_url"),
-        ({"images": [IMAGE, {"file_id": "file-1"}]}, "invalid_value", "images[1].file_id", "no uploaded file"),
+        ({"images": [IMAGE, {"file_id": "file-1"}]}, "invalid_value", "images[1].file_id", "There is no file 'file-1'"),
         ({"images": [{"image_url": "https://elsewhere/a.png"}]}, "invalid_value", "images[0].image_url", "fetched"),
         ({"images": [{"image_url": "data:image/png,abc"}]}, "invalid_value", "images[0].image_url", "as base64"),
         ({"images": [{"image_url": "data:image/png;base64,a*c="}]}, "invalid_value", "images[0].image_url", "base64"),

@@ -67,7 +67,8 @@ def _method(recipe: SequenceRecipe, rate: optax.Schedule) -> optax.GradientTrans
         case "adamw":
             return optax.adamw(rate, b1=recipe.beta1, b2=recipe.beta2, weight_decay=recipe.weight_decay)
         case "adafactor":
-            return optax.adafactor(rate, weight_decay_rate=recipe.weight_decay)
+            # What optax takes here is the share of a weight that a step takes away, whatever the rate is.
+            return optax.adafactor(rate, weight_decay_rate=lambda step: rate(step) * recipe.weight_decay)
         case "muon":
             return optax.contrib.muon(
                 rate,

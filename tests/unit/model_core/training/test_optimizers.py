@@ -13,6 +13,7 @@ from model_core.families.dalle_bart import family as dalle_bart
 from model_core.families.dalle_bart.family import DalleBartConfig
 from model_core.training.optimizers import matrix_axes, optimizer, rate_in
 from model_core.training.recipe import SequenceRecipe
+from model_core.training.schedules import learning_rate
 
 HAS_SHAMPOO = importlib.util.find_spec("precondition") is not None
 CONFIG = DalleBartConfig.of_size(width=16, heads=2, ffn=24, layers=(2, 3), codes=16, length=9, words=32, text=6)
@@ -37,6 +38,22 @@ def test_an_optimizer_finds_the_minimum_of_a_bowl(name: str):
 
     (params, _), _ = jax.lax.scan(step, (params, method.init(params)), length=300)
     assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(params)) < 0.1
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor", "muon"])
+def test_weights_decay_by_the_rate_and_not_by_themselves(name: str):
+    """Without a gradient, a step leaves 1 - rate × decay of a weight, whatever the optimizer."""
+    recipe = SequenceRecipe(optimizer=name, steps=9, warm_up_steps=1, learning_rate=0.1, weight_decay=0.5)
+    params = {"layers": {"0": {"kernel": jnp.ones((4, 4))}}, "head": jnp.ones((4, 4))}
+    method, before = optimizer(recipe), params
+    state = method.init(params)
+    for step in range(3):
+        updates, state = method.update(jax.tree.map(jnp.zeros_like, params), state, params, value=jnp.zeros(()))
+        params = jax.tree.map(jnp.add, before, updates)
+        left = 1 - 0.5 * float(learning_rate(recipe)(step))
+        for leaf in jax.tree.leaves(jax.tree.map(jnp.divide, params, before)):
+            np.testing.assert_allclose(leaf, left, rtol=1e-6)
+        before = params
 
 
 def test_muon_takes_every_kernel_of_the_stacked_layers_and_only_these():

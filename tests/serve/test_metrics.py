@@ -24,7 +24,7 @@ MAY_NOT_HAPPEN = {
     "ray_dalle_serve_sampler_given_way_total",
     "ray_dalle_serve_key_images_drawn_total",
     "ray_dalle_serve_refiner_pictures_total",  # a refiner is there where one is asked for
-    "ray_dalle_serve_refiner_picture_seconds",
+    "ray_dalle_serve_refiner_picture_seconds_bucket",
     "ray_dalle_serve_refiner_steps_total",
     "ray_dalle_serve_energy_joules_total",  # where something measures it
     "ray_node_gpu_power_milliwatts",

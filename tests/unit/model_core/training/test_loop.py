@@ -135,6 +135,12 @@ def test_a_finished_run_is_left_as_it_is(uninterrupted: Path):
     assert curve(uninterrupted) == before
 
 
+def test_signals_mean_again_what_they_meant_before(tmp_path: Path):
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    run(tmp_path, steps=1)
+    assert {number: signal.getsignal(number) for number in before} == before
+
+
 def test_a_signal_that_came_while_the_model_was_loaded_stops_it_after_one_step(tmp_path: Path):
     with signals_kept():
         os.kill(os.getpid(), signal.SIGTERM)

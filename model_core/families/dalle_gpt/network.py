@@ -203,6 +203,5 @@ def _feed_forward(config, params, drop, x):
 
 def _dense(params: Params, x: Float[Array, "R L D"]) -> Float[Array, "R L E"]:
     kernel = params["weight"]
-    dimensions = (((x.ndim - 1,), (0,)), ((), ()))
-    y = product(x.astype(kernel.dtype), kernel.T, dimensions, preferred_element_type=jnp.float32).astype(jnp.float32)
+    y = product(x.astype(kernel.dtype), kernel.T, jnp.float32).astype(jnp.float32)
     return y + params["bias"].astype(jnp.float32) if "bias" in params else y

@@ -77,8 +77,7 @@ def num_weights(sizes: BlockSizes) -> int:
 
 def linear(x: Float[Array, "R L D"], kernel: Float[Array, "... D"]) -> Float[Array, "R L out"]:
     """A product with a kernel that lies [out, in]; axes in front of the last are outputs all."""
-    turned = kernel.reshape(-1, kernel.shape[-1]).T
-    return product(x, turned, (((x.ndim - 1,), (0,)), ((), ())))
+    return product(x, kernel.reshape(-1, kernel.shape[-1]).T)
 
 
 def rms_norm(x: Float[Array, "R L D"], weight: Float[Array, " D"], eps: float) -> Float[Array, "R L D"]:

@@ -1,5 +1,7 @@
 """Layouts of dense layers change where numbers lie, not what comes out."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,8 +33,33 @@ def test_rows_are_multiplied_whatever_their_number(rows, positions):
 def test_sums_may_be_wider_than_what_is_multiplied(rows, positions):
     """Here they are beyond float16's range."""
     kernel, x = jnp.full((WIDTH, HIDDEN), 300, jnp.float16), jnp.full((rows, positions, WIDTH), 300, jnp.float16)
-    got = jax.jit(lambda x: product(x, kernel, (((2,), (0,)), ((), ())), preferred_element_type=jnp.float32))(x)
+    got = jax.jit(lambda x: product(x, kernel, jnp.float32))(x)
     np.testing.assert_array_equal(got, np.full((rows, positions, HIDDEN), WIDTH * 300.0**2, np.float32))
+
+
+@pytest.mark.parametrize("positions", [3, 40])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("sums", [None, "float32"])
+def test_gradients_are_those_of_a_plain_product(positions, dtype, sums):
+    kernel, x = (value.astype(dtype) for value in (normal(0, WIDTH, HIDDEN), normal(1, 2, positions, WIDTH)))
+    weights = normal(2, 2, positions, HIDDEN)
+
+    def plain(x, kernel):
+        return jnp.matmul(x, kernel, preferred_element_type=sums)
+
+    def gradients(multiply):
+        return jax.grad(lambda x, kernel: (multiply(x, kernel) * weights).sum(), argnums=(0, 1))(x, kernel)
+
+    for got, expected in zip(gradients(partial(product, dtype=sums)), gradients(plain), strict=True):
+        assert got.dtype == expected.dtype
+        np.testing.assert_allclose(got.astype("float32"), expected.astype("float32"), rtol=2e-2, atol=1e-5)
+
+
+def test_the_gradient_of_a_kernel_is_not_made_the_other_way_round():
+    """XLA's CPU backend would turn all rows for it, slowly."""
+    kernel, x = normal(0, WIDTH, HIDDEN), normal(1, 2, 40, WIDTH)
+    gradient = jax.grad(lambda kernel: apply(kernel, x).sum())
+    assert "transpose" not in str(jax.make_jaxpr(gradient)(kernel))
 
 
 def test_a_row_among_as_many_does_not_depend_on_the_others():

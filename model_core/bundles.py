@@ -72,6 +72,8 @@ class Bundle:
       example_prompts: things that it can draw, to begin with; model.json may leave them out.
       known_things, known_ways: what it knows by name, and how that may be asked for, such as "{} on a red background".
       known_words: other words that it was taught.
+      low_score: what its own scorer hardly ever gives the best picture of a prompt that it knows less than; None where
+        model.json does not say.
       ranges: by setting the lowest and the highest value that its pictures are good with.
       card: the file that tells about the model, in Markdown.
       window: so many codes a step tries to draw where that must be the same always; model.json may leave it out.
@@ -92,6 +94,7 @@ class Bundle:
     known_things: tuple[str, ...] = ()
     known_ways: tuple[str, ...] = ("{}",)
     known_words: tuple[str, ...] = ()
+    low_score: float | None = None
     ranges: dict[str, list[float]] = field(default_factory=dict)
     card: Path | None = None
     window: int = 1
@@ -146,7 +149,9 @@ def resolve(name: str | os.PathLike, *, scorer: str | os.PathLike | None = None,
       UnsupportedConfig: the scorer is none that can be used.
     """
     bundle = _whole(name, download)
-    return bundle if scorer is None else replace(bundle, scorer=scorer_of(scorer, download=download))
+    if scorer is None:
+        return bundle
+    return replace(bundle, scorer=scorer_of(scorer, download=download), low_score=None)
 
 
 def _whole(name: str | os.PathLike, download: bool) -> Bundle:
@@ -379,7 +384,7 @@ def _named_parts(folder: Path) -> dict[str, str]:
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
-    """Reads model.json, all of the right type; window, ranges, plain_ground and the lists may be missing."""
+    """Reads model.json, all of the right type; what `Bundle` has a default for may be missing."""
     card, path = read_json(folder, "model.json"), folder / "model.json"
     fields = {"id": str, "licence": str, "size": int, "sampling": dict, "description": str}
     _check_types(path, card, fields)
@@ -400,11 +405,14 @@ def _read_card(folder: Path) -> dict[str, Any]:
     plain_ground = card.get("plain_ground", False)
     if type(plain_ground) is not bool:
         raise CorruptCheckpoint(f"{path}: plain_ground must be true or false; got {plain_ground!r}.")
+    low_score = card.get("low_score")
+    if low_score is not None:
+        _check_types(path, {"low_score": low_score}, {"low_score": float})
     found = {key: tuple(words) for key, words in lists.items()}
     return (
         {key: card[key] for key in fields}
         | found
-        | {"ranges": _read_ranges(path, card), "window": window, "plain_ground": plain_ground}
+        | {"ranges": _read_ranges(path, card), "window": window, "plain_ground": plain_ground, "low_score": low_score}
     )
 
 

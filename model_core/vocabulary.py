@@ -1,4 +1,8 @@
-"""Which words of a prompt a model was never taught, where its card says what it knows. Imports no JAX."""
+"""What to tell who asks for what a model does not know: words that it was never taught, and scores that are low.
+
+Words alone miss known ones in senses that were never taught, and scores alone miss errors that look right. Imports no
+JAX.
+"""
 
 import difflib
 import re
@@ -51,6 +55,17 @@ class Vocabulary:
         """Known words that are spelled like some of `words`."""
         found = (difflib.get_close_matches(word, self._words - _COMMON, 1, _NEAR) for word in words)
         return list(dict.fromkeys(near for matches in found for near in matches))[:_NAMED]
+
+
+def low_score_warning(scores: Iterable[float | None], low_score: float | None) -> str | None:
+    """What to tell where the best of `scores` is lower than those of known prompts hardly ever are; else None."""
+    known = [score for score in scores if score is not None]
+    if low_score is None or not known or max(known) >= low_score:
+        return None
+    return (
+        f"The best image has a score of {max(known):.1f}, and one of a prompt that this model knows hardly ever has "
+        f"less than {low_score:.1f}: it may not show what was asked for."
+    )
 
 
 def _words(text: str) -> list[str]:

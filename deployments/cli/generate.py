@@ -142,10 +142,13 @@ def _draw_here(
     from deployments.cli.client import DrawnImage
     from model_core.pictures.images import encode_png
     from model_core.pipeline import Pipeline
+    from model_core.vocabulary import low_score_warning
 
     pipeline = Pipeline.from_model(model, scorer=scorer, window=None if window == "auto" else int(window))
     if unknown := pipeline.bundle.vocabulary.warning(fields["prompt"]):
         warn(unknown)
     bar.say("compiling")
     drawn = pipeline.generate(**fields, on_progress=bar.drawn)
+    if low := low_score_warning((image.score for image in drawn), pipeline.bundle.low_score):
+        warn(low)
     return [DrawnImage(png=encode_png(image.image), seed=image.seed, score=image.score) for image in drawn]

@@ -31,6 +31,7 @@ from model_core.pictures.content_credentials import CredentialSigner
 from model_core.pictures.plain_ground import clear_ground
 from model_core.sampler.sequence import SEEDS, Sampling
 from model_core.scorers.ranking import RankedImage
+from model_core.vocabulary import low_score_warning
 
 logger = logging.getLogger("ray.serve")
 
@@ -219,6 +220,8 @@ class ImageRequest:
             yield unknown
         if not self._prompt.strip():
             yield "No prompt was given, and nothing here tells what the picture shows: with one, drawings fit better."
+        elif low := low_score_warning((image.score for image in drawn), self._model.bundle.low_score):
+            yield low
         for name in self._upload.empty if self._upload else ():
             yield f"The file given as {name} is empty, and counts as not given."
         if self._model.ranks_images and any(image.score is None for image in drawn):

@@ -20,6 +20,7 @@ from model_core.pictures.images import to_pixels, to_uint8
 from model_core.scorers.clip import open_text
 from model_core.shipped.world.batches import clip_batch, crop_batch, dalle_bart_batch, whole_batch
 from model_core.shipped.world.captions import plain_caption
+from model_core.shipped.world.card import SAMPLING, about
 from model_core.shipped.world.codes import read_codes, write_codes
 from model_core.shipped.world.scenes import World
 from model_core.training import clip, dalle_bart, footprint
@@ -36,7 +37,6 @@ from model_core.weights import checkpoint
 from model_core.weights.json_files import read_json
 from model_core.weights.weight_files import FLAX_WEIGHTS
 
-SAMPLING = {"guidance_scale": 2.5, "temperature": 0.7, "top_k": 50, "top_p": 1.0}
 SAMPLE_EVERY_S = 900.0  # drawing samples costs a CPU half a minute
 
 
@@ -140,12 +140,8 @@ def train_clip(run: Path, world: World, recipe: CLIPRecipe) -> None:
 
 def export(run: Path, unseen: World) -> Path:
     """Writes `model/model.json`; gives the model's folder."""
-    card = read_json(run / "start", "model.json") | {
-        "id": "world",
-        "description": "Draws things in colours, numbers, places and relations that it was never shown together.",
-        "sampling": SAMPLING,
-        "example_prompts": [plain_caption(unseen.describe(index)) for index in range(24)],
-    }
+    examples = [plain_caption(unseen.describe(index)) for index in range(24)]
+    card = read_json(run / "start", "model.json") | about(examples)
     if (took := footprint.of_run(run)).seconds:
         card["training"] = took.told()
     text = json.dumps(card, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

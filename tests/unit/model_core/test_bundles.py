@@ -93,6 +93,16 @@ def test_a_card_may_say_what_the_model_knows(folder):
             bundles.resolve(folder)
 
 
+def test_a_card_may_say_which_scores_are_low_for_its_own_scorer_alone(folder):
+    assert bundles.resolve(folder).low_score is None
+    (folder / "model.json").write_text(json.dumps(CARD | {"low_score": 21.5}))
+    assert bundles.resolve(folder).low_score == 21.5
+    assert bundles.resolve(folder, scorer="emoji").low_score is None
+    (folder / "model.json").write_text(json.dumps(CARD | {"low_score": "low"}))
+    with pytest.raises(CorruptCheckpoint, match="low_score"):
+        bundles.resolve(folder)
+
+
 def test_a_card_may_say_that_the_model_draws_on_a_plain_ground(folder):
     assert bundles.resolve(folder).plain_ground is False
     assert bundles.resolve("emoji").plain_ground is True

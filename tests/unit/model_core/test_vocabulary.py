@@ -2,7 +2,7 @@
 
 import pytest
 
-from model_core.vocabulary import Vocabulary
+from model_core.vocabulary import Vocabulary, low_score_warning
 
 KNOWN = Vocabulary(["red apple", "fox", "cherries", "wolf", "bus stop", "{} on a blue background", "dog's bone"])
 
@@ -46,3 +46,18 @@ def test_where_nothing_is_known_of_it_nothing_is_unknown():
 def test_a_warning_names_unknown_words_and_what_is_near(prompt: str, warning: str | None):
     told = KNOWN.warning(prompt)
     assert told is None if warning is None else warning in str(told)
+
+
+@pytest.mark.parametrize(
+    ("scores", "low", "is_said"),
+    [
+        ((20.0, 25.0), 24.0, False),
+        ((20.0, 23.9), 24.0, True),
+        ((None,), 24.0, False),
+        ((1.0,), None, False),
+        ((), 24.0, False),
+    ],
+)
+def test_a_low_best_score_is_said_where_it_is_known_what_is_low(scores, low, is_said: bool):
+    warning = low_score_warning(scores, low)
+    assert ("23.9" in warning and "24.0" in warning) if is_said and warning else (warning is None and not is_said)

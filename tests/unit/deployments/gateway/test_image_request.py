@@ -181,6 +181,12 @@ def test_words_that_a_model_was_never_taught_are_said(model: ServedModel):
     assert "warning" not in draw(model, GenerationRequest(prompt="red flags"))
 
 
+def test_a_score_that_known_prompts_hardly_ever_have_is_said(model: ServedModel):
+    for low, said in ((None, False), (-1.0, False), (1e12, True)):
+        model.bundle = dataclasses.replace(model.bundle, low_score=low)
+        assert ("hardly ever" in draw(model, GenerationRequest(prompt="a", n=2)).get("warning", "")) == said
+
+
 def test_a_prompt_that_is_cut_is_said(model: ServedModel, monkeypatch: pytest.MonkeyPatch):
     async def cut(prompt: str, negative: str | None, **_: Any) -> EncodedPrompt:
         unread = {"num_unread": max(0, len(prompt) - 9), "num_negative_unread": max(0, len(negative or "") - 9)}

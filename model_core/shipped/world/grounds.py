@@ -14,6 +14,7 @@ from model_core.shipped.scenes import COLORS, WHITE
 from model_core.shipped.world.description import Box
 
 SIDE = 128  # pixels, of every scene
+CELL = 8  # pixels of an image code
 FINE = 2  # places are drawn so many times as large, then reduced, for smooth edges
 _SIDE = SIDE * FINE
 SKY = ("#8fd0f5", "#a5daf7", "#7cc4f0")
@@ -68,8 +69,10 @@ def _fill(draw: ImageDraw.ImageDraw, color: str, top: float = 0, bottom: float =
     draw.rectangle((0, round(top), _SIDE, round(bottom)), fill=color)
 
 
-def _horizon(rng: random.Random) -> int:
-    return round(rng.uniform(0.42, 0.62) * _SIDE)
+def _level(rng: random.Random, low: float, high: float) -> int:
+    """A height between two shares, on the edge of a row of codes, so that one edge is spelled alike everywhere."""
+    row = CELL * FINE
+    return row * round(rng.uniform(low, high) * _SIDE / row)
 
 
 def _hill(draw: ImageDraw.ImageDraw, rng: random.Random, color: str, top: float) -> None:
@@ -105,7 +108,7 @@ def _night_sky(draw: ImageDraw.ImageDraw, rng: random.Random) -> int:
 
 
 def _grass(draw: ImageDraw.ImageDraw, rng: random.Random) -> int:
-    horizon = _horizon(rng)
+    horizon = _level(rng, 0.42, 0.62)
     _fill(draw, rng.choice(SKY))
     if rng.random() < 0.6:
         _hill(draw, rng, "#8bcf6b", horizon - rng.uniform(0.05, 0.12) * _SIDE)
@@ -117,9 +120,9 @@ def _grass(draw: ImageDraw.ImageDraw, rng: random.Random) -> int:
 
 
 def _beach(draw: ImageDraw.ImageDraw, rng: random.Random) -> int:
-    shore = round(rng.uniform(0.55, 0.68) * _SIDE)
+    shore = _level(rng, 0.55, 0.68)
     _fill(draw, rng.choice(SKY))
-    _fill(draw, "#2f93cf", shore - rng.uniform(0.18, 0.3) * _SIDE)
+    _fill(draw, "#2f93cf", shore - _level(rng, 0.18, 0.3))
     _fill(draw, "#f2d9a0", shore)
     for x in range(-20, _SIDE, 40):
         draw.ellipse((x, shore - 8, x + 44, shore + 8), fill="#f7fbff")
@@ -128,10 +131,10 @@ def _beach(draw: ImageDraw.ImageDraw, rng: random.Random) -> int:
 
 
 def _water(draw: ImageDraw.ImageDraw, rng: random.Random) -> int:
-    surface = round(rng.uniform(0.08, 0.3) * _SIDE)
+    surface = _level(rng, 0.08, 0.3)
     _fill(draw, rng.choice(SKY))
     _fill(draw, "#2f86d0", surface)
-    for x in range(-round(rng.uniform(0, 32)), _SIDE, 32):
+    for x in range(0, _SIDE, 32):
         draw.chord((x, surface - 8, x + 32, surface + 10), 180, 360, fill="#2f86d0")
     for _ in range(rng.randint(7, 13)):
         x, y, width = rng.uniform(-20, _SIDE), rng.uniform(surface + 16, _SIDE), rng.uniform(20, 44)
@@ -140,7 +143,7 @@ def _water(draw: ImageDraw.ImageDraw, rng: random.Random) -> int:
 
 
 def _snow(draw: ImageDraw.ImageDraw, rng: random.Random) -> int:
-    horizon = _horizon(rng)
+    horizon = _level(rng, 0.42, 0.62)
     _fill(draw, rng.choice(("#9dbfdd", "#8fb3d6", "#a9c6e2")))
     _hill(draw, rng, "#dfeaf5", horizon - rng.uniform(0.06, 0.14) * _SIDE)
     _fill(draw, "#f5f9fd", horizon)
@@ -149,7 +152,7 @@ def _snow(draw: ImageDraw.ImageDraw, rng: random.Random) -> int:
 
 
 def _desert(draw: ImageDraw.ImageDraw, rng: random.Random) -> int:
-    horizon = _horizon(rng)
+    horizon = _level(rng, 0.42, 0.62)
     _fill(draw, rng.choice(("#fbe6bd", "#fcd9a5", "#a5daf7")))
     _hill(draw, rng, "#d99a4e", horizon - rng.uniform(0.08, 0.16) * _SIDE)
     _fill(draw, "#e8b36b", horizon)
@@ -158,10 +161,10 @@ def _desert(draw: ImageDraw.ImageDraw, rng: random.Random) -> int:
 
 
 def _room(draw: ImageDraw.ImageDraw, rng: random.Random) -> int:
-    floor = round(rng.uniform(0.58, 0.72) * _SIDE)
+    floor = _level(rng, 0.58, 0.72)
     _fill(draw, rng.choice(("#f3e3cf", "#d9e6dc", "#e5dcef", "#dbe7f3")))
     if rng.random() < 0.7:
-        x, y, size = rng.uniform(0.06, 0.64) * _SIDE, rng.uniform(0.06, 0.14) * _SIDE, rng.uniform(0.24, 0.3) * _SIDE
+        x, y, size = _level(rng, 0.06, 0.64), _level(rng, 0.06, 0.14), _level(rng, 0.24, 0.3)
         draw.rectangle((x - 5, y - 5, x + size + 5, y + size + 5), fill="#ffffff")
         draw.rectangle((x, y, x + size, y + size), fill="#9fd4f5")
         draw.rectangle((x + size / 2 - 2, y, x + size / 2 + 2, y + size), fill="#ffffff")

@@ -40,8 +40,8 @@ SIZED = 0.18  # share of the things of which a size is said
 TWO_IN_PAIR = 0.1  # share of the pairs apart in which one thing is there twice
 GROUNDS = {WHITE: 0.46, "color": 0.26, "place": 0.28}
 RELATION_WEIGHTS = dict.fromkeys(RELATIONS, 1.0) | {"next to": 2.5, "in front of": 0.7, "on top of": 0.8}
-UPRIGHT, LEAN = 5.0, 20.0  # degrees: most lean so much at the most, the others so much
-LEANING_SHARE = 0.3
+LEAN, LEANING_SHARE = 15.0, 0.06  # degrees, to either side, of so many things; the others stand straight
+MIRRORED_SHARE = 0.25
 DEEPEST = 0.3  # of its height: nothing comes to rest further down in something
 ATTEMPTS = 10_000  # evaluation scenes are one of several; this many tries find none only where there is none
 
@@ -176,10 +176,11 @@ def _pose(subject: Subject, style: str, sprites: Sprites, rng: random.Random) ->
     if subject.name == FRAME:
         return []
     drawing = sprites.draw(subject.name, style, subject.color)
-    if thing_of(subject).can_be_mirrored and rng.random() < 0.5:
+    if thing_of(subject).can_be_mirrored and rng.random() < MIRRORED_SHARE:
         drawing = ImageOps.mirror(drawing)
-    most = LEAN if rng.random() < LEANING_SHARE else UPRIGHT
-    return [_leaning(drawing, rng.uniform(-most, most)) for _ in range(subject.count)]
+    if rng.random() >= LEANING_SHARE:
+        return [drawing] * subject.count
+    return [_leaning(drawing, rng.choice((-LEAN, LEAN))) for _ in range(subject.count)]
 
 
 def _leaning(drawing: Image.Image, degrees: float) -> Image.Image:

@@ -33,9 +33,18 @@ class Draws:
 
 
 def draw_all(
-    pipeline: Pipeline, prompts: Sequence[str], num_draws: int, folder: Path, on_prompt: Callable[[], None]
+    pipeline: Pipeline,
+    prompts: Sequence[str],
+    num_draws: int,
+    folder: Path,
+    on_prompt: Callable[[], None] = lambda: None,
+    **settings: float,
 ) -> Draws:
     """Draws what is not yet in `folder`; calls `on_prompt` after each prompt.
+
+    Args:
+      folder: of these draws alone: other settings need another, for which `fingerprint` has a name.
+      settings: of `Pipeline.generate`, such as `guidance_scale`; else the model's own.
 
     Raises:
       InvalidValue: more draws than a pipeline gives at once, or the model has no scorer to choose by.
@@ -47,15 +56,15 @@ def draw_all(
     found = []
     for prompt in prompts:
         file = folder / f"{hashlib.sha256(prompt.encode()).hexdigest()[:16]}.npz"
-        found.append(_drawn(pipeline, prompt, num_draws, file))
+        found.append(_drawn(pipeline, prompt, num_draws, file, settings))
         on_prompt()
     codes, scores = zip(*found, strict=True)
     return Draws(np.stack(codes), np.stack(scores))
 
 
-def fingerprint(bundle: Bundle) -> str:
-    """Sixteen hex digits that change with any file of the model's networks, and with its sampling defaults."""
-    digest = hashlib.sha256(json.dumps(bundle.sampling, sort_keys=True).encode())
+def fingerprint(bundle: Bundle, **settings: float) -> str:
+    """Sixteen hex digits that change with any file of the model's networks, and with what it is sampled by."""
+    digest = hashlib.sha256(json.dumps(bundle.sampling | settings, sort_keys=True).encode())
     for part in bundle.parts.values():
         for file in sorted(path for path in part.iterdir() if path.is_file()):
             digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
@@ -63,7 +72,7 @@ def fingerprint(bundle: Bundle) -> str:
 
 
 def _drawn(
-    pipeline: Pipeline, prompt: str, num_draws: int, file: Path
+    pipeline: Pipeline, prompt: str, num_draws: int, file: Path, settings: dict[str, float]
 ) -> tuple[Int32[np.ndarray, "M N"], Float32[np.ndarray, " M"]]:
     """The first `num_draws` draws of a prompt, from the file as far as it goes."""
     length = pipeline.token_sampler.config.image_length
@@ -72,7 +81,7 @@ def _drawn(
         with np.load(file) as kept:
             codes, scores = kept["codes"].astype(np.int32), kept["scores"]
     if missing := max(0, num_draws - len(codes)):
-        images = pipeline.generate(prompt, n=missing, seed=len(codes))
+        images = pipeline.generate(prompt, n=missing, seed=len(codes), **settings)
         images.sort(key=lambda image: image.seed)
         codes = np.concatenate([codes, np.stack([image.codes for image in images])])
         scores = np.append(scores, np.array([image.score for image in images], np.float32))

@@ -74,13 +74,8 @@ def measure_composition(
     prompts = [question.prompt for question in questions]
     draws = draw_all(pipeline, prompts, num_draws, folder / fingerprint(pipeline.bundle), on_prompt)
     images = [pipeline.image_decoder.decode(codes) for codes in draws.codes]
-
-    def judged(pictures: Iterable[Iterable[Picture]]) -> Bool[np.ndarray, "P M"]:
-        pairs = zip(questions, pictures, strict=True)
-        return np.array([[is_right(one, seen) for seen in look(detector, things, list(some))] for one, some in pairs])
-
-    right = judged(images)
-    real = judged([_real(question, sprites) for question in questions])
+    right = judged(questions, images, detector, things)
+    real = judged(questions, [_real(question, sprites) for question in questions], detector, things)
     found = []
     for row in ROWS:
         chosen = [place for place, question in enumerate(questions) if question.row == row]
@@ -97,6 +92,14 @@ def measure_composition(
                 )
             )
     return found
+
+
+def judged(
+    questions: Sequence[Question], pictures: Iterable[Iterable[Picture]], detector: Params, things: Sequence[str]
+) -> Bool[np.ndarray, "P M"]:
+    """Whether each of the pictures of each question shows what it asks for."""
+    pairs = zip(questions, pictures, strict=True)
+    return np.array([[is_right(one, seen) for seen in look(detector, things, list(some))] for one, some in pairs])
 
 
 def _real(question: Question, sprites: Sprites) -> list[Picture]:

@@ -37,6 +37,8 @@ _SAMPLING: Mapping[str, type] = MappingProxyType(
     {"guidance_scale": float, "temperature": float, "top_k": int, "top_p": float}
 )
 _CARDS = ("MODEL_CARD.md", "README.md")
+KNOWN_PICTURES = "known.webp"
+KNOWN_COLUMNS = 16  # pictures in a row of it
 _PART_FILES = (
     "config.json",
     FLAX_WEIGHTS,
@@ -72,6 +74,7 @@ class Bundle:
       example_prompts: things that it can draw, to begin with; model.json may leave them out.
       known_things, known_ways: what it knows by name, and how that may be asked for, such as "{} on a red background".
       known_words: other words that it was taught.
+      known_pictures: the file with a picture of each known thing, in their order, `KNOWN_COLUMNS` in a row.
       low_score: what its own scorer hardly ever gives the best picture of a prompt that it knows less than; None where
         model.json does not say.
       ranges: by setting the lowest and the highest value that its pictures are good with.
@@ -94,6 +97,7 @@ class Bundle:
     known_things: tuple[str, ...] = ()
     known_ways: tuple[str, ...] = ("{}",)
     known_words: tuple[str, ...] = ()
+    known_pictures: Path | None = None
     low_score: float | None = None
     ranges: dict[str, list[float]] = field(default_factory=dict)
     card: Path | None = None
@@ -344,7 +348,8 @@ def _read_folder(folder: Path, default_id: str) -> Bundle:
             )
     parts = {role: folder / name for role, name in names.items()}
     parts = {"text": parts["sampler"], "scorer": None, **parts}
-    parts["card"] = next((folder / name for name in _CARDS if (folder / name).is_file()), None)
+    for role, files in (("card", _CARDS), ("known_pictures", (KNOWN_PICTURES,))):
+        parts[role] = next((folder / name for name in files if (folder / name).is_file()), None)
     if (folder / "model.json").exists():
         return Bundle(**parts, **_read_card(folder))
     known = releases.find(default_id)

@@ -151,6 +151,7 @@ class Model(Exact):
     example_prompts: list[str]
     known_things: list[str] = Field(description="What it knows by name; empty where its card says nothing of it.")
     known_ways: list[str] = Field(description="How that may be asked for, such as '{} on a red background'.")
+    has_known_pictures: bool = Field(description="Whether /known/{id} shows the known things, 16 in a row, as a WebP.")
     sampling: dict[str, float]
     ranges: dict[str, tuple[float, float]] = Field(description="By setting, the values that it draws well with.")
     refines: str | None = Field(description="The model whose pictures it refines; null where it is one that draws.")

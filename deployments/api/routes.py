@@ -6,7 +6,7 @@ Serve's proxy puts `x-request-id` on every reply, the caller's own where it sent
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
@@ -76,6 +76,13 @@ def _model_routes(service: Gateway, keys: Keys) -> APIRouter:
         if card is None:
             raise HTTPException(404)
         return HTMLResponse(card_page(name, card), headers={"content-security-policy": CARD_POLICY})
+
+    @router.get("/known/{name:path}")
+    async def known_pictures(name: str) -> FileResponse:
+        path = service.known_pictures(name)
+        if path is None:
+            raise HTTPException(404)
+        return FileResponse(path, media_type="image/webp")
 
     return router
 

@@ -242,6 +242,10 @@ class Gateway:
         path = self._model(name).bundle.card
         return None if path is None else await asyncio.to_thread(path.read_text, "utf-8", "replace")
 
+    def known_pictures(self, name: str) -> Path | None:
+        """The file with pictures of what a model knows; None where there is none. Raises ModelNotFound."""
+        return self._model(name).bundle.known_pictures
+
     async def readiness(self) -> dict[str, Any]:
         """Says how far the default model's stages are; a replica runs only once its model is loaded and compiled.
 

@@ -166,6 +166,7 @@ class ServedModel:
             "example_prompts": list(self.bundle.example_prompts),
             "known_things": list(self.bundle.known_things),
             "known_ways": list(self.bundle.known_ways),
+            "has_known_pictures": self.bundle.known_pictures is not None,
             "sampling": dict(self.sampling),
             "ranges": dict(self.bundle.ranges),
             "refines": self.refines,

@@ -1,6 +1,7 @@
 """What a visitor sees before anything is drawn."""
 
 import json
+import re
 from contextlib import closing
 
 from playwright.sync_api import Browser, Page, Request, expect
@@ -33,6 +34,7 @@ def test_what_the_model_knows_can_be_searched_and_drawn(page: Page, look: Look):
     expect(things).to_have_count(240)
     page.fill("#known-search", "face cat")
     expect(things).to_have_text(["cat face"])
+    expect(page.locator("#known-things .thumbnail")).to_have_css("background-image", re.compile("^url"))
     look(page, "known")
     page.fill("#known-search", "flag")
     expect(page.locator("#known-none")).to_contain_text("Nothing of that name")

@@ -35,6 +35,11 @@ export async function modelCard(id) {
   return (await send(`cards/${id}`, {})).text();
 }
 
+/** The address, of this page alone, of a sheet with a picture of each thing that a model knows, 16 in a row. */
+export async function knownPictures(id) {
+  return URL.createObjectURL(await (await send(`known/${id}`, {})).blob());
+}
+
 /** How far the stages are, how many pictures wait, and how long one takes; null where nothing answers. */
 export async function readiness() {
   try {

@@ -134,6 +134,9 @@ def test_what_tells_about_a_model_is_found(folder):
         (folder / name).write_text("A model.")
         assert bundles.resolve(folder).card == folder / name
     assert bundles.resolve("emoji").card
+    assert bundles.resolve(folder).known_pictures is None
+    (folder / "known.webp").write_bytes(b"pictures")
+    assert bundles.resolve(folder).known_pictures == folder / "known.webp"
 
 
 def test_a_card_may_say_how_many_codes_a_step_should_try(folder):

@@ -45,6 +45,7 @@ class FakeService:
         self.error: Exception | None = None
         self.is_ready = True
         self.model_card: str | None = None
+        self.pictures_of_known: Path | None = None
         self.request: DrawingRequest | None = None
         self.upload: Upload | None = None
         self.num_closed = 0
@@ -95,6 +96,7 @@ class FakeService:
             "example_prompts": [],
             "known_things": [],
             "known_ways": ["{}"],
+            "has_known_pictures": False,
             "sampling": {"top_k": 0},
             "ranges": {},
             "refines": None,
@@ -112,6 +114,9 @@ class FakeService:
 
     async def card(self, name: str) -> str | None:
         return self.model_card if name == "fake/one" else None
+
+    def known_pictures(self, name: str) -> Path | None:
+        return self.pictures_of_known if name == "fake/one" else None
 
     async def readiness(self) -> dict[str, Any]:
         return {"ready": self.is_ready, "model": "fake/one", "stages": {}, "pending_images": 0, "seconds_an_image": 1.0}

@@ -1,5 +1,7 @@
 """A model's card as a page."""
 
+from pathlib import Path
+
 from deployments.api.card_page import card_page
 from tests.unit.deployments.api.fake_service import FakeService, ask, assert_envelope
 
@@ -26,6 +28,15 @@ def test_markdown_becomes_html_and_nothing_else():
     assert "<a>here</a>" in page and '<a href="https://example.org/" rel="noreferrer">there</a>' in page
     assert "&lt;script&gt;" in page and "<script" not in page
     assert 'href="javascript' not in page
+
+
+def test_a_model_has_pictures_of_what_it_knows_or_none(tmp_path: Path):
+    service = FakeService()
+    assert_envelope(ask(service, "GET", "/known/fake/one"), 404, "not_found")
+    service.pictures_of_known = tmp_path / "known.webp"
+    service.pictures_of_known.write_bytes(b"pictures")
+    reply = ask(service, "GET", "/known/fake/one")
+    assert (reply.status_code, reply.content, reply.headers["content-type"]) == (200, b"pictures", "image/webp")
 
 
 def test_a_model_has_a_card_or_none():

@@ -74,7 +74,8 @@ REPLIES = [  # theirs, ours, what only OpenAI has, what only this server has
     (theirs.ImageEditPartialImageEvent, ours.PartialImage, set(), {"image_index", "seed", "progress"}),
     (theirs.Model, ours.Model, {"shutdown_date"},
      {"size", "licence", "description", "ranks_images", "backgrounds", "has_card", "grid", "can_be_guided",
-      "example_prompts", "known_things", "known_ways", "sampling", "ranges", "refines", "max_n", "max_best_of"}),
+      "example_prompts", "known_things", "known_ways", "has_known_pictures", "sampling", "ranges", "refines", "max_n",
+      "max_best_of"}),
     *[(event, ours.Completed, set(), {"seed", "clip_score", "revised_prompt", "model", "native_size", "ignored_images",
                                       "warning", "image_index"})
       for event in (theirs.ImageGenCompletedEvent, theirs.ImageEditCompletedEvent)],

@@ -19,7 +19,13 @@ from deployments.api.routes import build_api
 from deployments.config import AccessConfig, AppConfig, BatchesConfig, Limits
 from tests.unit.deployments.api.fake_service import FakeService, ask, png
 
-PAGES = {"/", "/docs", "/openapi.json", "/cards/{name}"}  # for readers; the document describes the rest
+PAGES = {
+    "/",
+    "/docs",
+    "/openapi.json",
+    "/cards/{name}",
+    "/known/{name}",
+}  # for readers; the document describes the rest
 
 schemathesis.openapi.format("binary", st.just(png()))
 schema = schemathesis.openapi.from_dict(document(Limits(), has_keys=False))

@@ -14,18 +14,20 @@ from model_core.shipped.world.grounds import CELL, SIDE, inside_of
 SIDES = (24, 32, 40, 56, 80, 112)  # pixels of a thing's longer side
 NEARLY = 1.03  # a side may be larger by so much than its room
 MARGIN = 3  # pixels that stay free at every edge where there is room for it
-ALONE = {"": (70, 112), "small": (34, 46), "large": (112, 112)}  # pixels of the longer side
-IN_PAIR = {"": (1.0, 60), "small": (0.6, 38), "large": (1.4, 84)}  # share of the room in proportion to it; most pixels
-AMONG = {"": (0.66, 1.0), "small": (0.5, 0.6), "large": (0.96, 1.0)}  # of the place in a group
-RESTING = {"": (40, 52), "small": (32, 38), "large": (56, 66)}  # pixels, of what is on something
-BEARING = {"": (56, 78), "small": (40, 52), "large": (80, 92)}  # of that something
-BEFORE = {"": (40, 52), "small": (32, 38), "large": (56, 62)}  # of what is in front of something
+# Pixels of the longer side, of which the next smaller of `SIDES` is taken. Most things have 56 of them wherever they
+# are: what draws has learned a thing in one scene, and knows it in all the others.
+ALONE = {"": (56, 86), "small": (32, 42), "large": (80, 116)}
+IN_PAIR = {"": (1.0, 60), "small": (0.6, 42), "large": (1.4, 84)}  # share of the room in proportion to it; most pixels
+AMONG = {"": (0.9, 1.0), "small": (0.5, 0.7), "large": (0.96, 1.0)}  # share of the place in a group
+RESTING = {"": (56, 60), "small": (32, 42), "large": (56, 60)}  # of what is on something
+BEARING = {"": (56, 68), "small": (40, 42), "large": (80, 84)}  # of that something
+BEFORE = {"": (40, 58), "small": (32, 38), "large": (56, 62)}  # of what is in front of something
 BEHIND = {"": (74, 94), "small": (56, 64), "large": (112, 112)}  # of that something
 FRAMES = {"": (84, 112), "small": (58, 70), "large": (112, 122)}
-FRAMED = {"": (0.76, 0.92), "small": (0.48, 0.58), "large": (0.92, 0.98)}  # of the canvas
+FRAMED = {"": (0.76, 0.92), "small": (0.48, 0.6), "large": (0.92, 0.98)}  # share of the canvas
 HIDDEN = 0.4  # at most so much of the box behind is behind
 STANDING = 6  # pixels below the horizon that the lowest thing reaches at least
-ROWS = {1: ((1,),), 2: ((2,), (2,), (1, 1)), 3: ((1, 2), (2, 1), (3,)), 4: ((2, 2),)}
+ROWS = {1: ((1,),), 2: ((2,), (2,), (1, 1)), 3: ((1, 2), (2, 1)), 4: ((2, 2),)}
 SCALES = (1.0, 0.88, 0.76, 0.64, 0.52)  # tried one after the other, until there is room
 
 Boxes = tuple[Box, ...]

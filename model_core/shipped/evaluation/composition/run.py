@@ -50,7 +50,7 @@ def detector(folder: Path, recipe: DetectorRecipe, things: list[str]) -> Params:
     """The detector of a folder, trained there first, or further, if it is not done."""
     if (folder / "done").exists():
         return load_detector(folder, len(things), recipe)
-    params = train_detector(folder, things, World(sprites=other_sprites(), seed=SEED), recipe)
+    params = train_detector(folder, things, World(sprites=other_sprites(), seed=SEED, in_last_style=0.0), recipe)
     (folder / "done").touch()
     return params
 

@@ -39,6 +39,12 @@ def test_training_never_sees_what_is_held_out():
     assert not any(held_out_kinds(world(seed=1).describe(index)) for index in range(2000))
 
 
+def test_more_scenes_are_in_the_last_style_where_that_is_asked():
+    for share, expected in ((0.0, 0.5), (0.4, 0.7), (1.0, 1.0)):
+        styles = [world(in_last_style=share).describe(index).style for index in range(1000)]
+        assert styles.count(sprites().styles[-1]) / 1000 == pytest.approx(expected, abs=0.06)
+
+
 def test_evaluation_sees_nothing_else():
     assert all(held_out_kinds(world(seed=1, held_out=True).describe(index)) for index in range(300))
 
@@ -131,7 +137,7 @@ def test_signs_are_never_mirrored_and_other_things_are():
     for name, ways in (("alarm clock", 1), ("cat", 2)):
         description = Description(subjects=(Subject(name=name),), style="flat")
         drawn = set()
-        for seed in range(12):
+        for seed in range(60):
             pixels, ((box,),) = draw_scene(description, sprites(), random.Random(seed))
             dark = np.argwhere(pixels.max(-1) < 90)
             drawn.add(bool(len(dark)) and bool(dark[:, 1].mean() > (box.left + box.right) / 2))

@@ -31,6 +31,7 @@ class DalleBartRecipe(SequenceRecipe):
     heavy_share: float = 0.5  # of the sequences lose 40–100 % of their input codes …
     light_corruption: float = 0.1  # … the others this share
     clean_fraction: float = 0.15  # of the steps, at the end, over which corruption fades to nothing
+    kept_codes: int = 0  # so many of an image are trained on: what is drawn, and a part of its ground; 0: all
 
 
 def initial_state(config: DalleBartConfig, recipe: DalleBartRecipe, params: Params | None = None) -> State:
@@ -59,6 +60,18 @@ def corruption_shares(recipe: DalleBartRecipe, batch: int, step: Array, key: Arr
     return share * jnp.clip(left, 0.0, 1.0)
 
 
+def drawn_first(codes: Int[Array, "B N"], count: int, num_codes: int, key: Array) -> Int[Array, "B count"]:
+    """`count` positions of each row, rising: of codes that are not its commonest one, its ground, and others by chance.
+
+    Where more are drawn, the first of them: what is kept has what lies before it. After token dropping (Hou et al.,
+    arXiv:2203.13240), here of what is known beforehand to say little.
+    """
+    commonest = jax.vmap(lambda row: jnp.bincount(row, length=num_codes).argmax())(codes)
+    order = jnp.arange(codes.shape[1]) / codes.shape[1]
+    rank = jnp.where(codes != commonest[:, None], order, 1 + jax.random.uniform(key, codes.shape))
+    return jnp.sort(jnp.argsort(rank, axis=1)[:, :count], axis=1)
+
+
 @partial(jax.jit, static_argnames=("config", "recipe"), donate_argnames="state")
 def train_step(
     state: State, batch: Rows, key: Array, *, config: DalleBartConfig, recipe: DalleBartRecipe
@@ -69,6 +82,8 @@ def train_step(
     shares = corruption_shares(recipe, len(codes), state["step"], shares_key)
     shown = corrupt(codes, config.decoder_start_token_id, shares, corrupt_key)
     rows = {name: batch[name] for name in ("text_tokens", "text_mask")} | {"shown": shown, "codes": codes}
+    if recipe.kept_codes:
+        rows["positions"] = drawn_first(codes, recipe.kept_codes, config.image_vocab_size, key)
     rows |= sequences.noise_of_rows(recipe, key, len(codes))
     return sequences.update(state, rows, partial(loss, config, recipe=recipe), recipe)
 
@@ -78,14 +93,21 @@ def loss(
 ) -> Float[Array, ""]:
     """Mean cross-entropy of `codes`, each given the text and the codes before it, or those `shown` in their place.
 
+    Where `rows` has `positions`, [B, L], only the codes there are fed and told.
+
     Args:
       recipe: says what the layers drop, and what of them is kept; None drops nothing.
     """
     asked = sequences.asked_of_layers(recipe, rows) if recipe else {}
     shown = jnp.asarray(rows.get("shown", rows["codes"]))
     fed = jnp.pad(shown[:, :-1], ((0, 0), (1, 0)), constant_values=config.decoder_start_token_id)
-    logits = dalle_bart.forward(config, params, rows["text_tokens"], rows["text_mask"], fed, **asked)
-    return optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), rows["codes"]).mean()
+    codes, positions = jnp.asarray(rows["codes"]), rows.get("positions")
+    if positions is not None:
+        fed, codes = (jnp.take_along_axis(each, positions, axis=1) for each in (fed, codes))
+    logits = dalle_bart.forward(
+        config, params, rows["text_tokens"], rows["text_mask"], fed, positions=positions, **asked
+    )
+    return optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), codes).mean()
 
 
 def make_rows(

@@ -127,6 +127,7 @@ def forward(
     text_mask: TextMask,
     decoder_codes: Int[AnyArray, "B L"],
     *,
+    positions: Int[AnyArray, "B L"] | None = None,
     key: Array | None = None,
     remat: bool = False,
     dropout: float = 0.0,
@@ -135,6 +136,7 @@ def forward(
     """`encode`, then `decoder_logits`: what training differentiates.
 
     Args:
+      positions: where in the image each of `decoder_codes` is fed, rising; None: at the first L.
       key: of the noise of dropout; needed where there is any.
       remat: trade compute for memory in the backward pass.
       dropout, activation_dropout: shares that are dropped, where `dalle_bart.dropout` says.
@@ -143,7 +145,7 @@ def forward(
     network = DalleBart(config, remat).bind({"params": params}, rngs=rngs)
     with dropping(dropout, activation_dropout):
         states = _encode(network, text_tokens, text_mask)
-        return _decoder_logits(network, decoder_codes, states, text_mask)
+        return _decoder_logits(network, decoder_codes, states, text_mask, positions)
 
 
 def _encode(network: DalleBart, text_tokens: TextTokens, text_mask: TextMask) -> Float[Array, "B T D"]:
@@ -157,10 +159,15 @@ def _encode(network: DalleBart, text_tokens: TextTokens, text_mask: TextMask) ->
 
 
 def _decoder_logits(
-    network: DalleBart, decoder_codes: Int[AnyArray, "B L"], states: Float[AnyArray, "B T D"], text_mask: TextMask
+    network: DalleBart,
+    decoder_codes: Int[AnyArray, "B L"],
+    states: Float[AnyArray, "B T D"],
+    text_mask: TextMask,
+    positions: Int[AnyArray, "B L"] | None = None,
 ) -> Float[Array, "B L V"]:
     if decoder_codes.shape[1] > (most := network.config.image_length):
         raise InvalidValue(
             f"There are {decoder_codes.shape[1]} positions to score; an image of this model has {most}.", "codes"
         )
-    return network.logits(jnp.asarray(decoder_codes), jnp.asarray(states), jnp.asarray(text_mask, bool))
+    where = None if positions is None else jnp.asarray(positions)
+    return network.logits(jnp.asarray(decoder_codes), jnp.asarray(states), jnp.asarray(text_mask, bool), where)

@@ -62,8 +62,10 @@ class Side(nn.Module):
     def embed(self, tokens: Int[Array, "B L"], positions: Int[Array, "#B L"]) -> Float[Array, "B L D"]:
         return self.layernorm_embedding(self.embed_tokens(tokens) + self.embed_positions(positions))
 
-    def __call__(self, tokens: Int[Array, "B L"], *context) -> Float[Array, "B L D"]:
-        x = self.embed(tokens, jnp.arange(tokens.shape[1])[None])
+    def __call__(
+        self, tokens: Int[Array, "B L"], *context, positions: Int[Array, "#B L"] | None = None
+    ) -> Float[Array, "B L D"]:
+        x = self.embed(tokens, jnp.arange(tokens.shape[1])[None] if positions is None else positions)
         return self.final_ln(self.layers(x, *context))
 
 
@@ -104,9 +106,14 @@ class DalleBart(nn.Module):
         return self.model.encoder(text_tokens, text_mask[:, None, None])
 
     def logits(
-        self, codes: Int[Array, "B L"], states: Float[Array, "B T D"], text_mask: Bool[Array, "B T"]
+        self,
+        codes: Int[Array, "B L"],
+        states: Float[Array, "B T D"],
+        text_mask: Bool[Array, "B T"],
+        positions: Int[Array, "B L"] | None = None,
     ) -> Float[Array, "B L V"]:
-        return self.lm_head(self.model.decoder(codes, states, text_mask[:, None, None])).astype(jnp.float32)
+        x = self.model.decoder(codes, states, text_mask[:, None, None], positions=positions)
+        return self.lm_head(x).astype(jnp.float32)
 
     def embed_codes(self, codes: Int[Array, "R L"], positions: Int[Array, "R L"]) -> Float[Array, "R L D"]:
         """The front of the decoder alone, for drivers that run its layers themselves."""

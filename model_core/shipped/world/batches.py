@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float32, UInt8, UInt16
+from jaxtyping import Float32, Int, UInt8, UInt16
 
 from model_core.pictures.images import to_pixels
 from model_core.scorers import clip
@@ -59,13 +59,14 @@ def cut_square(scene: Scene, side: int, rng: np.random.Generator) -> UInt8[np.nd
 def dalle_bart_batch(
     world: World,
     codes: UInt16[np.ndarray, "M 2 N"],
+    among: Int[np.ndarray, " chosen"],
     tokenizer: Tokenizer,
     recipe: DalleBartRecipe,
     text_length: int,
     rng: np.random.Generator,
 ) -> Batch:
-    """Canonical codes of scenes drawn by chance, each with a caption made afresh; some captions dropped."""
-    chosen = rng.integers(len(codes), size=recipe.batch_size)
+    """Canonical codes of scenes drawn by chance `among` some, with captions made afresh; some captions dropped."""
+    chosen = rng.choice(among, size=recipe.batch_size)
     chance = random.Random(int(rng.integers(2**62)))
     tokens, mask = tokenizer([caption_of(world.describe(int(index)), chance) for index in chosen])
     empty_tokens, empty_mask = tokenizer.unconditional(recipe.batch_size)

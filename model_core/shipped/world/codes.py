@@ -62,6 +62,12 @@ def read_codes(folder: Path, num_shards: int) -> UInt16[np.ndarray, "M 2 N"]:
     return np.concatenate([np.load(folder / f"{number:05d}.npy") for number in range(num_shards)])
 
 
+def few_drawn(codes: UInt16[np.ndarray, "M 2 N"], most: int) -> Int[np.ndarray, " chosen"]:
+    """The scenes of which so many canonical codes at most are not the commonest one of the scene."""
+    grounds = np.array([np.bincount(row).max() for row in codes[:, 1]])
+    return np.flatnonzero(codes.shape[2] - grounds <= most)
+
+
 def encode_shard(
     world: World, config: VQGANConfig, params: Params, number: int, alone: dict[str, int]
 ) -> UInt16[np.ndarray, "M 2 N"]:

@@ -21,7 +21,7 @@ from model_core.scorers.clip import open_text
 from model_core.shipped.world.batches import clip_batch, crop_batch, dalle_bart_batch, whole_batch
 from model_core.shipped.world.captions import plain_caption
 from model_core.shipped.world.card import SAMPLING, about
-from model_core.shipped.world.codes import read_codes, write_codes
+from model_core.shipped.world.codes import few_drawn, read_codes, write_codes
 from model_core.shipped.world.scenes import World
 from model_core.training import clip, dalle_bart, footprint
 from model_core.training.clip import CLIPRecipe
@@ -89,13 +89,14 @@ def train_dalle_bart(run: Path, world: World, num_shards: int, recipe: DalleBart
     _, config, params = families.load(_start(run).sampler)
     words = open_tokenizer(_part(run, "sampler"))
     codes = read_codes(run / "codes", num_shards)
+    chosen = few_drawn(codes, recipe.kept_codes) if recipe.kept_codes else np.arange(len(codes))
     codec, codec_config, spelling = codecs.load(_part(run, "codec"))
 
     def draw(some: Int[np.ndarray, "M N"]) -> UInt8[np.ndarray, "M h w 3"]:
         return to_uint8(np.asarray(codec.decode(codec_config, spelling, some)))
 
     def make_batch(rng: np.random.Generator, _step: int) -> dict[str, np.ndarray]:
-        return dalle_bart_batch(world, codes, words, recipe, config.max_text_length, rng)
+        return dalle_bart_batch(world, codes, chosen, words, recipe, config.max_text_length, rng)
 
     prompts = [plain_caption(unseen.describe(index)) for index in range(NUM_SAMPLES)]
     folder = run / "dalle_bart"

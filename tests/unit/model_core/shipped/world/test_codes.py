@@ -10,7 +10,7 @@ from model_core.codecs.vqgan import VQGAN, VQGANConfig
 from model_core.errors import InvalidValue
 from model_core.families.conditions import Grid
 from model_core.shipped.world import codes
-from model_core.shipped.world.codes import read_codes, shows_only, write_codes
+from model_core.shipped.world.codes import few_drawn, read_codes, shows_only, write_codes
 from model_core.shipped.world.description import WHITE
 from model_core.shipped.world.scenes import World
 from tests.unit.model_core.shipped.world.things_made_here import sprites
@@ -69,3 +69,9 @@ def test_places_that_show_only_the_ground():
     pixels[20, 30] = 0
     places = shows_only(pixels, "#ffffff", Grid(16, 16, 1))
     assert np.flatnonzero(~places).tolist() == [2 * 16 + 3]
+
+
+def test_scenes_of_which_little_is_drawn_are_found():
+    codes = np.zeros((4, 2, 6), np.uint16)
+    codes[:, 1] = [[7, 7, 7, 7, 7, 7], [7, 7, 7, 7, 1, 2], [7, 7, 1, 2, 3, 4], [1, 2, 3, 4, 5, 6]]
+    assert [few_drawn(codes, most).tolist() for most in (0, 2, 4, 5)] == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3]]

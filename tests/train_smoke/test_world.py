@@ -15,7 +15,8 @@ pytestmark = pytest.mark.timeout(2400)
 
 FEW = Recipe(
     vqgan=replace(CPU.vqgan, steps=4, batch_size=4, warm_up_steps=1, decoder_steps=3, decoder_batch_size=2),
-    dalle_bart=replace(CPU.dalle_bart, steps=3, batch_size=2, warm_up_steps=1),
+    drawn=replace(CPU.drawn, steps=2, batch_size=2, warm_up_steps=1),
+    dalle_bart=replace(CPU.dalle_bart, steps=4, batch_size=2, warm_up_steps=1, schedule_from=2),
     clip=replace(CPU.clip, steps=3, batch_size=8, warm_up_steps=1),
     num_shards=2,
 )
@@ -34,7 +35,7 @@ def test_the_recipe_is_stopped_by_the_clock_and_goes_on_to_a_model(tmp_path: Pat
     assert {part: steps_of(run / part)[-1] for part in PARTS} == {
         "vqgan": 4,
         "vqgan_decoder": 3,
-        "dalle_bart": 3,
+        "dalle_bart": 4,
         "clip": 3,
     }
     for part in PARTS:

@@ -38,13 +38,13 @@ def draw_all(
     num_draws: int,
     folder: Path,
     on_prompt: Callable[[], None] = lambda: None,
-    **settings: float,
+    guidance_scale: float | None = None,
 ) -> Draws:
     """Draws what is not yet in `folder`; calls `on_prompt` after each prompt.
 
     Args:
       folder: of these draws alone: other settings need another, for which `fingerprint` has a name.
-      settings: of `Pipeline.generate`, such as `guidance_scale`; else the model's own.
+      guidance_scale: None is the model's own.
 
     Raises:
       InvalidValue: more draws than a pipeline gives at once, or the model has no scorer to choose by.
@@ -56,7 +56,7 @@ def draw_all(
     found = []
     for prompt in prompts:
         file = folder / f"{hashlib.sha256(prompt.encode()).hexdigest()[:16]}.npz"
-        found.append(_drawn(pipeline, prompt, num_draws, file, settings))
+        found.append(_drawn(pipeline, prompt, num_draws, file, guidance_scale))
         on_prompt()
     codes, scores = zip(*found, strict=True)
     return Draws(np.stack(codes), np.stack(scores))
@@ -72,7 +72,7 @@ def fingerprint(bundle: Bundle, **settings: float) -> str:
 
 
 def _drawn(
-    pipeline: Pipeline, prompt: str, num_draws: int, file: Path, settings: dict[str, float]
+    pipeline: Pipeline, prompt: str, num_draws: int, file: Path, guidance_scale: float | None
 ) -> tuple[Int32[np.ndarray, "M N"], Float32[np.ndarray, " M"]]:
     """The first `num_draws` draws of a prompt, from the file as far as it goes."""
     length = pipeline.token_sampler.config.image_length
@@ -81,7 +81,7 @@ def _drawn(
         with np.load(file) as kept:
             codes, scores = kept["codes"].astype(np.int32), kept["scores"]
     if missing := max(0, num_draws - len(codes)):
-        images = pipeline.generate(prompt, n=missing, seed=len(codes), **settings)
+        images = pipeline.generate(prompt, n=missing, seed=len(codes), guidance_scale=guidance_scale)
         images.sort(key=lambda image: image.seed)
         codes = np.concatenate([codes, np.stack([image.codes for image in images])])
         scores = np.append(scores, np.array([image.score for image in images], np.float32))

@@ -36,8 +36,11 @@ _LISTS: Mapping[str, list[str]] = MappingProxyType(
 _SAMPLING: Mapping[str, type] = MappingProxyType(
     {"guidance_scale": float, "temperature": float, "top_k": int, "top_p": float}
 )
-_CARDS = ("MODEL_CARD.md", "README.md")
 KNOWN_PICTURES = "known.webp"
+# What is found in a model's folder by the names of files, the first of them that is there, and never in model.json.
+FILES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"card": ("MODEL_CARD.md", "README.md"), "known_pictures": (KNOWN_PICTURES,)}
+)
 KNOWN_COLUMNS = 16  # pictures in a row of it
 _PART_FILES = (
     "config.json",
@@ -348,8 +351,8 @@ def _read_folder(folder: Path, default_id: str) -> Bundle:
             )
     parts = {role: folder / name for role, name in names.items()}
     parts = {"text": parts["sampler"], "scorer": None, **parts}
-    for role, files in (("card", _CARDS), ("known_pictures", (KNOWN_PICTURES,))):
-        parts[role] = next((folder / name for name in files if (folder / name).is_file()), None)
+    for kind, files in FILES.items():
+        parts[kind] = next((folder / name for name in files if (folder / name).is_file()), None)
     if (folder / "model.json").exists():
         return Bundle(**parts, **_read_card(folder))
     known = releases.find(default_id)

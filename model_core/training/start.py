@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from model_core import bundles, codecs, families, scorers
-from model_core.bundles import FOLDERS, ROLES, Bundle
+from model_core.bundles import FILES, FOLDERS, ROLES, Bundle
 from model_core.errors import InvalidValue
 from model_core.training.codecs.kinds import name_of
 from model_core.training.presets import Preset
@@ -37,7 +37,7 @@ def start_from(model: str, run: Path, *, fresh: bool = False, fresh_codec: bool 
         raise InvalidValue(f"{run} is not empty; a run starts from a model in a folder of its own.", "run")
     bundle.copy_parts(run / "model")
     bundle.copy_parts(run / "start")
-    card = {field.name: getattr(bundle, field.name) for field in fields(bundle) if field.name not in {*ROLES, "card"}}
+    card = {field.name: getattr(bundle, field.name) for field in fields(bundle) if field.name not in {*ROLES, *FILES}}
     card["parts"] = parts_of(bundle)
     for role, is_fresh in (("sampler", fresh), ("codec", fresh_codec)):
         if is_fresh:

@@ -38,7 +38,7 @@ def _many_rows(dtype, x, kernel):
     """`x @ kernel`, with the kernel's gradient as one product of rows as they lie in memory.
 
     JAX's own rule takes that gradient transposed, and for it XLA's CPU backend turns what comes from behind, row by row
-    inside of whatever made it: of a step of training, that was a third of the time.
+    inside of whatever made it.
     """
     return jnp.matmul(x, kernel, preferred_element_type=dtype)
 

@@ -63,9 +63,15 @@ def read_codes(folder: Path, num_shards: int) -> UInt16[np.ndarray, "M 2 N"]:
 
 
 def few_drawn(codes: UInt16[np.ndarray, "M 2 N"], most: int) -> Int[np.ndarray, " chosen"]:
-    """The scenes of which so many canonical codes at most are not the commonest one of the scene."""
-    grounds = np.array([np.bincount(row).max() for row in codes[:, 1]])
-    return np.flatnonzero(codes.shape[2] - grounds <= most)
+    """The scenes of which so many canonical codes at most are not the commonest one of the scene.
+
+    Raises:
+      InvalidValue: there is none.
+    """
+    drawn = codes.shape[2] - np.array([np.bincount(row).max() for row in codes[:, 1]])
+    if not (drawn <= most).any():
+        raise InvalidValue(f"kept_codes is {most}, but every scene draws {drawn.min()} codes or more.", "kept_codes")
+    return np.flatnonzero(drawn <= most)
 
 
 def encode_shard(

@@ -75,3 +75,9 @@ def test_scenes_of_which_little_is_drawn_are_found():
     codes = np.zeros((4, 2, 6), np.uint16)
     codes[:, 1] = [[7, 7, 7, 7, 7, 7], [7, 7, 7, 7, 1, 2], [7, 7, 1, 2, 3, 4], [1, 2, 3, 4, 5, 6]]
     assert [few_drawn(codes, most).tolist() for most in (0, 2, 4, 5)] == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3]]
+
+
+def test_where_every_scene_draws_more_it_is_said_how_many():
+    codes = np.arange(6, dtype=np.uint16)[None, None].repeat(2, axis=1)
+    with pytest.raises(InvalidValue, match="kept_codes is 4, but every scene draws 5 codes"):
+        few_drawn(codes, 4)

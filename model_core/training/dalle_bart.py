@@ -31,7 +31,6 @@ class DalleBartRecipe(SequenceRecipe):
     heavy_share: float = 0.5  # of the sequences lose 40–100 % of their input codes …
     light_corruption: float = 0.1  # … the others this share
     clean_fraction: float = 0.15  # of the steps, at the end, over which corruption fades to nothing
-    kept_codes: int = 0  # so many of an image are trained on: what is drawn, and a part of its ground; 0: all
 
 
 def initial_state(config: DalleBartConfig, recipe: DalleBartRecipe, params: Params | None = None) -> State:
@@ -60,31 +59,19 @@ def corruption_shares(recipe: DalleBartRecipe, batch: int, step: Array, key: Arr
     return share * jnp.clip(left, 0.0, 1.0)
 
 
-def drawn_first(codes: Int[Array, "B N"], count: int, num_codes: int, key: Array) -> Int[Array, "B count"]:
-    """`count` positions of each row, rising: of codes that are not its commonest one, its ground, and others by chance.
-
-    Where more are drawn, the first of them: what is kept has what lies before it. After token dropping (Hou et al.,
-    arXiv:2203.13240), here of what is known beforehand to say little.
-    """
-    commonest = jax.vmap(lambda row: jnp.bincount(row, length=num_codes).argmax())(codes)
-    order = jnp.arange(codes.shape[1]) / codes.shape[1]
-    rank = jnp.where(codes != commonest[:, None], order, 1 + jax.random.uniform(key, codes.shape))
-    return jnp.sort(jnp.argsort(rank, axis=1)[:, :count], axis=1)
-
-
 @partial(jax.jit, static_argnames=("config", "recipe"), donate_argnames="state")
 def train_step(
     state: State, batch: Rows, key: Array, *, config: DalleBartConfig, recipe: DalleBartRecipe
 ) -> tuple[State, Metrics]:
-    """One gradient step on a batch of `codes` [B, N], `text_tokens` [B, T] and `text_mask` [B, T]."""
+    """One gradient step on a batch of `codes` [B, N], `text_tokens` [B, T] and `text_mask` [B, T].
+
+    Where it has `positions` [B, L] too, rising in each row, only the codes there are trained on.
+    """
     codes = jnp.asarray(batch["codes"], jnp.int32)
     shares_key, corrupt_key = jax.random.split(key)
     shares = corruption_shares(recipe, len(codes), state["step"], shares_key)
     shown = corrupt(codes, config.decoder_start_token_id, shares, corrupt_key)
-    rows = {name: batch[name] for name in ("text_tokens", "text_mask")} | {"shown": shown, "codes": codes}
-    if recipe.kept_codes:
-        rows["positions"] = drawn_first(codes, recipe.kept_codes, config.image_vocab_size, key)
-    rows |= sequences.noise_of_rows(recipe, key, len(codes))
+    rows = {**batch, "shown": shown, "codes": codes, **sequences.noise_of_rows(recipe, key, len(codes))}
     return sequences.update(state, rows, partial(loss, config, recipe=recipe), recipe)
 
 

@@ -12,11 +12,13 @@ from model_core.pictures.images import to_pixels
 from model_core.scorers import clip
 from model_core.scorers.clip import CLIPConfig
 from model_core.shipped.world.captions import caption_of
+from model_core.shipped.world.codes import drawn_first
 from model_core.shipped.world.negatives import near_misses
 from model_core.shipped.world.scenes import Scene, World, draw_scene
 from model_core.tokenizer import Tokenizer
 from model_core.training.clip import CLIPRecipe, augment
-from model_core.training.dalle_bart import DalleBartRecipe
+from model_core.training.dalle_bart import DalleBartRecipe, make_rows
+from model_core.training.sequences import Rows
 
 ON_A_THING = 0.8  # share of the squares around a thing; the others are anywhere
 PER_SCENE = 2  # squares of one scene
@@ -59,23 +61,26 @@ def cut_square(scene: Scene, side: int, rng: np.random.Generator) -> UInt8[np.nd
 def dalle_bart_batch(
     world: World,
     codes: UInt16[np.ndarray, "M 2 N"],
-    among: Int[np.ndarray, " chosen"],
+    among: dict[int, Int[np.ndarray, " chosen"]],
     tokenizer: Tokenizer,
     recipe: DalleBartRecipe,
     text_length: int,
     rng: np.random.Generator,
-) -> Batch:
-    """Canonical codes of scenes drawn by chance `among` some, with captions made afresh; some captions dropped."""
-    chosen = rng.choice(among, size=recipe.batch_size)
+) -> Rows:
+    """Canonical codes of scenes drawn by chance, with captions made afresh; some captions dropped.
+
+    Args:
+      among: the scenes by how many codes of each are trained on, as `codes.by_drawn` gives them; a batch has some of
+        one such number.
+    """
+    shares = np.array([len(scenes) for scenes in among.values()])
+    kept = list(among)[rng.choice(len(among), p=shares / shares.sum())]
+    chosen = rng.choice(among[kept], size=recipe.batch_size)
     chance = random.Random(int(rng.integers(2**62)))
-    tokens, mask = tokenizer([caption_of(world.describe(int(index)), chance) for index in chosen])
-    empty_tokens, empty_mask = tokenizer.unconditional(recipe.batch_size)
-    dropped = (rng.random(recipe.batch_size) < recipe.prompt_dropout)[:, None]
-    return {
-        "codes": codes[chosen, 1].astype(np.int32),
-        "text_tokens": np.where(dropped, empty_tokens, tokens)[:, :text_length],
-        "text_mask": np.where(dropped, empty_mask, mask)[:, :text_length],
-    }
+    captions = [caption_of(world.describe(int(index)), chance) for index in chosen]
+    spelled = codes[chosen, 1].astype(np.int32)
+    rows = make_rows(spelled, captions, tokenizer, recipe, text_length, rng)
+    return rows if kept == codes.shape[2] else rows | {"positions": drawn_first(spelled, kept, rng)}
 
 
 def clip_batch(

@@ -9,7 +9,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8, UInt16
+from jaxtyping import Bool, Int, Int32, UInt8, UInt16
 
 from model_core.batches import in_batches
 from model_core.codecs import vqgan
@@ -27,6 +27,7 @@ from model_core.training.signals import signals_kept
 SHARD = 2048  # scenes
 BATCH = 32  # pictures at a time
 TOLD_BY = 100  # scenes
+KEPT = (40, 64, 96, 128, 192)  # codes of a scene that are trained on, where so many are enough
 MADE_BY = "made_by.txt"
 
 
@@ -62,16 +63,37 @@ def read_codes(folder: Path, num_shards: int) -> UInt16[np.ndarray, "M 2 N"]:
     return np.concatenate([np.load(folder / f"{number:05d}.npy") for number in range(num_shards)])
 
 
-def few_drawn(codes: UInt16[np.ndarray, "M 2 N"], most: int) -> Int[np.ndarray, " chosen"]:
-    """The scenes of which so many canonical codes at most are not the commonest one of the scene.
+def by_drawn(codes: UInt16[np.ndarray, "M 2 N"], most: int | None = None) -> dict[int, Int[np.ndarray, " chosen"]]:
+    """The scenes by how many codes of each are trained on: the fewest of `KEPT` that are enough for its things, or all.
+
+    What is drawn is each canonical code that is not the commonest one of its scene.
+
+    Args:
+      most: scenes of which more are trained on are left out; None: none are.
 
     Raises:
-      InvalidValue: there is none.
+      InvalidValue: that leaves none.
     """
-    drawn = codes.shape[2] - np.array([np.bincount(row).max() for row in codes[:, 1]])
-    if not (drawn <= most).any():
-        raise InvalidValue(f"kept_codes is {most}, but every scene draws {drawn.min()} codes or more.", "kept_codes")
-    return np.flatnonzero(drawn <= most)
+    length = codes.shape[2]
+    drawn = length - np.array([np.bincount(row).max() for row in codes[:, 1]])
+    sizes = sorted({min(size, length) for size in (*KEPT, length)})
+    enough = np.array(sizes)[np.searchsorted(sizes, drawn)]
+    if most is not None and (enough > most).all():
+        raise InvalidValue(f"drawn_codes is {most}, but every scene takes {enough.min()} codes or more.", "drawn_codes")
+    wanted = [size for size in sizes if (enough == size).any() and (most is None or size <= most)]
+    return {size: np.flatnonzero(enough == size) for size in wanted}
+
+
+def drawn_first(codes: Int[np.ndarray, "B N"], count: int, rng: np.random.Generator) -> Int32[np.ndarray, "B count"]:
+    """`count` positions of each row, rising: of codes that are not its commonest one, its ground, and others by chance.
+
+    Where more are drawn, the first of them: what is kept has what lies before it. After token dropping (Hou et al.,
+    arXiv:2203.13240), here of what is known beforehand to say little.
+    """
+    commonest = np.array([np.bincount(row).argmax() for row in codes])[:, None]
+    order = np.arange(codes.shape[1]) / codes.shape[1]
+    rank = np.where(codes != commonest, order, 1 + rng.random(codes.shape))
+    return np.sort(np.argsort(rank, axis=1)[:, :count], axis=1).astype(np.int32)
 
 
 def encode_shard(

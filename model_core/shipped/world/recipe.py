@@ -3,9 +3,9 @@
     python -m model_core.shipped.world.recipe RUN --minutes 10
 
 A chunk goes on where the last one stopped, and stops by the clock. Chunk after chunk goes through the stages of
-`stages.py`: VQGAN on fresh scenes, scenes as codes, the VQGAN's decoder, DalleBart with caption dropout, first on what
-is drawn and then on whole scenes, CLIP with hard negatives, and the model's card. A finished stage is passed over. The
-shipped model is what it starts from.
+`stages.py`: VQGAN on fresh scenes, scenes as codes, the VQGAN's decoder, DalleBart with caption dropout, first where
+little is drawn and then on all scenes, CLIP with hard negatives, and the model's card. A finished stage is passed over.
+The shipped model is what it starts from.
 """
 
 import argparse
@@ -37,7 +37,8 @@ class Recipe:
     """How every stage is trained, and on how many shards of codes.
 
     Attributes:
-      drawn: of the DalleBart, on scenes of which little is drawn and on that alone; `dalle_bart` goes on from there.
+      drawn: of the DalleBart, on scenes of which little is drawn; `dalle_bart` goes on from there with all.
+      drawn_codes: so many codes of a scene are little.
     """
 
     vqgan: VQGANRecipe
@@ -45,6 +46,7 @@ class Recipe:
     dalle_bart: DalleBartRecipe
     clip: CLIPRecipe
     num_shards: int
+    drawn_codes: int = 128
 
 
 _DALLE_BART: dict[str, Any] = {
@@ -69,7 +71,6 @@ CPU = Recipe(  # a night and more on two cores
     drawn=DalleBartRecipe(
         steps=12_000,
         batch_size=32,
-        kept_codes=96,  # more than twice as many rows a second as with all 256
         schedule="constant",
         learning_rate=5e-4,
         **_DALLE_BART,
@@ -109,8 +110,8 @@ def run_chunk(run: Path, sprites: Sprites, recipe: Recipe, minutes: float) -> bo
             stages.train_vqgan(run, world, recipe.vqgan)
             stages.encode(run, world, recipe.num_shards)
             stages.train_decoder(run, world, recipe.num_shards, recipe.vqgan)
-            for part in (recipe.drawn, recipe.dalle_bart):
-                stages.train_dalle_bart(run, world, recipe.num_shards, part, unseen)
+            stages.train_dalle_bart(run, world, recipe.num_shards, recipe.drawn, unseen, recipe.drawn_codes)
+            stages.train_dalle_bart(run, world, recipe.num_shards, recipe.dalle_bart, unseen)
             stages.train_clip(run, world, recipe.clip)
             stages.export(run, unseen)
         except KeyboardInterrupt:

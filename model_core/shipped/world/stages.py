@@ -21,7 +21,7 @@ from model_core.scorers.clip import open_text
 from model_core.shipped.world.batches import clip_batch, crop_batch, dalle_bart_batch, whole_batch
 from model_core.shipped.world.captions import plain_caption
 from model_core.shipped.world.card import SAMPLING, about
-from model_core.shipped.world.codes import few_drawn, read_codes, write_codes
+from model_core.shipped.world.codes import by_drawn, read_codes, write_codes
 from model_core.shipped.world.scenes import World
 from model_core.training import clip, dalle_bart, footprint
 from model_core.training.clip import CLIPRecipe
@@ -32,6 +32,7 @@ from model_core.training.codecs.step import initial_state, train_step
 from model_core.training.dalle_bart import DalleBartRecipe
 from model_core.training.loop import LoopConfig, train
 from model_core.training.samples import NUM_SAMPLES, sampler
+from model_core.training.sequences import Rows
 from model_core.training.start import start_of
 from model_core.weights import checkpoint
 from model_core.weights.json_files import read_json
@@ -84,19 +85,25 @@ def train_decoder(run: Path, world: World, num_shards: int, recipe: VQGANRecipe)
     _save(run, "codec", fixed | trained["params"])
 
 
-def train_dalle_bart(run: Path, world: World, num_shards: int, recipe: DalleBartRecipe, unseen: World) -> None:
-    """Captions to codes; writes `model/dalle_bart`, and pictures of held-out captions on the way."""
+def train_dalle_bart(
+    run: Path, world: World, num_shards: int, recipe: DalleBartRecipe, unseen: World, most_drawn: int | None = None
+) -> None:
+    """Captions to codes; writes `model/dalle_bart`, and pictures of held-out captions on the way.
+
+    Args:
+      most_drawn: scenes of which more codes are trained on are left out; None: none are.
+    """
     _, config, params = families.load(_start(run).sampler)
     words = open_tokenizer(_part(run, "sampler"))
     codes = read_codes(run / "codes", num_shards)
-    chosen = few_drawn(codes, recipe.kept_codes) if recipe.kept_codes else np.arange(len(codes))
+    among = by_drawn(codes, most_drawn)
     codec, codec_config, spelling = codecs.load(_part(run, "codec"))
 
     def draw(some: Int[np.ndarray, "M N"]) -> UInt8[np.ndarray, "M h w 3"]:
         return to_uint8(np.asarray(codec.decode(codec_config, spelling, some)))
 
-    def make_batch(rng: np.random.Generator, _step: int) -> dict[str, np.ndarray]:
-        return dalle_bart_batch(world, codes, chosen, words, recipe, config.max_text_length, rng)
+    def make_batch(rng: np.random.Generator, _step: int) -> Rows:
+        return dalle_bart_batch(world, codes, among, words, recipe, config.max_text_length, rng)
 
     prompts = [plain_caption(unseen.describe(index)) for index in range(NUM_SAMPLES)]
     folder = run / "dalle_bart"

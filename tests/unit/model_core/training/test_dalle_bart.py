@@ -162,18 +162,6 @@ def test_a_dropout_that_is_no_share_is_refused(name: str):
         sequences.check(DalleBartRecipe(**{name: 1.0}))
 
 
-@given(seed=st.integers(0, 2**31), count=st.integers(1, LENGTH))
-@settings(max_examples=20, deadline=None)
-def test_what_is_drawn_is_kept_before_the_ground_and_in_order(seed: int, count: int):
-    codes = some_codes(5).copy()
-    codes[:, 2:7] = 3  # the ground of every row
-    kept = np.asarray(dalle_bart.drawn_first(jnp.asarray(codes), count, CODES, jax.random.key(seed)))
-    assert kept.shape == (5, count) and (np.diff(kept, axis=1) > 0).all()
-    for row, places in zip(codes, kept, strict=True):
-        drawn = np.flatnonzero(row != 3)
-        np.testing.assert_array_equal(places[row[places] != 3], drawn[:count])
-
-
 def test_keeping_every_code_is_the_same_loss_and_keeping_the_first_is_that_of_a_beginning():
     params = jax.tree.map(lambda leaf: jax.random.normal(jax.random.key(leaf.size), leaf.shape), param_shapes(CONFIG))
     rows = dalle_bart.make_rows(some_codes(3), PROMPTS[:3], OneWordTokenizer(), DalleBartRecipe(prompt_dropout=0), 6,

@@ -50,13 +50,29 @@ def test_a_dalle_barts_batch_holds_canonical_codes_and_fresh_captions_some_of_th
     codes = np.zeros((50, 2, 16), np.uint16)
     codes[:, 1] = np.arange(50)[:, None]
     recipe = DalleBartRecipe(batch_size=40, prompt_dropout=0.5)
-    one, other = (dalle_bart_batch(WORLD, codes, AMONG, words, recipe, 6, np.random.default_rng(2)) for _ in range(2))
+    among = {16: AMONG}
+    one, other = (dalle_bart_batch(WORLD, codes, among, words, recipe, 6, np.random.default_rng(2)) for _ in range(2))
     for name in one:
         np.testing.assert_array_equal(one[name], other[name])
+    assert set(one) == {"codes", "text_tokens", "text_mask"}
     assert one["codes"].shape == (40, 16)
     assert one["text_tokens"].shape == (40, 6)
     assert set(one["codes"][:, 0].tolist()) <= set(AMONG.tolist())
     assert 5 < len(one["text_mask"]) - len(np.unique(one["text_tokens"], axis=0)) < 35
+
+
+def test_a_batch_has_scenes_of_one_size_as_often_as_there_are_such_scenes(words: Tokenizer):
+    codes = np.zeros((50, 2, 16), np.uint16)
+    codes[:, 1, 0] = np.arange(50)
+    among = {4: np.arange(40), 16: np.arange(40, 50)}
+    recipe, rng, wholes = DalleBartRecipe(batch_size=3), np.random.default_rng(0), 0
+    for _ in range(100):
+        batch = dalle_bart_batch(WORLD, codes, among, words, recipe, 6, rng)
+        is_whole = "positions" not in batch
+        assert is_whole or batch["positions"].shape == (3, 4)
+        assert ((batch["codes"][:, 0] >= 40) == is_whole).all()
+        wholes += is_whole
+    assert 10 < wholes < 30
 
 
 def test_a_clips_batch_comes_in_groups_and_some_pictures_are_reconstructed(clip_words: Tokenizer):

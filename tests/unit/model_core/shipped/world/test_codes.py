@@ -5,12 +5,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from model_core.codecs.vqgan import VQGAN, VQGANConfig
 from model_core.errors import InvalidValue
 from model_core.families.conditions import Grid
 from model_core.shipped.world import codes
-from model_core.shipped.world.codes import few_drawn, read_codes, shows_only, write_codes
+from model_core.shipped.world.codes import by_drawn, drawn_first, read_codes, shows_only, write_codes
 from model_core.shipped.world.description import WHITE
 from model_core.shipped.world.scenes import World
 from tests.unit.model_core.shipped.world.things_made_here import sprites
@@ -71,13 +73,47 @@ def test_places_that_show_only_the_ground():
     assert np.flatnonzero(~places).tolist() == [2 * 16 + 3]
 
 
-def test_scenes_of_which_little_is_drawn_are_found():
-    codes = np.zeros((4, 2, 6), np.uint16)
-    codes[:, 1] = [[7, 7, 7, 7, 7, 7], [7, 7, 7, 7, 1, 2], [7, 7, 1, 2, 3, 4], [1, 2, 3, 4, 5, 6]]
-    assert [few_drawn(codes, most).tolist() for most in (0, 2, 4, 5)] == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3]]
+SPELLED = np.array(
+    [
+        [7, 7, 7, 7, 7, 7, 7],
+        [7, 7, 7, 7, 1, 2, 3],
+        [7, 7, 1, 2, 3, 4, 5],
+        [1, 2, 3, 4, 5, 6, 7],
+    ],
+    np.uint16,
+)[:, None].repeat(2, axis=1)
 
 
-def test_where_every_scene_draws_more_it_is_said_how_many():
-    codes = np.arange(6, dtype=np.uint16)[None, None].repeat(2, axis=1)
-    with pytest.raises(InvalidValue, match="kept_codes is 4, but every scene draws 5 codes"):
-        few_drawn(codes, 4)
+@pytest.mark.parametrize(
+    ("most", "scenes"),
+    [
+        (None, {2: [0], 4: [1], 7: [2, 3]}),
+        (7, {2: [0], 4: [1], 7: [2, 3]}),
+        (6, {2: [0], 4: [1]}),
+        (2, {2: [0]}),
+    ],
+)
+def test_scenes_are_sorted_by_how_much_is_drawn(
+    monkeypatch: pytest.MonkeyPatch, most: int | None, scenes: dict[int, list[int]]
+):
+    monkeypatch.setattr(codes, "KEPT", (2, 4, 9))
+    assert {size: found.tolist() for size, found in by_drawn(SPELLED, most).items()} == scenes
+
+
+def test_where_every_scene_takes_more_it_is_said_how_many(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(codes, "KEPT", (2, 4))
+    with pytest.raises(InvalidValue, match="drawn_codes is 3, but every scene takes 4 codes or more"):
+        by_drawn(SPELLED[1:], 3)
+
+
+@given(seed=st.integers(0, 2**31), count=st.integers(1, 16))
+@settings(max_examples=20, deadline=None)
+def test_what_is_drawn_is_kept_before_the_ground_and_in_order(seed: int, count: int):
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(9, size=(5, 16))
+    rows[:, 2:11] = 3  # the ground of every row
+    kept = drawn_first(rows, count, rng)
+    assert kept.shape == (5, count) and (np.diff(kept, axis=1) > 0).all()
+    for row, places in zip(rows, kept, strict=True):
+        drawn = np.flatnonzero(row != 3)
+        np.testing.assert_array_equal(places[row[places] != 3], drawn[:count])

@@ -65,7 +65,7 @@ def train_step(
 ) -> tuple[State, Metrics]:
     """One gradient step on a batch of `codes` [B, N], `text_tokens` [B, T] and `text_mask` [B, T].
 
-    Where it has `positions` [B, L] too, rising in each row, only the codes there are trained on.
+    Where it has `positions` and `weights` [B, L] too, only the codes there are trained on: see `loss`.
     """
     codes = jnp.asarray(batch["codes"], jnp.int32)
     shares_key, corrupt_key = jax.random.split(key)
@@ -80,7 +80,8 @@ def loss(
 ) -> Float[Array, ""]:
     """Mean cross-entropy of `codes`, each given the text and the codes before it, or those `shown` in their place.
 
-    Where `rows` has `positions`, [B, L], only the codes there are fed and told.
+    Where `rows` has `positions` [B, L], rising in each row, only the codes there are fed and told; each counts for as
+    many of the picture's as `weights` [B, L] says.
 
     Args:
       recipe: says what the layers drop, and what of them is kept; None drops nothing.
@@ -94,7 +95,8 @@ def loss(
     logits = dalle_bart.forward(
         config, params, rows["text_tokens"], rows["text_mask"], fed, positions=positions, **asked
     )
-    return optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), codes).mean()
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), codes)
+    return losses.mean() if positions is None else (losses * rows["weights"]).sum() / rows["codes"].size
 
 
 def make_rows(

@@ -80,7 +80,9 @@ def dalle_bart_batch(
     captions = [caption_of(world.describe(int(index)), chance) for index in chosen]
     spelled = codes[chosen, 1].astype(np.int32)
     rows = make_rows(spelled, captions, tokenizer, recipe, text_length, rng)
-    return rows if kept == codes.shape[2] else rows | {"positions": drawn_first(spelled, kept, rng)}
+    if kept < codes.shape[2]:
+        rows["positions"], rows["weights"] = drawn_first(spelled, kept, rng)
+    return rows
 
 
 def clip_batch(

@@ -9,7 +9,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Int, Int32, UInt8, UInt16
+from jaxtyping import Bool, Float32, Int, Int32, UInt8, UInt16
 
 from model_core.batches import in_batches
 from model_core.codecs import vqgan
@@ -27,7 +27,8 @@ from model_core.training.signals import signals_kept
 SHARD = 2048  # scenes
 BATCH = 32  # pictures at a time
 TOLD_BY = 100  # scenes
-KEPT = (40, 64, 96, 128, 192)  # codes of a scene that are trained on, where so many are enough
+KEPT = (56, 80, 112, 144, 192)  # codes of a scene that are trained on, where so many are enough
+GROUND = 16  # of them at least are its ground
 MADE_BY = "made_by.txt"
 
 
@@ -66,7 +67,8 @@ def read_codes(folder: Path, num_shards: int) -> UInt16[np.ndarray, "M 2 N"]:
 def by_drawn(codes: UInt16[np.ndarray, "M 2 N"], most: int | None = None) -> dict[int, Int[np.ndarray, " chosen"]]:
     """The scenes by how many codes of each are trained on: the fewest of `KEPT` that are enough for its things, or all.
 
-    What is drawn is each canonical code that is not the commonest one of its scene.
+    What is drawn is each canonical code that is not the commonest one of its scene, its ground; of that `GROUND` codes
+    at least are kept as well.
 
     Args:
       most: scenes of which more are trained on are left out; None: none are.
@@ -77,23 +79,30 @@ def by_drawn(codes: UInt16[np.ndarray, "M 2 N"], most: int | None = None) -> dic
     length = codes.shape[2]
     drawn = length - np.array([np.bincount(row).max() for row in codes[:, 1]])
     sizes = sorted({min(size, length) for size in (*KEPT, length)})
-    enough = np.array(sizes)[np.searchsorted(sizes, drawn)]
+    enough = np.array(sizes)[np.searchsorted(sizes, np.minimum(drawn + GROUND, length))]
     if most is not None and (enough > most).all():
         raise InvalidValue(f"drawn_codes is {most}, but every scene takes {enough.min()} codes or more.", "drawn_codes")
     wanted = [size for size in sizes if (enough == size).any() and (most is None or size <= most)]
     return {size: np.flatnonzero(enough == size) for size in wanted}
 
 
-def drawn_first(codes: Int[np.ndarray, "B N"], count: int, rng: np.random.Generator) -> Int32[np.ndarray, "B count"]:
-    """`count` positions of each row, rising: of codes that are not its commonest one, its ground, and others by chance.
+def drawn_first(
+    codes: Int[np.ndarray, "B N"], count: int, rng: np.random.Generator
+) -> tuple[Int32[np.ndarray, "B count"], Float32[np.ndarray, "B count"]]:
+    """`count` positions of each row, rising, and how many codes each stands for.
 
-    Where more are drawn, the first of them: what is kept has what lies before it. After token dropping (Hou et al.,
+    They are those of codes that are not the row's commonest one, its ground, which stand for themselves, and others by
+    chance, which stand for all of the ground: without that a model would think that most of a picture is drawn. Where
+    more are drawn, the first of them: what is kept has what lies before it. After token dropping (Hou et al.,
     arXiv:2203.13240), here of what is known beforehand to say little.
     """
-    commonest = np.array([np.bincount(row).argmax() for row in codes])[:, None]
+    is_ground = codes == np.array([np.bincount(row).argmax() for row in codes])[:, None]
     order = np.arange(codes.shape[1]) / codes.shape[1]
-    rank = np.where(codes != commonest, order, 1 + rng.random(codes.shape))
-    return np.sort(np.argsort(rank, axis=1)[:, :count], axis=1).astype(np.int32)
+    rank = np.where(is_ground, 1 + rng.random(codes.shape), order)
+    positions = np.sort(np.argsort(rank, axis=1)[:, :count], axis=1).astype(np.int32)
+    kept = np.take_along_axis(is_ground, positions, axis=1)
+    of_ground = is_ground.sum(1) / np.maximum(kept.sum(1), 1)
+    return positions, np.where(kept, of_ground[:, None], 1).astype(np.float32)
 
 
 def encode_shard(

@@ -46,7 +46,7 @@ class Recipe:
     dalle_bart: DalleBartRecipe
     clip: CLIPRecipe
     num_shards: int
-    drawn_codes: int = 128
+    drawn_codes: int = 144
 
 
 _DALLE_BART: dict[str, Any] = {

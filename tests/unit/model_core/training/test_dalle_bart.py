@@ -169,7 +169,8 @@ def test_keeping_every_code_is_the_same_loss_and_keeping_the_first_is_that_of_a_
     for count in (LENGTH, 4):
         positions = jnp.tile(jnp.arange(count), (3, 1))
         beginning = rows | {"codes": rows["codes"][:, :count]}
-        got = dalle_bart.loss(CONFIG, params, rows | {"positions": positions})
+        each_counts = jnp.full(positions.shape, LENGTH / count)
+        got = dalle_bart.loss(CONFIG, params, rows | {"positions": positions, "weights": each_counts})
         np.testing.assert_allclose(got, dalle_bart.loss(CONFIG, params, beginning), rtol=1e-5)
 
 
@@ -177,6 +178,21 @@ def test_positions_say_where_codes_are():
     params = jax.tree.map(lambda leaf: jax.random.normal(jax.random.key(leaf.size), leaf.shape), param_shapes(CONFIG))
     rows = dalle_bart.make_rows(some_codes(3), PROMPTS[:3], OneWordTokenizer(), DalleBartRecipe(prompt_dropout=0), 6,
                                 np.random.default_rng(0))  # fmt: skip
-    one, other = (dalle_bart.loss(CONFIG, params, rows | {"positions": jnp.tile(jnp.array(places), (3, 1))})
-                  for places in ([0, 1, 4], [0, 1, 5]))  # fmt: skip
+    weights = jnp.ones((3, 3))
+    one, other = (
+        dalle_bart.loss(CONFIG, params, rows | {"positions": jnp.tile(jnp.array(places), (3, 1)), "weights": weights})
+        for places in ([0, 1, 4], [0, 1, 5])
+    )
     assert one != other
+
+
+def test_a_code_counts_for_as_many_as_its_weight_says():
+    params = jax.tree.map(lambda leaf: jax.random.normal(jax.random.key(leaf.size), leaf.shape), param_shapes(CONFIG))
+    rows = dalle_bart.make_rows(some_codes(3), PROMPTS[:3], OneWordTokenizer(), DalleBartRecipe(prompt_dropout=0), 6,
+                                np.random.default_rng(0))  # fmt: skip
+    rows["positions"] = jnp.tile(jnp.array([0, 1, 4]), (3, 1))
+    first, last, both = (
+        dalle_bart.loss(CONFIG, params, rows | {"weights": jnp.tile(jnp.array(each), (3, 1))})
+        for each in ([1.0, 0, 0], [0, 0, 2.0], [1.0, 0, 2.0])
+    )
+    np.testing.assert_allclose(first + last, both, rtol=1e-5)

@@ -97,11 +97,13 @@ def test_scenes_are_sorted_by_how_much_is_drawn(
     monkeypatch: pytest.MonkeyPatch, most: int | None, scenes: dict[int, list[int]]
 ):
     monkeypatch.setattr(codes, "KEPT", (2, 4, 9))
+    monkeypatch.setattr(codes, "GROUND", 1)
     assert {size: found.tolist() for size, found in by_drawn(SPELLED, most).items()} == scenes
 
 
 def test_where_every_scene_takes_more_it_is_said_how_many(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(codes, "KEPT", (2, 4))
+    monkeypatch.setattr(codes, "GROUND", 1)
     with pytest.raises(InvalidValue, match="drawn_codes is 3, but every scene takes 4 codes or more"):
         by_drawn(SPELLED[1:], 3)
 
@@ -112,8 +114,11 @@ def test_what_is_drawn_is_kept_before_the_ground_and_in_order(seed: int, count: 
     rng = np.random.default_rng(seed)
     rows = rng.integers(9, size=(5, 16))
     rows[:, 2:11] = 3  # the ground of every row
-    kept = drawn_first(rows, count, rng)
-    assert kept.shape == (5, count) and (np.diff(kept, axis=1) > 0).all()
-    for row, places in zip(rows, kept, strict=True):
+    kept, weights = drawn_first(rows, count, rng)
+    assert kept.shape == weights.shape == (5, count) and (np.diff(kept, axis=1) > 0).all()
+    for row, places, stands_for in zip(rows, kept, weights, strict=True):
         drawn = np.flatnonzero(row != 3)
         np.testing.assert_array_equal(places[row[places] != 3], drawn[:count])
+        np.testing.assert_array_equal(stands_for[row[places] != 3], 1)
+        if count > len(drawn):
+            np.testing.assert_allclose(stands_for[row[places] == 3].sum(), (row == 3).sum())

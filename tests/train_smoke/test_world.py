@@ -15,8 +15,7 @@ pytestmark = pytest.mark.timeout(2400)
 
 FEW = Recipe(
     vqgan=replace(CPU.vqgan, steps=4, batch_size=4, warm_up_steps=1, decoder_steps=3, decoder_batch_size=2),
-    drawn=replace(CPU.drawn, steps=2, batch_size=2, warm_up_steps=1),
-    dalle_bart=replace(CPU.dalle_bart, steps=4, batch_size=2, warm_up_steps=1, schedule_from=2),
+    dalle_bart=replace(CPU.dalle_bart, steps=4, batch_size=2, warm_up_steps=1),
     clip=replace(CPU.clip, steps=3, batch_size=8, warm_up_steps=1),
     num_shards=2,
 )

@@ -12,7 +12,7 @@ from model_core.pictures.images import to_pixels
 from model_core.scorers import clip
 from model_core.scorers.clip import CLIPConfig
 from model_core.shipped.world.captions import caption_of
-from model_core.shipped.world.codes import drawn_first
+from model_core.shipped.world.codes import kept_of
 from model_core.shipped.world.negatives import near_misses
 from model_core.shipped.world.scenes import Scene, World, draw_scene
 from model_core.tokenizer import Tokenizer
@@ -60,7 +60,7 @@ def cut_square(scene: Scene, side: int, rng: np.random.Generator) -> UInt8[np.nd
 
 def dalle_bart_batch(
     world: World,
-    codes: UInt16[np.ndarray, "M 2 N"],
+    codes: UInt16[np.ndarray, "M 3 N"],
     among: dict[int, Int[np.ndarray, " chosen"]],
     tokenizer: Tokenizer,
     recipe: DalleBartRecipe,
@@ -70,7 +70,7 @@ def dalle_bart_batch(
     """Canonical codes of scenes drawn by chance, with captions made afresh; some captions dropped.
 
     Args:
-      among: the scenes by how many codes of each are trained on, as `codes.by_drawn` gives them; a batch has some of
+      among: the scenes by how many codes of each are trained on, as `codes.by_size` gives them; a batch has some of
         one such number.
     """
     shares = np.array([len(scenes) for scenes in among.values()])
@@ -81,7 +81,7 @@ def dalle_bart_batch(
     spelled = codes[chosen, 1].astype(np.int32)
     rows = make_rows(spelled, captions, tokenizer, recipe, text_length, rng)
     if kept < codes.shape[2]:
-        rows["positions"], rows["weights"] = drawn_first(spelled, kept, rng)
+        rows["positions"], rows["weights"] = kept_of(codes[chosen, 2] > 0, kept, rng)
     return rows
 
 

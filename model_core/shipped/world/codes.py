@@ -1,11 +1,12 @@
 """Scenes as image codes, encoded once and kept in shards.
 
-A shard is `codes/NUMBER.npy`, uint16 [scenes, 2, N]: the codes as the encoder spells them, and the canonical ones, in
-which plain background is always spelled alike (see `training/canonical_codes.py`). Captions are not kept: a scene's
-number gives them again.
+A shard is `codes/NUMBER.npy`, uint16 [scenes, 3, N]: the codes as the encoder spells them; the canonical ones, in which
+plain background is always spelled alike (see `training/canonical_codes.py`); and 1 where something is drawn on the
+ground, else 0. Captions are not kept: a scene's number gives them again.
 """
 
 import hashlib
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +21,16 @@ from model_core.files import replacing
 from model_core.pictures.images import to_pixels
 from model_core.shipped.world.color import parse_hex
 from model_core.shipped.world.grounds import SIDE, flat_color
-from model_core.shipped.world.scenes import World
+from model_core.shipped.world.scenes import Scene, World
 from model_core.shipped.world.sprites import FLAT_GROUNDS
 from model_core.training.signals import signals_kept
 
 SHARD = 2048  # scenes
 BATCH = 32  # pictures at a time
 TOLD_BY = 100  # scenes
-KEPT = (56, 80, 112, 144, 192)  # codes of a scene that are trained on, where so many are enough
-GROUND = 16  # of them at least are its ground
+KEPT = (48, 64, 96, 128, 160, 208)  # codes of a scene that are trained on, where so many are enough
+GROUND = 12  # of them at least are its ground
+FORMAT = b"3"  # planes of a shard
 MADE_BY = "made_by.txt"
 
 
@@ -59,64 +61,60 @@ def write_codes(folder: Path, world: World, config: VQGANConfig, params: Params,
                 raise KeyboardInterrupt
 
 
-def read_codes(folder: Path, num_shards: int) -> UInt16[np.ndarray, "M 2 N"]:
+def read_codes(folder: Path, num_shards: int) -> UInt16[np.ndarray, "M 3 N"]:
     """All shards in one array; row i is scene i."""
     return np.concatenate([np.load(folder / f"{number:05d}.npy") for number in range(num_shards)])
 
 
-def by_drawn(codes: UInt16[np.ndarray, "M 2 N"], most: int | None = None) -> dict[int, Int[np.ndarray, " chosen"]]:
-    """The scenes by how many codes of each are trained on: the fewest of `KEPT` that are enough for its things, or all.
+def by_size(codes: UInt16[np.ndarray, "M 3 N"]) -> dict[int, Int[np.ndarray, " chosen"]]:
+    """The scenes by how many codes of each are trained on: the fewest of `KEPT` that are enough, or all.
 
-    What is drawn is each canonical code that is not the commonest one of its scene, its ground; of that `GROUND` codes
-    at least are kept as well.
-
-    Args:
-      most: scenes of which more are trained on are left out; None: none are.
-
-    Raises:
-      InvalidValue: that leaves none.
+    Enough are those of all that is drawn, and `GROUND` of the others.
     """
     length = codes.shape[2]
-    drawn = length - np.array([np.bincount(row).max() for row in codes[:, 1]])
-    sizes = sorted({min(size, length) for size in (*KEPT, length)})
-    enough = np.array(sizes)[np.searchsorted(sizes, np.minimum(drawn + GROUND, length))]
-    if most is not None and (enough > most).all():
-        raise InvalidValue(f"drawn_codes is {most}, but every scene takes {enough.min()} codes or more.", "drawn_codes")
-    wanted = [size for size in sizes if (enough == size).any() and (most is None or size <= most)]
-    return {size: np.flatnonzero(enough == size) for size in wanted}
+    sizes = np.array(sorted({min(size, length) for size in (*KEPT, length)}))
+    wanted = np.minimum(codes[:, 2].sum(axis=1, dtype=int) + GROUND, length)
+    enough = sizes[np.searchsorted(sizes, wanted)]
+    return {int(size): np.flatnonzero(enough == size) for size in np.unique(enough)}
 
 
-def drawn_first(
-    codes: Int[np.ndarray, "B N"], count: int, rng: np.random.Generator
+def kept_of(
+    is_drawn: Bool[np.ndarray, "B N"], count: int, rng: np.random.Generator
 ) -> tuple[Int32[np.ndarray, "B count"], Float32[np.ndarray, "B count"]]:
     """`count` positions of each row, rising, and how many codes each stands for.
 
-    They are those of codes that are not the row's commonest one, its ground, which stand for themselves, and others by
-    chance, which stand for all of the ground: without that a model would think that most of a picture is drawn. Where
-    more are drawn, the first of them: what is kept has what lies before it. After token dropping (Hou et al.,
+    They are those of what is drawn, which stand for themselves, and others by chance, which stand for all of the
+    ground: without that a model would think that most of a picture is drawn. After token dropping (Hou et al.,
     arXiv:2203.13240), here of what is known beforehand to say little.
     """
-    is_ground = codes == np.array([np.bincount(row).argmax() for row in codes])[:, None]
-    order = np.arange(codes.shape[1]) / codes.shape[1]
-    rank = np.where(is_ground, 1 + rng.random(codes.shape), order)
-    positions = np.sort(np.argsort(rank, axis=1)[:, :count], axis=1).astype(np.int32)
-    kept = np.take_along_axis(is_ground, positions, axis=1)
-    of_ground = is_ground.sum(1) / np.maximum(kept.sum(1), 1)
-    return positions, np.where(kept, of_ground[:, None], 1).astype(np.float32)
+    rank = np.where(is_drawn, 0, 1 + rng.random(is_drawn.shape))
+    positions = np.sort(np.argsort(rank, axis=1, kind="stable")[:, :count], axis=1).astype(np.int32)
+    is_ground = ~np.take_along_axis(is_drawn, positions, axis=1)
+    stands_for = (~is_drawn).sum(axis=1) / np.maximum(is_ground.sum(axis=1), 1)
+    return positions, np.where(is_ground, stands_for[:, None], 1).astype(np.float32)
 
 
 def encode_shard(
     world: World, config: VQGANConfig, params: Params, number: int, alone: dict[str, int]
-) -> UInt16[np.ndarray, "M 2 N"]:
+) -> UInt16[np.ndarray, "M 3 N"]:
     """The codes of one shard."""
     scenes = list(world.scenes(number * SHARD, (number + 1) * SHARD))
-    both = []
+    rows = []
     for scene, codes in zip(scenes, _encode(config, params, np.stack([each.pixels for each in scenes])), strict=True):
         ground, plain = scene.description.ground, codes
         if ground in FLAT_GROUNDS:
             plain = np.where(shows_only(scene.pixels, flat_color(ground), config.grid), alone[ground], codes)
-        both.append((codes, plain))
-    return np.array(both, np.uint16)
+        rows.append((codes, plain, drawn_at(scene, config.grid)))
+    return np.array(rows, np.uint16)
+
+
+def drawn_at(scene: Scene, grid: Grid) -> Bool[np.ndarray, " N"]:
+    """For each place of the grid, whether the box of a drawing reaches into it."""
+    places = np.zeros((grid.rows, grid.columns), bool)
+    high, wide = (side // count for side, count in zip(scene.pixels.shape, places.shape, strict=False))
+    for box in itertools.chain.from_iterable(scene.boxes):
+        places[box.top // high : -(-box.bottom // high), box.left // wide : -(-box.right // wide)] = True
+    return places.reshape(-1)
 
 
 def shows_only(pixels: UInt8[np.ndarray, "side side 3"], color: str, grid: Grid) -> Bool[np.ndarray, " N"]:
@@ -142,7 +140,7 @@ def _encode(config: VQGANConfig, params: Params, pixels: UInt8[np.ndarray, "M si
 
 def _digest(world: World, params: Params) -> str:
     """What tells the codes of one VQGAN from another's, and scenes from those that other code makes of the numbers."""
-    digest = hashlib.sha256(np.asarray(params["quantize"]["embedding"]["embedding"]).tobytes())
+    digest = hashlib.sha256(FORMAT + np.asarray(params["quantize"]["embedding"]["embedding"]).tobytes())
     for scene in world.scenes(0, TOLD_BY):
         digest.update(repr(scene.description).encode() + scene.pixels.tobytes())
     return digest.hexdigest()[:16]

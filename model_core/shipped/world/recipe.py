@@ -3,9 +3,8 @@
     python -m model_core.shipped.world.recipe RUN --minutes 10
 
 A chunk goes on where the last one stopped, and stops by the clock. Chunk after chunk goes through the stages of
-`stages.py`: VQGAN on fresh scenes, scenes as codes, the VQGAN's decoder, DalleBart with caption dropout, first where
-little is drawn and then on all scenes, CLIP with hard negatives, and the model's card. A finished stage is passed over.
-The shipped model is what it starts from.
+`stages.py`: VQGAN on fresh scenes, scenes as codes, the VQGAN's decoder, DalleBart with caption dropout, CLIP
+with hard negatives, and the model's card. A finished stage is passed over. The shipped model is what it starts from.
 """
 
 import argparse
@@ -14,7 +13,6 @@ import signal
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from model_core.errors import InvalidValue
 from model_core.shipped.world import stages
@@ -34,29 +32,14 @@ SEED = 1  # of the scenes to train on
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How every stage is trained, and on how many shards of codes.
-
-    Attributes:
-      drawn: of the DalleBart, on scenes of which little is drawn; `dalle_bart` goes on from there with all.
-      drawn_codes: so many codes of a scene are little.
-    """
+    """How every stage is trained, and on how many shards of codes."""
 
     vqgan: VQGANRecipe
-    drawn: DalleBartRecipe
     dalle_bart: DalleBartRecipe
     clip: CLIPRecipe
     num_shards: int
-    drawn_codes: int = 144
 
 
-_DALLE_BART: dict[str, Any] = {
-    "accumulation": 2,
-    "optimizer": "muon",
-    "warm_up_steps": 200,
-    "ema_decay": 0.998,
-    "heavy_share": 0.1,  # corrupted as much as emoji were, things stay blobs however long
-    "light_corruption": 0.05,
-}
 CPU = Recipe(  # a night and more on two cores
     vqgan=VQGANRecipe(
         steps=9000,
@@ -68,28 +51,21 @@ CPU = Recipe(  # a night and more on two cores
         decoder_batch_size=8,
         seed=SEED,
     ),
-    drawn=DalleBartRecipe(
-        steps=12_000,
-        batch_size=32,
-        schedule="constant",
-        learning_rate=5e-4,
-        **_DALLE_BART,
-    ),
     dalle_bart=DalleBartRecipe(
         steps=20_000,
-        batch_size=16,
-        learning_rate=5e-4,
-        schedule_from=12_000,
-        clean_fraction=0.15,
-        **_DALLE_BART,
+        batch_size=32,
+        optimizer="muon",
+        learning_rate=1.5e-3,
+        warm_up_steps=200,
+        heavy_share=0.1,  # corrupted as much as emoji were, things stay blobs however long
+        light_corruption=0.05,
     ),
     clip=CLIPRecipe(steps=6000, batch_size=64, learning_rate=5e-4, warm_up_steps=200),
     num_shards=48,  # some 98 000 scenes
 )
 ACCELERATOR = Recipe(  # an hour; untried
     vqgan=replace(CPU.vqgan, steps=30_000, batch_size=64, decoder_steps=10_000, decoder_batch_size=32),
-    drawn=replace(CPU.drawn, steps=15_000, batch_size=256, accumulation=1),
-    dalle_bart=replace(CPU.dalle_bart, steps=30_000, batch_size=128, accumulation=1, schedule_from=15_000),
+    dalle_bart=replace(CPU.dalle_bart, steps=20_000, batch_size=256, learning_rate=3e-3),
     clip=replace(CPU.clip, steps=15_000, batch_size=256, learning_rate=1e-3),
     num_shards=512,  # a million scenes
 )
@@ -110,7 +86,6 @@ def run_chunk(run: Path, sprites: Sprites, recipe: Recipe, minutes: float) -> bo
             stages.train_vqgan(run, world, recipe.vqgan)
             stages.encode(run, world, recipe.num_shards)
             stages.train_decoder(run, world, recipe.num_shards, recipe.vqgan)
-            stages.train_dalle_bart(run, world, recipe.num_shards, recipe.drawn, unseen, recipe.drawn_codes)
             stages.train_dalle_bart(run, world, recipe.num_shards, recipe.dalle_bart, unseen)
             stages.train_clip(run, world, recipe.clip)
             stages.export(run, unseen)
@@ -129,12 +104,12 @@ def with_changes(recipe: Recipe, changes: list[str]) -> Recipe:
     """
     for change in changes:
         stage, dot, setting = change.partition(".")
-        if dot and stage in ("vqgan", "drawn", "dalle_bart", "clip"):
+        if dot and stage in ("vqgan", "dalle_bart", "clip"):
             recipe = replace(recipe, **{stage: with_settings(getattr(recipe, stage), [setting])})
         elif change.startswith("num_shards=") and change.removeprefix("num_shards=").isdigit():
             recipe = replace(recipe, num_shards=int(change.removeprefix("num_shards=")))
         else:
-            raise InvalidValue(f"{change!r} is not vqgan.…, drawn.…, dalle_bart.…, clip.… or num_shards=NUMBER.", "set")
+            raise InvalidValue(f"{change!r} is not vqgan.…, dalle_bart.…, clip.… or num_shards=NUMBER.", "set")
     return recipe
 
 

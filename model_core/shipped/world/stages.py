@@ -21,7 +21,7 @@ from model_core.scorers.clip import open_text
 from model_core.shipped.world.batches import clip_batch, crop_batch, dalle_bart_batch, whole_batch
 from model_core.shipped.world.captions import plain_caption
 from model_core.shipped.world.card import SAMPLING, about
-from model_core.shipped.world.codes import by_drawn, read_codes, write_codes
+from model_core.shipped.world.codes import by_size, read_codes, write_codes
 from model_core.shipped.world.scenes import World
 from model_core.training import clip, dalle_bart, footprint
 from model_core.training.clip import CLIPRecipe
@@ -85,18 +85,12 @@ def train_decoder(run: Path, world: World, num_shards: int, recipe: VQGANRecipe)
     _save(run, "codec", fixed | trained["params"])
 
 
-def train_dalle_bart(
-    run: Path, world: World, num_shards: int, recipe: DalleBartRecipe, unseen: World, most_drawn: int | None = None
-) -> None:
-    """Captions to codes; writes `model/dalle_bart`, and pictures of held-out captions on the way.
-
-    Args:
-      most_drawn: scenes of which more codes are trained on are left out; None: none are.
-    """
+def train_dalle_bart(run: Path, world: World, num_shards: int, recipe: DalleBartRecipe, unseen: World) -> None:
+    """Captions to codes; writes `model/dalle_bart`, and pictures of held-out captions on the way."""
     _, config, params = families.load(_start(run).sampler)
     words = open_tokenizer(_part(run, "sampler"))
     codes = read_codes(run / "codes", num_shards)
-    among = by_drawn(codes, most_drawn)
+    among = by_size(codes)
     codec, codec_config, spelling = codecs.load(_part(run, "codec"))
 
     def draw(some: Int[np.ndarray, "M N"]) -> UInt8[np.ndarray, "M h w 3"]:

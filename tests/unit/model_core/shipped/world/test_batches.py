@@ -47,7 +47,7 @@ def black(pixels: np.ndarray) -> np.ndarray:
 
 
 def test_a_dalle_barts_batch_holds_canonical_codes_and_fresh_captions_some_of_them_dropped(words: Tokenizer):
-    codes = np.zeros((50, 2, 16), np.uint16)
+    codes = np.zeros((50, 3, 16), np.uint16)
     codes[:, 1] = np.arange(50)[:, None]
     recipe = DalleBartRecipe(batch_size=40, prompt_dropout=0.5)
     among = {16: AMONG}
@@ -62,7 +62,7 @@ def test_a_dalle_barts_batch_holds_canonical_codes_and_fresh_captions_some_of_th
 
 
 def test_a_batch_has_scenes_of_one_size_as_often_as_there_are_such_scenes(words: Tokenizer):
-    codes = np.zeros((50, 2, 16), np.uint16)
+    codes = np.zeros((50, 3, 16), np.uint16)
     codes[:, 1, 0] = np.arange(50)
     among = {4: np.arange(40), 16: np.arange(40, 50)}
     recipe, rng, wholes = DalleBartRecipe(batch_size=3), np.random.default_rng(0), 0

@@ -3,8 +3,8 @@
     python -m model_core.shipped.world.recipe RUN --minutes 10
 
 A chunk goes on where the last one stopped, and stops by the clock. Chunk after chunk goes through the stages of
-`stages.py`: VQGAN on fresh scenes, scenes as codes, the VQGAN's decoder, DalleBart with caption dropout, CLIP
-with hard negatives, and the model's card. A finished stage is passed over. The shipped model is what it starts from.
+`stages.py`: VQGAN on fresh scenes, scenes as codes, the VQGAN's decoder, DalleBart with caption dropout, CLIP with hard
+negatives, and the model's card. A finished stage is passed over. The shipped model is what it starts from.
 """
 
 import argparse
